@@ -8,7 +8,16 @@ use crate::policy::{Reason, Scope};
 use crate::shared::Protocol;
 
 #[derive(CustomResource, Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
-#[kube(group = "agentaccess.dev", version = "v1alpha1", kind = "ApprovalRequest", plural = "approvalrequests", shortname = "areq", category = "agentaccess", namespaced, status = "ApprovalRequestStatus")]
+#[kube(
+    group = "agentaccess.dev",
+    version = "v1alpha1",
+    kind = "ApprovalRequest",
+    plural = "approvalrequests",
+    shortname = "areq",
+    category = "agentaccess",
+    namespaced,
+    status = "ApprovalRequestStatus"
+)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ApprovalRequestSpec {
     pub subject: RequestSubject,

@@ -15,15 +15,29 @@ pub enum LocalCall {
     /// Answered by one `Requests`, then by one `Request` for each change until the caller hangs up.
     Watch,
     /// Answered by one `Decided` or `Refused`.
-    Decide { name: String, decision: Decision, #[serde(default)] reason: Option<String> },
+    Decide {
+        name: String,
+        decision: Decision,
+        #[serde(default)]
+        reason: Option<String>,
+    },
 }
 
 #[derive(Serialize, Deserialize, Clone, Debug)]
 #[serde(tag = "is", rename_all = "lowercase", deny_unknown_fields)]
 pub enum LocalAnswer {
-    Requests { items: Vec<ApprovalRequest> },
-    Request { item: Box<ApprovalRequest> },
+    Requests {
+        items: Vec<ApprovalRequest>,
+    },
+    Request {
+        item: Box<ApprovalRequest>,
+    },
     /// The vote counted; the request as it stands now and one sentence for people.
-    Decided { item: Box<ApprovalRequest>, message: String },
-    Refused { message: String },
+    Decided {
+        item: Box<ApprovalRequest>,
+        message: String,
+    },
+    Refused {
+        message: String,
+    },
 }

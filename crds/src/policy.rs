@@ -10,7 +10,15 @@ use crate::duration::DurationText;
 use crate::shared::{LocalRef, Selector};
 
 #[derive(CustomResource, Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
-#[kube(group = "agentaccess.dev", version = "v1alpha1", kind = "AgentAccessPolicy", plural = "agentaccesspolicies", shortname = "aap", category = "agentaccess", namespaced)]
+#[kube(
+    group = "agentaccess.dev",
+    version = "v1alpha1",
+    kind = "AgentAccessPolicy",
+    plural = "agentaccesspolicies",
+    shortname = "aap",
+    category = "agentaccess",
+    namespaced
+)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AgentAccessPolicySpec {
     /// Which pods; `{}` is all of the namespace.
@@ -29,7 +37,14 @@ pub struct AgentAccessPolicySpec {
 }
 
 #[derive(CustomResource, Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
-#[kube(group = "agentaccess.dev", version = "v1alpha1", kind = "ClusterAgentAccessPolicy", plural = "clusteragentaccesspolicies", shortname = "caap", category = "agentaccess")]
+#[kube(
+    group = "agentaccess.dev",
+    version = "v1alpha1",
+    kind = "ClusterAgentAccessPolicy",
+    plural = "clusteragentaccesspolicies",
+    shortname = "caap",
+    category = "agentaccess"
+)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ClusterAgentAccessPolicySpec {
     pub namespace_selector: Selector,

@@ -7,7 +7,15 @@ use serde::{Deserialize, Serialize};
 use crate::shared::{Protocol, SecretKeyRef};
 
 #[derive(CustomResource, Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
-#[kube(group = "agentaccess.dev", version = "v1alpha1", kind = "AccessTarget", plural = "accesstargets", shortname = "atgt", category = "agentaccess", namespaced)]
+#[kube(
+    group = "agentaccess.dev",
+    version = "v1alpha1",
+    kind = "AccessTarget",
+    plural = "accesstargets",
+    shortname = "atgt",
+    category = "agentaccess",
+    namespaced
+)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AccessTargetSpec {
     pub protocol: Protocol,
