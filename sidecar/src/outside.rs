@@ -1,0 +1,186 @@
+//! All that the core knows of the world around it: five narrow interfaces.
+//!
+//! Standalone mode feeds them from a directory and a local socket, a control plane will feed them from a stream, tests
+//! feed them from memory. Nothing behind them can loosen a verdict: a policy that is missing or too old denies, an
+//! approval that cannot be asked for or proven refuses, a credential that is not there refuses the connection.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use policy::operation::Digest;
+use policy::redact::Redacted;
+use policy::subject::Subject;
+use policy::verdict::ApprovalTerms;
+use policy::{PolicySet, TargetKey};
+use secrecy::SecretString;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, watch};
+
+/// A future behind a trait object.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+// === policies ===
+
+/// The policies in force, with the moment at which they were last known to be current.
+#[derive(Clone, Debug)]
+pub struct PolicySnapshot {
+    pub set: Arc<PolicySet>,
+    pub confirmed: Instant,
+}
+
+/// The current snapshot, and a wake-up for each change.
+pub type Policies = watch::Receiver<PolicySnapshot>;
+
+// === credentials ===
+
+/// What the sidecar logs in with. The agent never sees it.
+#[derive(Clone, Debug)]
+pub struct Credential {
+    pub username: String,
+    pub password: SecretString,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("no usable credential for target `{target}`: {reason}")]
+pub struct CredentialError {
+    pub target: String,
+    pub reason: String,
+}
+
+pub trait Credentials: Send + Sync {
+    /// The current secret; a rotated one counts for new connections.
+    fn current(&self, target: &TargetKey) -> Result<Credential, CredentialError>;
+    /// PEM of the CA that the target's certificate must chain to; `None` means the system's roots.
+    fn trust_anchor(&self, target: &TargetKey) -> Result<Option<Vec<u8>>, CredentialError>;
+}
+
+// === approvals ===
+
+/// One question to humans. Everything in it may be shown.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    pub subject: Arc<Subject>,
+    pub target: TargetKey,
+    pub host: String,
+    pub port: u16,
+    pub protocol: policy::operation::Protocol,
+    /// The protocol's own word and the resources touched.
+    pub action: String,
+    pub resources: Vec<String>,
+    pub statement: Redacted,
+    pub digest: Digest,
+    pub terms: ApprovalTerms,
+    pub revision: policy::operation::Revision,
+}
+
+/// Where a request stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Pending { have: u8, need: u8 },
+    /// Enough approvers said yes; good for one `consume` before it expires.
+    Approved { by: Vec<String> },
+    Denied { by: String, reason: Option<String> },
+    Expired,
+    Withdrawn,
+    Revoked,
+}
+
+/// An open request: its name for people, and its standing as it changes.
+#[derive(Clone, Debug)]
+pub struct Ticket {
+    pub name: String,
+    pub standing: watch::Receiver<Standing>,
+}
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AskError {
+    #[error("{0} approval requests are already open, which is the limit")]
+    TooMany(usize),
+    #[error("the approval service is away")]
+    Away,
+}
+
+/// Why an approval did not count.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the approval does not count: {0}")]
+pub struct NotConsumed(pub &'static str);
+
+pub trait Approvals: Send + Sync {
+    /// Opens a request, or finds the open or approved one of the same subject, target and digest.
+    fn ask(&self, ask: Ask) -> Answer<'_, Result<Ticket, AskError>>;
+    /// The agent no longer wants it.
+    fn withdraw(&self, name: &str) -> Answer<'_, ()>;
+    /// Uses up an approval, atomically: of many callers at most one is told `Ok`, and only before it expires.
+    /// The answer names the approvers.
+    fn consume(&self, name: &str, digest: Digest) -> Answer<'_, Result<Vec<String>, NotConsumed>>;
+}
+
+// === witness ===
+
+pub trait Witness: Send + Sync {
+    /// Takes a checkpoint (a signed note) and may answer with a countersignature line.
+    fn checkpoint(&self, note: &str) -> Option<String>;
+}
+
+// === connections ===
+
+/// A byte stream from an agent.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// How the agent proves itself to its listener.
+#[derive(Clone)]
+pub enum ClientAuth {
+    /// SCRAM-SHA-256 with this login.
+    Scram { username: String, password: SecretString },
+    /// The listener has proven the peer already (the uid of a Unix socket's peer, the pod's network namespace).
+    Proven,
+    /// `dangerTrustAnyPeer`: every record of such a session says so.
+    DangerTrustAnyPeer,
+}
+
+impl std::fmt::Debug for ClientAuth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Scram { .. } => "Scram(<secret>)",
+            Self::Proven => "Proven",
+            Self::DangerTrustAnyPeer => "DangerTrustAnyPeer",
+        })
+    }
+}
+
+/// A target as sessions need it: resolved from an `AccessTarget`.
+#[derive(Clone, Debug)]
+pub struct Target {
+    pub key: TargetKey,
+    pub host: String,
+    pub port: u16,
+    pub tls: crds::target::TlsMode,
+    pub postgres: crds::target::PostgresTarget,
+}
+
+/// One accepted stream.
+pub struct Connection {
+    pub subject: Arc<Subject>,
+    pub target: Arc<Target>,
+    pub stream: Box<dyn Stream>,
+    pub auth: ClientAuth,
+    /// Address or uid of the peer, for the record.
+    pub peer: String,
+    /// Gives the slot in the connection budget back when dropped.
+    pub slot: tokio::sync::OwnedSemaphorePermit,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("target", &self.target.key).field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+/// Accepted streams; bounded, so that accepting stops when sessions are not started.
+pub type Connections = mpsc::Receiver<Connection>;
+
+/// A snapshot older than this denies everything.
+pub const MAX_POLICY_AGE: Duration = Duration::from_secs(15 * 60);
