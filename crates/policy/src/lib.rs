@@ -1,9 +1,24 @@
 //! The decision core: pure, total, deterministic. It has no clock, no randomness, no IO and no logging.
 //!
-//! What cannot be compiled is an error with a field path; what cannot be evaluated is denied; what no rule matches is
-//! denied. See `decide` for the laws.
+//! [`compile()`] turns objects into a [`PolicySet`], [`PolicySet::view`] picks what applies to one subject and target,
+//! and [`decide()`] gives the verdict on one operation. What cannot be compiled is an error with a field path; what
+//! cannot be evaluated is denied; what no rule matches is denied.
 
+pub mod approval;
+pub mod compile;
+pub mod decide;
+pub mod explain;
 pub mod operation;
 pub mod redact;
+pub mod render;
+pub mod rule;
+mod selector;
+pub mod set;
 pub mod subject;
 pub mod verdict;
+pub mod view;
+
+pub use compile::{CompileError, Input, Named, Warning, compile};
+pub use decide::decide;
+pub use set::{PolicySet, TargetKey};
+pub use view::{ColumnMask, MaskRule, NamedColumn, NamedRelation, View};

@@ -19,3 +19,15 @@ pub struct Subject {
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "podUID")]
     pub pod_uid: Option<String>,
 }
+
+/// The label that every namespace carries.
+const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+
+impl Subject {
+    /// Without a cluster nobody sets the label, and whoever writes `namespaceLabels` must not be able to lie in it.
+    pub(crate) fn namespace_labels_with_name(&self) -> BTreeMap<String, String> {
+        let mut labels = self.namespace_labels.clone();
+        labels.insert(NAMESPACE_NAME.to_owned(), self.namespace.clone());
+        labels
+    }
+}

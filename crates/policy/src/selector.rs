@@ -1,0 +1,70 @@
+//! Kubernetes' label selectors, with its semantics: `NotIn` also selects what lacks the label.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crds::shared::{Selector, SelectorOperator, SelectorRequirement};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CompiledSelector {
+    labels: BTreeMap<String, String>,
+    expressions: BTreeSet<Expression>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Expression {
+    key: String,
+    test: Test,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Test {
+    In(BTreeSet<String>),
+    NotIn(BTreeSet<String>),
+    Exists,
+    DoesNotExist,
+}
+
+impl CompiledSelector {
+    pub(crate) fn new(spec: &Selector) -> Self {
+        let expressions = spec.match_expressions.iter().map(|e| {
+            let values = || e.values.iter().cloned().collect();
+            let test = match e.operator {
+                SelectorOperator::In => Test::In(values()),
+                SelectorOperator::NotIn => Test::NotIn(values()),
+                SelectorOperator::Exists => Test::Exists,
+                SelectorOperator::DoesNotExist => Test::DoesNotExist,
+            };
+            Expression { key: e.key.clone(), test }
+        });
+        Self { labels: spec.match_labels.clone(), expressions: expressions.collect() }
+    }
+
+    pub(crate) fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.labels.iter().all(|(k, v)| labels.get(k) == Some(v))
+            && self.expressions.iter().all(|e| {
+                let value = labels.get(&e.key);
+                match &e.test {
+                    Test::In(values) => value.is_some_and(|v| values.contains(v)),
+                    Test::NotIn(values) => value.is_none_or(|v| !values.contains(v)),
+                    Test::Exists => value.is_some(),
+                    Test::DoesNotExist => value.is_none(),
+                }
+            })
+    }
+
+    pub(crate) fn render(&self) -> Selector {
+        let requirement = |e: &Expression| {
+            let (operator, values) = match &e.test {
+                Test::In(values) => (SelectorOperator::In, values.iter().cloned().collect()),
+                Test::NotIn(values) => (SelectorOperator::NotIn, values.iter().cloned().collect()),
+                Test::Exists => (SelectorOperator::Exists, Vec::new()),
+                Test::DoesNotExist => (SelectorOperator::DoesNotExist, Vec::new()),
+            };
+            SelectorRequirement { key: e.key.clone(), operator, values }
+        };
+        Selector {
+            match_labels: self.labels.clone(),
+            match_expressions: self.expressions.iter().map(requirement).collect(),
+        }
+    }
+}
