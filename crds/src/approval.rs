@@ -1,13 +1,14 @@
 //! `ApprovalRequest`: one question to humans. Its spec is immutable; only our own side creates it.
 
-use kube::CustomResource;
+use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::policy::{Reason, Scope};
+use crate::limits;
+use crate::policy::Scope;
 use crate::shared::Protocol;
 
-#[derive(CustomResource, Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[derive(CustomResource, Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
 #[kube(
     group = "agentaccess.dev",
     version = "v1alpha1",
@@ -16,7 +17,19 @@ use crate::shared::Protocol;
     shortname = "areq",
     category = "agentaccess",
     namespaced,
-    status = "ApprovalRequestStatus"
+    status = "ApprovalRequestStatus",
+    derive = "PartialEq",
+    doc = "One question to humans. Made only by agentaccess; its spec never changes.",
+    selectable = ".spec.target.name",
+    validation = Rule::new("self.spec == oldSelf.spec").message("the spec of an ApprovalRequest never changes"),
+    printcolumn(name = "AGENT", type_ = "string", json_path = ".spec.subject.serviceAccount"),
+    printcolumn(name = "TARGET", type_ = "string", json_path = ".spec.target.name"),
+    printcolumn(name = "ACTION", type_ = "string", json_path = ".spec.action.verb"),
+    printcolumn(name = "NEEDS", type_ = "integer", json_path = ".spec.requiredApprovals"),
+    printcolumn(name = "HAVE", type_ = "integer", json_path = ".status.approvals"),
+    printcolumn(name = "PHASE", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "EXPIRES", type_ = "string", json_path = ".spec.expiresAt"),
+    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ApprovalRequestSpec {
@@ -25,37 +38,54 @@ pub struct ApprovalRequestSpec {
     pub protocol: Protocol,
     pub action: RequestAction,
     /// Redacted, control characters escaped, at most 256 characters.
+    #[schemars(length(max = limits::TEXT_CHARS))]
     pub summary: String,
     /// The whole redacted statement a reviewer decides on.
+    #[schemars(length(max = limits::STATEMENT_CHARS))]
     pub statement: String,
     /// `hmac-sha256:HEX` of the exact operation; the decision binds to it.
+    #[schemars(length(max = 76), regex(pattern = limits::DIGEST))]
     pub digest: String,
     /// Each policy that asked.
+    #[schemars(
+        length(min = 1, max = limits::POLICY_REFS),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["kind", "name", "rule"])
+    )]
     pub policy_refs: Vec<PolicyRef>,
+    #[schemars(range(min = 1, max = limits::QUORUM))]
     pub required_approvals: i32,
+    #[schemars(range(min = 1, max = limits::QUORUM))]
     pub deny_threshold: i32,
-    pub reason: Reason,
+    pub reason: crate::policy::Reason,
     pub scope: Scope,
     /// RFC 3339.
+    #[schemars(length(max = 30), regex(pattern = limits::INSTANT))]
     pub expires_at: String,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RequestSubject {
+    #[schemars(length(max = limits::LABEL_CHARS), regex(pattern = limits::LABEL))]
     pub namespace: String,
+    #[schemars(length(max = limits::NAME_CHARS), regex(pattern = limits::NAME))]
     pub service_account: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = limits::NAME_CHARS), regex(pattern = limits::NAME))]
     pub pod: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "podUID")]
+    #[schemars(length(max = 64), regex(pattern = "^[-0-9A-Za-z]+$"))]
     pub pod_uid: Option<String>,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RequestTarget {
+    #[schemars(length(max = limits::NAME_CHARS), regex(pattern = limits::NAME))]
     pub name: String,
+    #[schemars(length(min = 1, max = limits::NAME_CHARS), regex(pattern = limits::HOST))]
     pub host: String,
+    #[schemars(range(min = 1, max = 65_535))]
     pub port: i32,
 }
 
@@ -63,17 +93,23 @@ pub struct RequestTarget {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RequestAction {
     /// The protocol's own word, for example `UPDATE`.
+    #[schemars(length(min = 1, max = limits::LABEL_CHARS))]
     pub verb: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = limits::REQUEST_RESOURCES), inner(length(max = limits::FUNCTION_CHARS)))]
     pub resources: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PolicyRef {
+    #[schemars(length(max = 63), regex(pattern = "^(Cluster)?AgentAccessPolicy$"))]
     pub kind: String,
+    #[schemars(length(max = limits::NAME_CHARS), regex(pattern = limits::NAME))]
     pub name: String,
+    #[schemars(length(max = limits::LABEL_CHARS), regex(pattern = limits::LABEL))]
     pub rule: String,
+    #[schemars(length(max = 71), regex(pattern = limits::REVISION))]
     pub revision: String,
 }
 
@@ -83,8 +119,10 @@ pub struct ApprovalRequestStatus {
     #[serde(default)]
     pub phase: Phase,
     #[serde(default)]
+    #[schemars(range(min = 0, max = limits::QUORUM))]
     pub approvals: i32,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = limits::DECISIONS))]
     pub decisions: Vec<ApproverDecision>,
     /// The operation it released has been sent; a Once approval does not count again.
     #[serde(default)]
@@ -106,11 +144,14 @@ pub enum Phase {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ApproverDecision {
+    #[schemars(length(min = 1, max = limits::TEXT_CHARS))]
     pub user: String,
     pub decision: Decision,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = limits::TEXT_CHARS))]
     pub reason: Option<String>,
     /// RFC 3339.
+    #[schemars(length(max = 30), regex(pattern = limits::INSTANT))]
     pub time: String,
 }
 

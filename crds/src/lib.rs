@@ -3,13 +3,23 @@
 //! A field that stands here is enforced; what is not enforced is not here. Unknown fields are errors, so that a
 //! misspelt rule can never be read as "no rule".
 
+#[expect(unreachable_pub, reason = "KubeSchema copies each struct into a function")]
 pub mod approval;
+pub mod definitions;
 pub mod duration;
+pub mod limits;
 pub mod local;
 pub mod manifest;
+#[expect(unreachable_pub, reason = "KubeSchema copies each struct into a function")]
 pub mod policy;
+#[expect(unreachable_pub, reason = "KubeSchema copies each struct into a function")]
 pub mod shared;
+#[expect(unreachable_pub, reason = "KubeSchema copies each struct into a function")]
 pub mod target;
+#[cfg(feature = "cel")]
+pub mod validate;
 
 pub const GROUP: &str = "agentaccess.dev";
 pub const VERSION: &str = "v1alpha1";
+/// What the `apiVersion` of our objects says.
+pub const API_VERSION: &str = "agentaccess.dev/v1alpha1";

@@ -1,12 +1,13 @@
 //! `AccessTarget`: host, TLS and credential of one target, so that policies hold neither hosts nor secrets.
 
-use kube::CustomResource;
+use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::limits;
 use crate::shared::{Protocol, SecretKeyRef};
 
-#[derive(CustomResource, Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[derive(CustomResource, Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
 #[kube(
     group = "agentaccess.dev",
     version = "v1alpha1",
@@ -14,13 +15,29 @@ use crate::shared::{Protocol, SecretKeyRef};
     plural = "accesstargets",
     shortname = "atgt",
     category = "agentaccess",
-    namespaced
+    namespaced,
+    derive = "PartialEq",
+    doc = "Host, TLS and credential of one target, so that policies hold neither hosts nor secrets.",
+    printcolumn(name = "PROTOCOL", type_ = "string", json_path = ".spec.protocol"),
+    printcolumn(name = "HOST", type_ = "string", json_path = ".spec.host"),
+    printcolumn(name = "PORT", type_ = "integer", json_path = ".spec.port"),
+    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(
+    validation = Rule::new("(self.protocol == 'Postgres') == has(self.postgres)")
+        .message("the postgres block is given if and only if protocol is Postgres")
+)]
 pub struct AccessTargetSpec {
     pub protocol: Protocol,
+    /// A DNS name or an IP address; no wildcard.
+    #[schemars(length(min = 1, max = limits::NAME_CHARS), regex(pattern = limits::HOST))]
+    #[x_kube(
+        validation = Rule::new("!self.contains('*')").message("a target is one host: name it, without a wildcard")
+    )]
     pub host: String,
     /// 1 to 65535.
+    #[schemars(range(min = 1, max = 65_535))]
     pub port: i32,
     #[serde(default)]
     pub tls: TargetTls,
@@ -30,8 +47,12 @@ pub struct AccessTargetSpec {
     pub postgres: Option<PostgresTarget>,
 }
 
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(
+    validation = Rule::new("self.mode != 'Disabled' || !has(self.caSecretRef)")
+        .message("caSecretRef has no meaning when mode is Disabled: remove one of them")
+)]
 pub struct TargetTls {
     #[serde(default)]
     pub mode: TlsMode,
@@ -50,10 +71,13 @@ pub enum TlsMode {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CredentialRef {
+    #[schemars(length(max = limits::NAME_CHARS), regex(pattern = limits::NAME))]
     pub name: String,
     #[serde(default = "username")]
+    #[schemars(length(max = limits::NAME_CHARS), regex(pattern = limits::SECRET_KEY))]
     pub username_key: String,
     #[serde(default = "password")]
+    #[schemars(length(max = limits::NAME_CHARS), regex(pattern = limits::SECRET_KEY))]
     pub password_key: String,
 }
 
@@ -64,13 +88,26 @@ fn password() -> String {
     "password".to_owned()
 }
 
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PostgresTarget {
     /// The databases that are meant; a startup packet for another one is refused.
+    #[schemars(
+        length(min = 1, max = limits::DATABASES),
+        inner(length(min = 1, max = limits::LABEL_CHARS), regex(pattern = limits::IDENTIFIER)),
+        extend("x-kubernetes-list-type" = "set")
+    )]
     pub databases: Vec<String>,
     /// Pinned at login, `pg_temp` is added last; default `[public]`.
     #[serde(default = "public")]
+    #[schemars(
+        length(min = 1, max = limits::DATABASES),
+        inner(length(min = 1, max = limits::LABEL_CHARS), regex(pattern = limits::IDENTIFIER))
+    )]
+    #[x_kube(
+        validation = Rule::new("self.all(s, !s.startsWith('pg_temp') && !s.startsWith('pg_toast') && !s.startsWith('$'))")
+            .message("searchPath names schemas: pg_temp is always last, and $user is not one schema")
+    )]
     pub search_path: Vec<String>,
 }
 
