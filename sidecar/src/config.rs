@@ -1,1 +1,1 @@
-//! config
+pub mod units;

@@ -1,1 +1,128 @@
-//! tls
+//! TLS on both sides, with one crypto provider. Downstream: a certificate from our own CA. Upstream: the target's chain
+//! and name are always verified; there is no way to switch that off here.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+mod ca;
+
+pub use ca::{CaError, LocalCa};
+
+/// The ALPN word by which a client asks for TLS without SSLRequest (PostgreSQL 17).
+pub const ALPN: &[u8] = b"postgresql";
+
+/// Where systems keep the bundle of public roots; the first that exists counts.
+const SYSTEM_BUNDLES: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// What agents see: our certificate, made anew at each start.
+#[derive(Clone)]
+pub struct Downstream {
+    pub config: Arc<ServerConfig>,
+    leaf: CertificateDer<'static>,
+    /// The file that agents give as `sslrootcert`.
+    pub ca_file: PathBuf,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error("the CA is not a PEM certificate: {0}")]
+    NotPem(String),
+    #[error("the CA is PEM but holds no certificate")]
+    Empty,
+    #[error("the CA cannot be a trust anchor: {0}")]
+    NotAnAnchor(rustls::Error),
+    #[error("no bundle of system roots was found: set `tls.caSecretRef` of the AccessTarget, or SSL_CERT_FILE")]
+    NoSystemRoots,
+    #[error("cannot read the system roots `{path}`: {source}")]
+    SystemRoots { path: PathBuf, source: std::io::Error },
+    #[error("TLS cannot be set up: {0}")]
+    Rustls(#[from] rustls::Error),
+}
+
+/// Makes the one crypto provider the default of the process; called again it does nothing.
+pub fn install_provider() {
+    // An error means that it is installed already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+/// TLS 1.2 and 1.3, chain and host name verified, against `ca` (PEM, one or more certificates) or the system's roots.
+pub fn upstream(ca: Option<&[u8]>) -> Result<Arc<ClientConfig>, TlsError> {
+    let roots = match ca {
+        Some(pem) => anchors(pem)?,
+        None => system_roots()?,
+    };
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+fn anchors(pem: &[u8]) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|e| TlsError::NotPem(e.to_string()))?;
+        roots.add(certificate).map_err(TlsError::NotAnAnchor)?;
+    }
+    if roots.is_empty() { Err(TlsError::Empty) } else { Ok(roots) }
+}
+
+/// Bundles of systems hold a few certificates that rustls cannot use; those are left out.
+fn system_roots() -> Result<RootCertStore, TlsError> {
+    let path = match std::env::var_os("SSL_CERT_FILE") {
+        Some(path) => PathBuf::from(path),
+        None => SYSTEM_BUNDLES.iter().map(PathBuf::from).find(|p| p.exists()).ok_or(TlsError::NoSystemRoots)?,
+    };
+    let pem = std::fs::read(&path).map_err(|source| TlsError::SystemRoots { path, source })?;
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).flatten());
+    if roots.is_empty() { Err(TlsError::NoSystemRoots) } else { Ok(roots) }
+}
+
+// === impl Downstream ===
+
+impl Downstream {
+    /// A server configuration with a new leaf from `ca` for localhost and `names`.
+    pub fn new(ca: &LocalCa, names: &[String]) -> Result<Self, CaError> {
+        let (leaf, key) = ca.leaf(names)?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![leaf.clone(), ca.certificate().clone()],
+                PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key)),
+            )?;
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        Ok(Self { config: Arc::new(config), leaf, ca_file: ca.file().to_owned() })
+    }
+
+    /// Our leaf certificate, as sent to agents.
+    pub fn leaf(&self) -> &CertificateDer<'static> {
+        &self.leaf
+    }
+
+    /// `tls-server-end-point` (RFC 5929 section 4.1) of the leaf: SHA-256, since it is signed with ecdsa-with-SHA256.
+    pub fn end_point(&self) -> Vec<u8> {
+        digest::digest(&digest::SHA256, &self.leaf).as_ref().to_vec()
+    }
+}
+
+impl fmt::Debug for Downstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Downstream").field("ca_file", &self.ca_file).finish_non_exhaustive()
+    }
+}
