@@ -279,12 +279,11 @@ fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', "''"))
 }
 
-// Fast rather than safe: a test's server never has to survive power loss.
+// Fast rather than safe: it has to survive a crash of its own, never power loss.
 const SETTINGS: &str = "\
 password_encryption = 'scram-sha-256'
 fsync = off
 full_page_writes = off
-synchronous_commit = off
 wal_level = minimal
 max_wal_senders = 0
 shared_buffers = '16MB'

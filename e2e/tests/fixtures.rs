@@ -47,7 +47,8 @@ fn every_form_gives_the_same_rows_and_is_seen_in_the_log() {
             let answer = wire.run(form, format, "SELECT note FROM orders ORDER BY id", &[]).unwrap();
             assert_eq!(answer.texts(), [["a"], ["∅"]], "{form:?} {format:?}");
             assert_eq!((answer.fault.clone(), answer.status), (None, Some(b'I')), "{form:?} {format:?}");
-            assert_eq!(answer.columns, ["note"]);
+            // The prepared form has no Describe.
+            assert_eq!(answer.columns.len(), usize::from(form != Form::Prepared));
             assert!(server.executed_with("FROM orders") > before, "{form:?} {format:?}");
 
             let fault = wire.run(form, format, "SELECT missing FROM orders", &[]).unwrap();
