@@ -1,9 +1,12 @@
 //! Sizes and lengths of time as people write them in `agentaccess.yaml`. A number without a unit is refused where a
 //! unit is needed, since nobody can tell seconds from milliseconds by looking.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserializer;
+use serde::de::{Error, Visitor};
 
 /// A size in bytes: `10GiB`, `64 KiB`, `4096`, `4096B`.
 pub fn bytes(text: &str) -> Result<u64, String> {
@@ -33,30 +36,44 @@ pub fn span(text: &str) -> Result<Duration, String> {
 
 /// A size where a plain number counts as bytes.
 pub(crate) fn de_bytes<'de, D: Deserializer<'de>, T: TryFrom<u64>>(from: D) -> Result<T, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "a size such as `64KiB`, `16MiB` or `10GiB`")]
-    enum Written {
-        Number(u64),
-        Text(String),
-    }
-    let size = match Written::deserialize(from)? {
-        Written::Number(n) => n,
-        Written::Text(text) => bytes(&text).map_err(serde::de::Error::custom)?,
-    };
-    T::try_from(size).map_err(|_| serde::de::Error::custom("the size is too large for this machine"))
+    from.deserialize_any(Size(PhantomData))
 }
 
 /// A length of time; a number without a unit is refused.
 pub(crate) fn de_span<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "a length of time such as `500ms`, `20s` or `15m`")]
-    enum Written {
-        Number(f64),
-        Text(String),
+    from.deserialize_any(Span)
+}
+
+// Visitors rather than an untagged enum: an error from a visitor names the field, one from after it the parent.
+struct Size<T>(PhantomData<T>);
+
+impl<T: TryFrom<u64>> Visitor<'_> for Size<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a size such as `64KiB`, `16MiB` or `10GiB`")
     }
-    match Written::deserialize(from)? {
-        Written::Number(n) => Err(serde::de::Error::custom(format!("`{n}` has no unit: write for example `{n}s`"))),
-        Written::Text(text) => span(&text).map_err(serde::de::Error::custom),
+    fn visit_u64<E: Error>(self, size: u64) -> Result<T, E> {
+        T::try_from(size).map_err(|_| E::custom("the size is too large for this machine"))
+    }
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        bytes(text).map_err(E::custom).and_then(|size| self.visit_u64(size))
+    }
+}
+
+struct Span;
+
+impl Visitor<'_> for Span {
+    type Value = Duration;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a length of time such as `500ms`, `20s` or `15m`")
+    }
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Duration, E> {
+        Err(E::custom(format!("`{number}` has no unit: write for example `{number}s`")))
+    }
+    fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {
+        span(text).map_err(E::custom)
     }
 }
 
