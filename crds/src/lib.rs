@@ -15,6 +15,7 @@ pub mod policy;
 #[expect(unreachable_pub, reason = "KubeSchema copies each struct into a function")]
 pub mod shared;
 #[expect(unreachable_pub, reason = "KubeSchema copies each struct into a function")]
+#[expect(clippy::duplicated_attributes, reason = "two columns may have one type")]
 pub mod target;
 #[cfg(feature = "cel")]
 pub mod validate;

@@ -24,7 +24,8 @@ pub struct PostgresRules {
     pub masks: Vec<PostgresMask>,
 }
 
-/// The words of a Postgres rule; `crates/policy` maps them to neutral verbs.
+// `crates/policy` maps them to neutral verbs.
+/// The words of a Postgres rule.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PostgresVerb {
     Select,
