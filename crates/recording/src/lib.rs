@@ -8,14 +8,17 @@ pub mod chain;
 pub mod entry;
 pub mod keys;
 pub mod note;
-
+pub mod prune;
 pub mod reader;
-
+pub mod sessions;
 pub mod spool;
-
+pub mod verify;
+mod walk;
 pub mod writer;
 
+pub use chain::Head;
 pub use entry::{Body, Durability, Entry, Line};
 pub use keys::{SigningKey, VerifyingKey};
 pub use spool::{FsStorage, Storage};
+pub use walk::Fault;
 pub use writer::{OpenError, Position, QueueFull, Recovery, WriteError, Writer, WriterConfig};

@@ -1,0 +1,197 @@
+//! Removes whole old segments and keeps what `verify` needs to call them expired instead of missing.
+//!
+//! What stays is a note, signed by the recording's key, with the state of the chain at the cut and the last checkpoint
+//! of each segment removed. The state alone could be made by anyone who removes segments; the signature could not.
+//! Refused: a recording that does not verify up to the cut, and the segment that is being written.
+
+use crate::chain::{Chain, Hash, Head};
+use crate::entry::{Body, Line};
+use crate::keys::{SigningKey, VerifyingKey};
+use crate::note::{CheckpointText, Signed, SignedNote};
+use crate::reader::{ReadError, segments};
+use crate::spool::Storage;
+use crate::walk::{Step, Walk};
+
+/// File that holds the signed note.
+pub(crate) const NOTE: &str = "expired.note";
+/// File of the kept checkpoint notes, one JSON string a line.
+const CHECKPOINTS: &str = "expired-checkpoints.jsonl";
+const MAX_FILE: u64 = 64 << 20;
+
+#[derive(Debug, thiserror::Error)]
+pub enum PruneError {
+    #[error("nothing was pruned: {0}")]
+    Read(#[from] ReadError),
+    #[error("cannot write `{file}`: {source}")]
+    Io { file: String, source: std::io::Error },
+}
+
+/// What was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    pub segments: u64,
+    pub entries: u64,
+    pub bytes: u64,
+}
+
+/// What is known of the segments that are gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pruned {
+    pub(crate) chain: Chain,
+    /// Heads of the kept checkpoints.
+    heads: Vec<Head>,
+}
+
+impl Pruned {
+    /// Root at `size`, where it is still known.
+    pub(crate) fn head_at(&self, size: u64) -> Option<Hash> {
+        let kept = self.heads.iter().find(|h| h.size == size).map(|h| h.root);
+        kept.or_else(|| (size == self.chain.size()).then(|| self.chain.root()))
+    }
+}
+
+pub(crate) enum Loaded {
+    None,
+    Valid(Box<Pruned>),
+    Broken,
+}
+
+/// The note about pruned segments, when there is one.
+pub(crate) fn load(storage: &dyn Storage, key: &VerifyingKey) -> Result<Loaded, ReadError> {
+    let Some(note) = read(storage, NOTE)? else { return Ok(Loaded::None) };
+    let Some(chain) = parse(&note, key) else { return Ok(Loaded::Broken) };
+    let mut heads = Vec::new();
+    for line in read(storage, CHECKPOINTS)?.unwrap_or_default().lines() {
+        let head = serde_json::from_str::<String>(line).ok().and_then(|note| {
+            let note = SignedNote::parse(&note)?;
+            let text = CheckpointText::parse(note.text())?;
+            (note.signed(key) == Signed::Valid).then_some(text.head)
+        });
+        let Some(head) = head else { return Ok(Loaded::Broken) };
+        heads.push(head);
+    }
+    Ok(Loaded::Valid(Box::new(Pruned { chain, heads })))
+}
+
+/// Removes every leading segment whose last entry is older than `before`, RFC 3339 UTC as entries carry it.
+pub fn prune(storage: &dyn Storage, key: &SigningKey, before: jiff::Timestamp) -> Result<Removed, PruneError> {
+    let all = segments(storage)?;
+    let Some(last) = all.last() else { return Ok(Removed::default()) };
+    let mut walk = Walk::new(storage, key.public())?;
+    let start = walk.chain().clone();
+    let mut cut = start.clone();
+    let mut kept = Vec::new();
+    let mut checkpoint = None;
+    // Newest time in the segment at hand, and its name; its first line decides over the segment before.
+    let mut current: Option<(String, jiff::Timestamp)> = None;
+    loop {
+        let before_line = walk.chain().clone();
+        let (name, wall, note) = match walk.step()? {
+            Step::Line(sound) => {
+                let damaged = |what: &str| ReadError::Damaged {
+                    file: sound.raw.segment.to_string(),
+                    seq: sound.lean.seq,
+                    what: what.to_owned(),
+                };
+                let wall: jiff::Timestamp = sound.lean.wall.parse().map_err(|_| damaged("its time is not one"))?;
+                let note = match (sound.lean.kind == "checkpoint").then(|| sound.raw.parse()) {
+                    Some(Ok(Line { body: Body::Checkpoint(c), .. })) => Some(c.note),
+                    _ => None,
+                };
+                (sound.raw.segment.to_string(), wall, note)
+            }
+            Step::Fault { segment, fault } => {
+                return Err(
+                    ReadError::Damaged { file: segment, seq: walk.chain().size(), what: fault.to_string() }.into()
+                );
+            }
+            Step::Torn { .. } | Step::End => break,
+        };
+        match &mut current {
+            Some((segment, newest)) if *segment == name => *newest = wall.max(*newest),
+            _ => {
+                if let Some((_, newest)) = current.replace((name.clone(), wall)) {
+                    if newest >= before {
+                        break;
+                    }
+                    cut = before_line;
+                    kept.extend(checkpoint.take());
+                }
+                if name == *last.name {
+                    break;
+                }
+            }
+        }
+        checkpoint = note.or(checkpoint);
+    }
+    drop(walk);
+    write(storage, key, &cut, &start, &kept)?;
+    remove_below(storage, cut.size(), cut.size() - start.size())
+}
+
+/// The note goes first: a crash after it leaves segments that count as expired and that the next prune removes.
+fn write(
+    storage: &dyn Storage,
+    key: &SigningKey,
+    cut: &Chain,
+    start: &Chain,
+    kept: &[String],
+) -> Result<(), PruneError> {
+    if cut.size() == start.size() {
+        return Ok(());
+    }
+    let io = |file: &str| {
+        let file = file.to_owned();
+        move |source| PruneError::Io { file, source }
+    };
+    let mut checkpoints = read(storage, CHECKPOINTS)?.unwrap_or_default();
+    for note in kept {
+        checkpoints.push_str(&serde_json::Value::String(note.clone()).to_string());
+        checkpoints.push('\n');
+    }
+    storage.replace(CHECKPOINTS, checkpoints.as_bytes()).map_err(io(CHECKPOINTS))?;
+    let note = SignedNote::sign(render(cut, key.public()), key).to_string();
+    storage.replace(NOTE, note.as_bytes()).map_err(io(NOTE))
+}
+
+fn remove_below(storage: &dyn Storage, size: u64, entries: u64) -> Result<Removed, PruneError> {
+    let mut removed = Removed { entries, ..Removed::default() };
+    for segment in segments(storage)? {
+        match crate::reader::header(storage, &segment.name)? {
+            Some(line) if line.seq < size => {
+                let io = |source| PruneError::Io { file: segment.name.to_string(), source };
+                storage.remove(&segment.name).map_err(io)?;
+                removed.segments += 1;
+                removed.bytes = removed.bytes.saturating_add(segment.bytes);
+            }
+            _ => break,
+        }
+    }
+    Ok(removed)
+}
+
+fn render(chain: &Chain, key: &VerifyingKey) -> String {
+    let nodes: String = chain.frontier().iter().map(|node| format!("{}\n", node.to_base64())).collect();
+    format!("{}/expired\n{}\n{}\n{nodes}", key.name(), chain.size(), chain.last().to_base64())
+}
+
+fn parse(note: &str, key: &VerifyingKey) -> Option<Chain> {
+    let note = SignedNote::parse(note)?;
+    let mut lines = note.text().strip_suffix('\n')?.split('\n');
+    let (_origin, size, last) = (lines.next()?, lines.next()?, lines.next()?);
+    let frontier = lines.map(Hash::from_base64).collect::<Option<Vec<_>>>()?;
+    let chain = Chain::resume(size.parse().ok()?, Hash::from_base64(last)?, frontier)?;
+    (note.signed(key) == Signed::Valid && render(&chain, key) == note.text()).then_some(chain)
+}
+
+fn read(storage: &dyn Storage, name: &str) -> Result<Option<String>, ReadError> {
+    use std::io::Read as _;
+    let io = |source| ReadError::Io { file: name.to_owned(), source };
+    let reader = match storage.read(name) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        reader => reader.map_err(io)?,
+    };
+    let mut text = String::new();
+    reader.take(MAX_FILE).read_to_string(&mut text).map_err(io)?;
+    Ok(Some(text))
+}

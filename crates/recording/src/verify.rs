@@ -1,0 +1,132 @@
+//! Says offline, from the public key alone, whether a recording is what was written.
+//!
+//! Every change before the last checkpoint is found and located. What follows it is chained but not signed: an edit
+//! there is found too unless it is in the very last line or the chain was made anew, and a cut at the end is found only
+//! with a head that was kept elsewhere. The verdict says which of these it is.
+
+use std::fmt;
+
+use crate::chain::Head;
+use crate::keys::VerifyingKey;
+use crate::reader::ReadError;
+use crate::spool::Storage;
+use crate::walk::{Fault, Step, Walk};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Intact,
+    /// Whole lines from `since` on, or half a line, stand after the last checkpoint.
+    UnsignedTail {
+        since: u64,
+    },
+    /// Shorter than a head that was kept elsewhere.
+    Truncated {
+        size: u64,
+        expected: u64,
+    },
+    /// Its root at the size of the head is another: it is not the recording of which the head was kept.
+    OtherHead {
+        size: u64,
+    },
+    Fault {
+        file: String,
+        fault: Fault,
+    },
+}
+
+impl Verdict {
+    /// Exit status of `agentaccess verify`: 0 intact; 10 edited; 11 gap or reorder; 12 truncated; 13 unsigned tail;
+    /// 14 segment missing; 15 wrong key; 16 another recording than the head's; 17 version not known.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Intact => 0,
+            Self::Fault { fault: Fault::Edited { .. } | Fault::Expiry, .. } => 10,
+            Self::Fault { fault: Fault::Gap { .. }, .. } => 11,
+            Self::Truncated { .. } => 12,
+            Self::UnsignedTail { .. } => 13,
+            Self::Fault { fault: Fault::SegmentMissing { .. }, .. } => 14,
+            Self::Fault { fault: Fault::WrongKey { .. }, .. } => 15,
+            Self::OtherHead { .. } => 16,
+            Self::Fault { fault: Fault::Version { .. }, .. } => 17,
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Intact => write!(f, "intact"),
+            Self::UnsignedTail { since } => write!(f, "unsigned tail since seq {since}"),
+            Self::Truncated { size, expected } => write!(f, "truncated: {size} entries, the head tells of {expected}"),
+            Self::OtherHead { size } => {
+                write!(f, "not the recording of this head: its first {size} entries have another root")
+            }
+            Self::Fault { file, fault } => write!(f, "{fault} (file `{file}`)"),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    pub verdict: Verdict,
+    /// Lines that were found sound, those that expired not counted.
+    pub entries: u64,
+    pub checkpoints: u64,
+    /// Lines that a valid checkpoint covers, its own included.
+    pub signed: u64,
+    /// Bytes of half a line at the end.
+    pub torn_bytes: u64,
+    /// Lines that were pruned: `seq` 0 up to this were removed by the holder of the key.
+    pub expired: Option<u64>,
+    /// Where the sound part ends.
+    pub head: Head,
+    /// A head was given and lies in what expired without a kept checkpoint: it could not be compared.
+    pub head_expired: bool,
+}
+
+/// Verifies what stands in `storage` against `key`, and `head` when one was kept elsewhere.
+///
+/// # Errors
+/// Only when files cannot be read; everything that is wrong with their content is a verdict.
+pub fn verify(storage: &dyn Storage, key: &VerifyingKey, head: Option<Head>) -> Result<Report, ReadError> {
+    let mut walk = Walk::new(storage, key)?;
+    let expired = walk.pruned().map(|p| p.chain.size());
+    let mut other_head = false;
+    let mut head_expired = false;
+    match (head, walk.pruned()) {
+        (Some(head), Some(pruned)) if head.size <= pruned.chain.size() => match pruned.head_at(head.size) {
+            Some(root) => other_head = root != head.root,
+            None => head_expired = true,
+        },
+        _ => {}
+    }
+    let mut entries = 0;
+    let mut torn_bytes = 0;
+    let mut fault = None;
+    loop {
+        match walk.step()? {
+            Step::Line(_) => entries += 1,
+            Step::Torn { segment, offset } => {
+                let bytes = storage.list().map_err(|source| ReadError::Io { file: segment.clone(), source })?;
+                torn_bytes =
+                    bytes.iter().find(|f| f.name == segment).map_or(0, |f| f.bytes.saturating_sub(offset)).max(1);
+            }
+            Step::Fault { segment, fault: found } => fault = Some((segment, found)),
+            Step::End => break,
+        }
+        if let Some(head) = head.filter(|head| fault.is_none() && head.size == walk.chain().size()) {
+            other_head |= head.root != walk.chain().root();
+        }
+    }
+    let size = walk.chain().size();
+    let signed = walk.trusted();
+    let verdict = match (fault, head) {
+        (Some((file, fault)), _) => Verdict::Fault { file, fault },
+        (None, Some(head)) if other_head => Verdict::OtherHead { size: head.size },
+        (None, Some(head)) if head.size > size => Verdict::Truncated { size, expected: head.size },
+        _ if signed < size || torn_bytes > 0 || size == 0 => Verdict::UnsignedTail { since: signed },
+        _ => Verdict::Intact,
+    };
+    let checkpoints = walk.checkpoints();
+    Ok(Report { verdict, entries, checkpoints, signed, torn_bytes, expired, head: walk.chain().head(), head_expired })
+}
