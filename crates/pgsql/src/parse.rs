@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use pg_raw_parse::{Node, Owned, StmtList, nodes};
 
 use crate::Refused;
+use crate::visit::choice::{GrantTargetType, ObjectType};
 use crate::visit::{Counts, Next, Visit, walk};
 
 /// Bounds on one statement.
@@ -114,10 +115,22 @@ pub fn parse(sql: &str, limits: &Limits) -> Result<Parsed, Refused> {
     })
 }
 
+/// Rules of single nodes that no field's row can express.
 fn known(visit: Visit<'_>) -> Result<Next, Refused> {
     match visit.node {
         // The scanner takes `$0`; no server has such a parameter.
         Node::ParamRef(param) if param.number < 1 => Err(Refused::new("a parameter number below 1")),
+        // libpg_query's grammar takes `$n` where PostgreSQL's does not: settings, passwords, options.
+        Node::ParamRef(_) if matches!(visit.parent, Node::VariableSetStmt(_) | Node::DefElem(_)) => {
+            Err(Refused::new("a parameter where the server takes none"))
+        }
+        // `objects` is typed as a list of tables; on other objects its accessor would panic.
+        Node::GrantStmt(grant)
+            if GrantTargetType::of(grant.targtype)? != GrantTargetType::Object
+                || !matches!(ObjectType::of(grant.objtype)?, ObjectType::Table | ObjectType::Sequence) =>
+        {
+            Err(Refused::new("GRANT or REVOKE on objects other than tables and sequences"))
+        }
         _ => Ok(Next::Into),
     }
 }
@@ -125,7 +138,7 @@ fn known(visit: Visit<'_>) -> Result<Next, Refused> {
 /// Runs a pure step over C trees; a panic inside becomes a refusal.
 ///
 /// The only `catch_unwind` that carries on: accessors of `pg_raw_parse` panic on statements whose lists hold another
-/// type than its documentation says (GRANT ON SCHEMA, CREATE STATISTICS ON a join). The step owns all it changes and
+/// type than its documentation says (CREATE STATISTICS FROM a join). The step owns all it changes and
 /// its whole result is dropped with the panic, so nothing half-made is seen afterwards.
 pub(crate) fn contained<T>(step: impl FnOnce() -> Result<T, Refused>) -> Result<T, Refused> {
     match catch_unwind(AssertUnwindSafe(step)) {

@@ -143,7 +143,7 @@ impl<T> Absent for &CastNodeList<T> {
 }
 
 pub(crate) fn unexpected(node: &'static str, field: &'static str) -> Refused {
-    Refused::new(format!("field `{field}` of {node} is set, which the grammar does not do"))
+    Refused::new(format!("field `{field}` of {node} is set, which is not supported"))
 }
 
 pub(crate) fn same_constant(left: Option<ConstValue<'_>>, right: Option<ConstValue<'_>>) -> bool {

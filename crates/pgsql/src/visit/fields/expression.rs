@@ -87,15 +87,15 @@ rows! {
     }
     SubLink {
         sub_link_type: choice(SubLinkType),
-        sub_link_id: scalar,
+        sub_link_id: refuse_scalar,
         testexpr: walk,
         oper_name: walk,
         subselect: walk,
         location: location,
     }
     CaseExpr {
-        casetype: scalar,
-        casecollid: scalar,
+        casetype: refuse_scalar,
+        casecollid: refuse_scalar,
         arg: walk,
         args: walk,
         defresult: walk,
@@ -108,27 +108,28 @@ rows! {
     }
     RowExpr {
         args: walk,
-        row_typeid: scalar,
+        row_typeid: refuse_scalar,
         row_format: choice(CoercionForm),
-        colnames: walk,
+        colnames: refuse,
         location: location,
     }
     CoalesceExpr {
-        coalescetype: scalar,
-        coalescecollid: scalar,
+        coalescetype: refuse_scalar,
+        coalescecollid: refuse_scalar,
         args: walk,
         location: location,
     }
     MinMaxExpr {
-        minmaxtype: scalar,
-        minmaxcollid: scalar,
-        inputcollid: scalar,
+        minmaxtype: refuse_scalar,
+        minmaxcollid: refuse_scalar,
+        inputcollid: refuse_scalar,
         op: choice(MinMaxOp),
         args: walk,
         location: location,
     }
     SQLValueFunction {
         op: choice(SQLValueFunctionOp),
+        type_: refuse_scalar,
         typmod: scalar,
         location: location,
     }
@@ -136,11 +137,12 @@ rows! {
         op: choice(XmlExprOp),
         name: text,
         named_args: walk,
-        arg_names: walk,
+        arg_names: refuse,
         args: walk,
         xmloption: choice(XmlOptionType),
-        indent: scalar,
-        typmod: scalar,
+        indent: refuse_scalar,
+        type_: refuse_scalar,
+        typmod: refuse_scalar,
         location: location,
     }
     XmlSerialize {
@@ -153,7 +155,7 @@ rows! {
     NullTest {
         arg: walk,
         nulltesttype: choice(NullTestType),
-        argisrow: scalar,
+        argisrow: refuse_scalar,
         location: location,
     }
     BooleanTest {
@@ -163,26 +165,26 @@ rows! {
     }
     GroupingFunc {
         args: walk,
-        refs: walk,
-        cols: walk,
-        agglevelsup: scalar,
+        refs: refuse,
+        cols: refuse,
+        agglevelsup: refuse_scalar,
         location: location,
     }
     MergeSupportFunc {
         msftype: scalar,
-        msfcollid: scalar,
+        msfcollid: refuse_scalar,
         location: location,
     }
     SetToDefault {
-        type_id: scalar,
-        type_mod: scalar,
-        collation: scalar,
+        type_id: refuse_scalar,
+        type_mod: refuse_scalar,
+        collation: refuse_scalar,
         location: location,
     }
     CurrentOfExpr {
-        cvarno: scalar,
+        cvarno: refuse_scalar,
         cursor_name: text,
-        cursor_param: scalar,
+        cursor_param: refuse_scalar,
     }
     MultiAssignRef {
         source: walk,

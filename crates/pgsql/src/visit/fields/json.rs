@@ -10,12 +10,12 @@ rows! {
     }
     JsonReturning {
         format: walk,
-        typid: scalar,
-        typmod: scalar,
+        typid: refuse_scalar,
+        typmod: refuse_scalar,
     }
     JsonValueExpr {
         raw_expr: walk,
-        formatted_expr: walk,
+        formatted_expr: refuse,
         format: walk,
     }
     JsonIsPredicate {
@@ -28,7 +28,7 @@ rows! {
     JsonBehavior {
         btype: choice(JsonBehaviorType),
         expr: walk,
-        coerce: scalar,
+        coerce: refuse_scalar,
         location: location,
     }
     JsonOutput {
@@ -41,7 +41,7 @@ rows! {
     }
     JsonFuncExpr {
         op: choice(JsonExprOp),
-        column_name: text,
+        column_name: refuse,
         context_item: walk,
         pathspec: walk,
         passing: walk,
@@ -87,13 +87,13 @@ rows! {
     }
     JsonParseExpr {
         expr: walk,
-        output: walk,
+        output: refuse,
         unique_keys: scalar,
         location: location,
     }
     JsonScalarExpr {
         expr: walk,
-        output: walk,
+        output: refuse,
         location: location,
     }
     JsonSerializeExpr {

@@ -8,7 +8,7 @@ rows! {
         colnames: walk,
     }
     RangeVar {
-        catalogname: text,
+        catalogname: refuse,
         schemaname: text,
         relname: text,
         inh: scalar,
@@ -18,7 +18,7 @@ rows! {
     }
     TypeName {
         names: walk,
-        type_oid: scalar,
+        type_oid: refuse_scalar,
         setof: scalar,
         pct_type: scalar,
         typmods: walk,

@@ -53,7 +53,7 @@ rows! {
     }
     AlterOwnerStmt {
         object_type: choice(ObjectType),
-        relation: walk,
+        relation: refuse,
         object: walk,
         newowner: walk,
     }

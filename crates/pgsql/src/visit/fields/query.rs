@@ -95,7 +95,7 @@ rows! {
         options: walk,
         on_commit: choice(OnCommitAction),
         table_space_name: text,
-        view_query: walk,
+        view_query: refuse,
         skip_data: scalar,
     }
     JoinExpr {
@@ -107,7 +107,7 @@ rows! {
         join_using_alias: walk,
         quals: walk,
         alias: walk,
-        rtindex: scalar,
+        rtindex: refuse_scalar,
     }
     RangeSubselect {
         lateral: scalar,
@@ -160,9 +160,9 @@ rows! {
         search_clause: walk,
         cycle_clause: walk,
         location: location,
-        cterecursive: scalar,
-        cterefcount: scalar,
-        ctecolnames: walk,
+        cterecursive: refuse_scalar,
+        cterefcount: refuse_scalar,
+        ctecolnames: refuse,
     }
     CTESearchClause {
         search_col_list: walk,
@@ -177,10 +177,10 @@ rows! {
         cycle_mark_default: walk,
         cycle_path_column: text,
         location: location,
-        cycle_mark_type: scalar,
-        cycle_mark_typmod: scalar,
-        cycle_mark_collation: scalar,
-        cycle_mark_neop: scalar,
+        cycle_mark_type: refuse_scalar,
+        cycle_mark_typmod: refuse_scalar,
+        cycle_mark_collation: refuse_scalar,
+        cycle_mark_neop: refuse_scalar,
     }
     InferClause {
         index_elems: walk,
@@ -191,7 +191,7 @@ rows! {
     IndexElem {
         name: text,
         expr: walk,
-        indexcolname: text,
+        indexcolname: refuse,
         collation: walk,
         opclass: walk,
         opclassopts: walk,

@@ -160,7 +160,7 @@ rows! {
         pubname: text,
         options: walk,
         pubobjects: walk,
-        for_all_tables: scalar,
+        for_all_tables: refuse_scalar,
         action: choice(AlterPublicationAction),
     }
     CreateSubscriptionStmt {

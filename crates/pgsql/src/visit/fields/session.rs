@@ -69,8 +69,8 @@ rows! {
     }
     CallStmt {
         funccall: walk,
-        funcexpr: walk,
-        outargs: walk,
+        funcexpr: refuse,
+        outargs: refuse,
     }
     DoStmt {
         args: walk,
@@ -110,7 +110,7 @@ rows! {
     }
     VacuumRelation {
         relation: walk,
-        oid: scalar,
+        oid: refuse_scalar,
         va_cols: walk,
     }
     ReindexStmt {
