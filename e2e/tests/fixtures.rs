@@ -108,3 +108,14 @@ fn a_server_starts_in_two_seconds_comes_back_and_leaves_nothing() {
     assert!(!Path::new(&folder).exists());
     assert!(!e2e::ports::listening(port));
 }
+
+#[test]
+fn the_drivers_are_there() {
+    let runs = |command: &mut std::process::Command| {
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    runs(e2e::drivers::python().unwrap().args(["-c", "import psycopg, psycopg_binary, asyncpg, pg8000, sqlalchemy"]));
+    runs(e2e::drivers::node().unwrap().args(["-e", "require('pg')"]));
+    runs(e2e::drivers::java().unwrap().arg("--version"));
+}

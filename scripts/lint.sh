@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Format, clippy, documentation, supply chain, generated definitions, layout.
+. "$(dirname "$0")/lib.sh"
+
+scripts/setup.sh lint
+say 'format'
+cargo fmt --all --check
+say 'clippy'
+cargo clippy --locked --quiet --workspace --all-targets -- -D warnings
+say 'clippy, with failpoints'
+cargo clippy --locked --quiet --workspace --all-targets --features sidecar/failpoints -- -D warnings
+say 'documentation'
+RUSTDOCFLAGS='-D warnings' cargo doc --locked --quiet --workspace --no-deps --document-private-items
+say 'supply chain'
+# The manifest and its lock say it all: nothing is asked of the network.
+"$target/tools/bin/cargo-deny" --offline --locked check --deny unmatched-skip --deny unnecessary-skip \
+    bans licenses sources
+say 'generated definitions'
+cargo run --locked --quiet -p crds --bin generate -- --check
+say 'layout'
+cargo test --locked --quiet -p e2e --test layout
+say 'shell'
+for script in scripts/*.sh .ci/run; do bash -n "$script"; done

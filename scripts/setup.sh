@@ -1,0 +1,132 @@
+#!/usr/bin/env bash
+# Installs what is missing for: build | lint | test | demo | bench. Says what and why; a second run is instant.
+# System packages come from the distribution (Debian, Ubuntu), all else goes below the target folder.
+. "$(dirname "$0")/lib.sh"
+
+cargo_deny=0.20.2
+pgjdbc=42.7.8
+
+packages=()
+need() { # PACKAGE... -- REASON
+    local why=${*##*-- }
+    while [ "$1" != -- ]; do packages+=("$1"); shift; done
+    say "missing: $why"
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"
+    elif have sudo; then sudo "$@"
+    else fail "not root and no sudo: install by hand: ${packages[*]}"; fi
+}
+
+install_packages() {
+    [ ${#packages[@]} -gt 0 ] || return 0
+    have apt-get || fail "no apt-get here; install what gives: ${packages[*]}"
+    say "installing with apt-get: ${packages[*]}"
+    case " ${packages[*]} " in *" postgresql "*) no_system_database ;; esac
+    local quiet=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confold)
+    # A list that is missing or old names files that the archive no longer has: then it is fetched anew.
+    as_root "${quiet[@]}" install -y --no-install-recommends "${packages[@]}" </dev/null >/dev/null 2>&1 && return 0
+    say 'fetching the list of packages'
+    as_root "${quiet[@]}" update >/dev/null
+    as_root "${quiet[@]}" install -y --no-install-recommends "${packages[@]}" </dev/null >/dev/null
+}
+
+# Debian makes and starts a database when PostgreSQL is installed, unless this file says no.
+no_system_database() {
+    local file=/etc/postgresql-common/createcluster.conf
+    [ -e "$file" ] && return 0
+    say "writing $file, so that no system database starts"
+    as_root mkdir -p "${file%/*}"
+    echo 'create_main_cluster = false' | as_root tee "$file" >/dev/null
+}
+
+compiler() {
+    have cargo || fail 'Rust is missing: https://rustup.rs (this step is yours: we install no compiler)'
+    have cc && have make || need build-essential -- 'a C compiler (the SQL grammar and the crypto library are C)'
+    # bindgen reads C headers with libclang; its own headers (stddef.h) are in a package apart.
+    local library=missing headers=missing
+    compgen -G '/usr/lib/*/libclang*.so*' >/dev/null && library=
+    compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null && library=
+    compgen -G '/usr/lib/llvm-*/lib/clang/*/include/stddef.h' >/dev/null && headers=
+    compgen -G '/usr/lib/clang/*/include/stddef.h' >/dev/null && headers=
+    if [ -n "$library$headers" ]; then
+        if grep -q '^VERSION_CODENAME=bookworm' /etc/os-release 2>/dev/null
+        then need libclang1-14 libclang-common-14-dev -- 'libclang (bindings of the SQL grammar)'
+        else need libclang-dev -- 'libclang (bindings of the SQL grammar)'; fi
+    fi
+}
+
+database() {
+    compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || have initdb \
+        || need postgresql -- 'a PostgreSQL server (each run starts its own in a temporary folder)'
+    have psql || need postgresql-client -- 'psql'
+}
+
+drivers_packages() {
+    python3 -c 'import venv, ensurepip' 2>/dev/null || need python3-venv -- 'Python with venv (driver tests)'
+    have node && have npm || need nodejs npm -- 'Node.js (driver tests)'
+    have javac || need default-jdk-headless -- 'a JDK (driver tests)'
+    have mvn || need maven -- 'Maven (fetches the JDBC driver)'
+}
+
+# Client libraries of other languages, pinned, below the target folder.
+drivers() {
+    local folder=$target/drivers stamp
+    stamp=$(cat e2e/drivers/requirements.txt e2e/drivers/package-lock.json scripts/setup.sh | sha256sum)
+    [ "$(cat "$folder/stamp" 2>/dev/null)" = "$stamp" ] && return 0
+    say "fetching client libraries into $folder: psycopg, asyncpg, pg8000, SQLAlchemy, node-postgres, pgjdbc"
+    rm -rf "$folder"
+    mkdir -p "$folder/node"
+    python3 -m venv "$folder/python"
+    "$folder/python/bin/pip" install --quiet --disable-pip-version-check -r e2e/drivers/requirements.txt
+    cp e2e/drivers/package.json e2e/drivers/package-lock.json "$folder/node"
+    (cd "$folder/node" && npm ci --silent --no-audit --no-fund)
+    mvn -q -B dependency:copy -Dartifact=org.postgresql:postgresql:$pgjdbc -DoutputDirectory="$folder/java" \
+        -Dmdep.stripVersion=true
+    printf '%s\n' "$stamp" >"$folder/stamp"
+}
+
+deny() {
+    [ "$("$target/tools/bin/cargo-deny" --version 2>/dev/null)" = "cargo-deny $cargo_deny" ] && return 0
+    say "building cargo-deny $cargo_deny into $target/tools"
+    # Without optimisation: it runs for a second, and the build takes a third of the time.
+    CARGO_TARGET_DIR=$target/tools/build cargo install --quiet --debug --locked --root "$target/tools" \
+        "cargo-deny@$cargo_deny"
+    rm -rf "$target/tools/build"
+}
+
+# Debian's package starts a service of its own, so its files are unpacked beside ours and nothing is installed but
+# the libraries that it links.
+pgbouncer() {
+    have pgbouncer && return 0
+    [ -x "$target/tools/pgbouncer/usr/sbin/pgbouncer" ] && return 0
+    say "unpacking pgbouncer into $target/tools (it is not installed: no service starts)"
+    local folder=$target/tools/pgbouncer
+    rm -rf "$folder" && mkdir -p "$folder"
+    (cd "$folder" && { apt-get download -qq pgbouncer || { as_root apt-get -qq update && apt-get download -qq pgbouncer; }; } \
+        && dpkg -x pgbouncer_*.deb .) 2>/dev/null || fail 'pgbouncer could not be fetched'
+    ldd "$folder/usr/sbin/pgbouncer" | grep -q 'libcares.*not found' && need libc-ares2 -- 'a library of pgbouncer'
+    ldd "$folder/usr/sbin/pgbouncer" | grep -q 'libevent.*not found' && need libevent-2.1-7 -- 'a library of pgbouncer'
+    install_packages
+}
+
+[ $# -gt 0 ] || fail 'usage: setup.sh build|lint|test|demo|bench...'
+for part; do
+    case $part in
+        build) compiler ;;
+        lint) compiler ;;
+        test) compiler; database; drivers_packages ;;
+        demo) compiler; database ;;
+        bench) compiler; database ;;
+        *) fail "setup.sh knows no \`$part\`" ;;
+    esac
+done
+install_packages
+for part; do
+    case $part in
+        lint) deny ;;
+        test) drivers ;;
+        bench) pgbouncer ;;
+    esac
+done
