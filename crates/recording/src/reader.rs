@@ -140,6 +140,15 @@ pub(crate) fn header(storage: &dyn Storage, segment: &str) -> Result<Option<Line
     Ok(line.filter(|line| matches!(line.body, Body::Header(_))))
 }
 
+/// Whether a segment holds one whole line, be it what it may.
+pub(crate) fn first_line_ends(storage: &dyn Storage, segment: &str) -> Result<bool, ReadError> {
+    let io = |source| ReadError::Io { file: segment.to_owned(), source };
+    let mut bytes = Vec::new();
+    let reader = storage.read(segment).map_err(io)?.take(u64::try_from(MAX_LINE).unwrap_or(u64::MAX));
+    BufReader::new(reader).read_until(b'\n', &mut bytes).map_err(io)?;
+    Ok(bytes.ends_with(b"\n") || bytes.len() >= MAX_LINE)
+}
+
 fn previous_bytes(storage: &dyn Storage, segment: &str) -> Result<Option<u64>, ReadError> {
     let Some(line) = header(storage, segment)? else { return Ok(None) };
     let Body::Header(header) = line.body else { return Ok(None) };

@@ -101,16 +101,15 @@ pub fn verify(storage: &dyn Storage, key: &VerifyingKey, head: Option<Head>) -> 
         _ => {}
     }
     let mut entries = 0;
-    let mut torn_bytes = 0;
+    let files = storage.list().map_err(|source| ReadError::Io { file: ".".to_owned(), source })?;
+    let bytes = |name: &str| files.iter().find(|f| f.name == name).map_or(0, |f| f.bytes);
+    let mut torn_bytes = walk.stubs().iter().map(|stub| bytes(stub)).fold(0, u64::saturating_add);
     let mut fault = None;
     loop {
         match walk.step()? {
             Step::Line(_) => entries += 1,
-            Step::Torn { segment, offset } => {
-                let bytes = storage.list().map_err(|source| ReadError::Io { file: segment.clone(), source })?;
-                torn_bytes =
-                    bytes.iter().find(|f| f.name == segment).map_or(0, |f| f.bytes.saturating_sub(offset)).max(1);
-            }
+            // It may have grown since it was listed; torn it is all the same.
+            Step::Torn { segment, offset } => torn_bytes += bytes(&segment).saturating_sub(offset).max(1),
             Step::Fault { segment, fault: found } => fault = Some((segment, found)),
             Step::End => break,
         }

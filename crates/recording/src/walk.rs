@@ -14,7 +14,7 @@ use crate::entry::{Body, Entry, Line, MAX_LINE, Stamp, VERSION, finish, middle};
 use crate::keys::VerifyingKey;
 use crate::note::{CheckpointText, Signed, SignedNote};
 use crate::prune::{self, Pruned};
-use crate::reader::{Lines, Raw, ReadError, Segment, header, segments};
+use crate::reader::{Lines, Raw, ReadError, Segment, first_line_ends, header, segments};
 use crate::spool::Storage;
 
 /// What is looked at in every line.
@@ -105,6 +105,8 @@ pub(crate) struct Walk<'a> {
     recorded_key: Option<String>,
     pruned: Option<Pruned>,
     expiry_broken: bool,
+    /// Trailing segments of which not even the header is whole.
+    stubs: Vec<String>,
     done: bool,
 }
 
@@ -122,6 +124,7 @@ impl<'a> Walk<'a> {
             prune::Loaded::Valid(pruned) => (Some(*pruned), false),
             prune::Loaded::Broken => (None, true),
         };
+        let stubs = drop_stubs(storage, &mut list)?;
         if let Some(pruned) = &pruned {
             drop_expired(storage, &mut list, pruned.chain.size())?;
         }
@@ -140,6 +143,7 @@ impl<'a> Walk<'a> {
             recorded_key: None,
             pruned,
             expiry_broken,
+            stubs,
             done: false,
         })
     }
@@ -155,6 +159,14 @@ impl<'a> Walk<'a> {
 
     pub(crate) fn checkpoints(&self) -> u64 {
         self.checkpoints
+    }
+
+    pub(crate) fn recorded_key(&self) -> Option<&str> {
+        self.recorded_key.as_deref()
+    }
+
+    pub(crate) fn stubs(&self) -> &[String] {
+        &self.stubs
     }
 
     pub(crate) fn pruned(&self) -> Option<&Pruned> {
@@ -344,4 +356,16 @@ fn drop_expired(storage: &dyn Storage, list: &mut Vec<Segment>, size: u64) -> Re
     }
     list.drain(..expired);
     Ok(())
+}
+
+/// Takes trailing segments off the list whose first line was never finished.
+fn drop_stubs(storage: &dyn Storage, list: &mut Vec<Segment>) -> Result<Vec<String>, ReadError> {
+    let mut stubs = Vec::new();
+    while let Some(segment) = list.last() {
+        if first_line_ends(storage, &segment.name)? {
+            break;
+        }
+        stubs.extend(list.pop().map(|segment| segment.name.to_string()));
+    }
+    Ok(stubs)
 }

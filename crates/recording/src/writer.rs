@@ -27,6 +27,13 @@ use crate::keys::SigningKey;
 use crate::reader::ReadError;
 use crate::spool::Storage;
 
+mod budget;
+mod core;
+mod recover;
+mod shared;
+
+use shared::Shared;
+
 /// Limits of a recording. `Default` is what the documentation promises.
 #[derive(Clone, Debug)]
 pub struct WriterConfig {
@@ -142,45 +149,82 @@ pub struct QueueFull;
 /// Called once with the answer, in order of `seq`, on the thread of the writer or of any caller. Must not block.
 pub type Done = Box<dyn FnOnce(Result<Position, WriteError>) + Send>;
 
-/// Handle of the writer; clones share it.
+/// Handle of the writer; clones share it. When the last one is dropped the writer closes on its own thread.
 #[derive(Clone, Debug)]
 pub struct Writer {
-    storage: Arc<dyn Storage>,
+    handle: Arc<Handle>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    shared: Arc<Shared>,
+    thread: parking_lot::Mutex<Option<std::thread::JoinHandle<Result<Head, WriteError>>>>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.begin_close();
+    }
 }
 
 impl Writer {
     /// Opens the recording in `storage`, repairs a torn tail, marks what was interrupted and continues the chain.
+    ///
+    /// Blocks while the whole recording is read. `witness` is told of each checkpoint.
     pub fn open(
-        _config: WriterConfig,
+        config: WriterConfig,
         storage: Arc<dyn Storage>,
-        _key: SigningKey,
-        _witness: Witness,
+        key: SigningKey,
+        witness: Witness,
     ) -> Result<(Self, Recovery), OpenError> {
-        Ok((Self { storage }, Recovery::default()))
+        let lock = storage.exclusive().map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => OpenError::InUse,
+            _ => OpenError::Io(error),
+        })?;
+        let (core, recovery, first) = recover::open(config, storage, key)?;
+        witness(&first);
+        let shared = Arc::new(Shared::new(core, witness));
+        let worker = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("recording".to_owned())
+            .spawn(move || {
+                let _exclusive = lock;
+                worker.run()
+            })
+            .map_err(OpenError::Io)?;
+        let handle = Handle { shared, thread: parking_lot::Mutex::new(Some(thread)) };
+        Ok((Self { handle: Arc::new(handle) }, recovery))
     }
 
-    /// Takes an entry. Never blocks. `done` is called once, after the entry is in the recording or failed.
+    /// Takes an entry. Never blocks; see the module for the one `write` it may do. `done` is called once, when the
+    /// entry is in the recording or failed; it may be called before this returns.
+    ///
+    /// # Errors
+    /// [`QueueFull`] when the entry was not taken; `done` is then dropped.
     pub fn submit(
         &self,
-        _entry: Entry,
-        _durability: Durability,
-        _done: impl FnOnce(Result<Position, WriteError>) + Send + 'static,
+        entry: Entry,
+        durability: Durability,
+        done: impl FnOnce(Result<Position, WriteError>) + Send + 'static,
     ) -> Result<(), QueueFull> {
-        Err(QueueFull)
+        self.handle.shared.submit(entry, durability, Box::new(done))
     }
 
     /// Counts a refusal that could not be recorded; one marker tells their number once something can be written.
-    pub fn note_unrecorded_refusal(&self) {}
+    pub fn note_unrecorded_refusal(&self) {
+        self.handle.shared.note_unrecorded_refusal();
+    }
 
-    /// Whether an operation would be admitted now: checked at session open.
+    /// Whether an operation would be admitted, as last known: to be asked when a session opens. Never blocks.
     pub fn ready(&self) -> Result<(), WriteError> {
-        let _ = self.storage.fast();
-        Ok(())
+        self.handle.shared.ready()
     }
 
     /// Writes everything that waits, a marker and a last checkpoint, and ends the thread. Blocks; later submissions
     /// fail. The head it returns is the final one.
     pub fn close(&self) -> Result<Head, WriteError> {
-        Err(WriteError::Closed)
+        self.handle.shared.begin_close();
+        let thread = self.handle.thread.lock().take();
+        thread.map_or(Err(WriteError::Closed), |t| t.join().unwrap_or(Err(WriteError::Closed)))
     }
 }
