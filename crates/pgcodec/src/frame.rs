@@ -48,6 +48,7 @@ pub struct Framer {
     side: Side,
     message: usize,
     bulk: usize,
+    password: usize,
     buffer: BytesMut,
 }
 
@@ -58,13 +59,20 @@ impl Framer {
             side: Side::Frontend,
             message: limits.frontend_message,
             bulk: limits.bind_message,
+            password: limits.password,
             buffer: BytesMut::new(),
         }
     }
 
     /// For the bytes that the upstream sends.
     pub fn backend(limits: &Limits) -> Self {
-        Self { side: Side::Backend, message: limits.backend_message, bulk: limits.backend_row, buffer: BytesMut::new() }
+        Self {
+            side: Side::Backend,
+            message: limits.backend_message,
+            bulk: limits.backend_row,
+            password: limits.password,
+            buffer: BytesMut::new(),
+        }
     }
 
     /// Adds received bytes.
@@ -97,6 +105,7 @@ impl Framer {
     ///
     /// # Errors
     /// A length or tag that is refused. The framer stays at that frame: every later call answers the same.
+    #[expect(clippy::should_implement_trait, reason = "it is fallible and asked again after `None`")]
     pub fn next(&mut self) -> Result<Option<Frame>, Violation> {
         let mut header = self.buffer.as_ref();
         let Ok(tag) = header.try_get_u8() else { return Ok(None) };
@@ -125,9 +134,10 @@ impl Framer {
 
     fn limit(&self, tag: u8) -> Result<usize, Violation> {
         match (self.side, tag) {
+            (Side::Frontend, b'p') => Ok(self.password),
             (Side::Frontend, b'B') | (Side::Backend, b'D' | b'd') => Ok(self.bulk),
             (Side::Frontend, b'F') => Err(Violation::Unsupported { what: "FunctionCall" }),
-            (Side::Frontend, b'Q' | b'P' | b'E' | b'D' | b'C' | b'S' | b'H' | b'X' | b'd' | b'c' | b'f' | b'p') => {
+            (Side::Frontend, b'Q' | b'P' | b'E' | b'D' | b'C' | b'S' | b'H' | b'X' | b'd' | b'c' | b'f') => {
                 Ok(self.message)
             }
             (Side::Backend, b'V') => Err(Violation::Unsupported { what: "FunctionCallResponse" }),

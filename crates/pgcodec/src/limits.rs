@@ -5,6 +5,8 @@
 pub struct Limits {
     /// Startup packet, bytes including its length word.
     pub startup: usize,
+    /// A password or SASL message from the agent, bytes after the tag.
+    pub password: usize,
     /// Any other message from the agent, bytes after the tag (the length word counts).
     pub frontend_message: usize,
     /// A `Bind` message from the agent; may be configured up to 16 MiB.
@@ -19,7 +21,7 @@ pub struct Limits {
     pub statements: usize,
     /// Portals by name, those not yet confirmed by the upstream included.
     pub portals: usize,
-    /// `Execute` messages up to one `Sync`.
+    /// Statements up to one `Sync`, counted by their `Bind`s.
     pub batch: usize,
     /// Messages that were sent upstream and not answered yet.
     pub pipeline: usize,
@@ -29,6 +31,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             startup: 10_000,
+            password: 65_535,
             frontend_message: 1024 * 1024,
             bind_message: 1024 * 1024,
             backend_message: 1024 * 1024,

@@ -51,9 +51,10 @@ pub struct Machine<T, S, P> {
     batch: u64,
     /// Counts the `Sync`s written upstream: the batch of the next message that is written. Invariant: `written <= batch`.
     written: u64,
-    /// Messages and executions accepted in this batch.
+    /// Messages accepted in this batch since everything written was answered.
     accepted: usize,
-    executions: usize,
+    /// `Bind`s accepted in this batch.
+    binds: usize,
     /// The batch whose messages the upstream drops, until its `Sync` is written.
     skip: Option<u64>,
     /// Extended messages were written since the last `Sync` or `Query`.
@@ -79,7 +80,7 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
             batch: 0,
             written: 0,
             accepted: 0,
-            executions: 0,
+            binds: 0,
             skip: None,
             unsynced: false,
             draining: false,
@@ -184,9 +185,11 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
         Control::new(control::Kind::PoisonParse)
     }
 
-    /// The message that ends a COPY FROM STDIN in an error; `None` when the agent sends no data now.
+    /// The message that ends a COPY FROM STDIN in an error; `None` when none is open or its end was
+    /// already sent.
     pub fn copy_fail(&self) -> Option<Control> {
-        self.copying_in().then(|| Control::new(control::Kind::CopyFail))
+        let front = self.slots.front()?.progress.copy;
+        matches!(front, CopyState::In { .. } | CopyState::InEnding).then(|| Control::new(control::Kind::CopyFail))
     }
 
     /// Makes the upstream answer what it was sent so far.
@@ -239,11 +242,11 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
                 Ok(Step::Candidate(Candidate::CopyData(data)))
             }
             Frontend::CopyDone => {
-                *state = CopyState::InEnded { refused: false };
+                *state = CopyState::InEnding;
                 Ok(Step::Candidate(Candidate::CopyDone))
             }
             Frontend::CopyFail { message } => {
-                *state = CopyState::InEnded { refused: false };
+                *state = CopyState::InEnding;
                 Ok(Step::Candidate(Candidate::CopyFail { message }))
             }
             Frontend::Flush => Ok(Step::Discard),
@@ -261,6 +264,9 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
     fn outside_copy(&mut self, message: Frontend) -> Result<Step, Violation> {
         if self.slots.iter().any(Slot::awaits_copy) {
             return Ok(Step::Wait(message));
+        }
+        if self.skip == Some(self.batch) {
+            return Ok(Step::Discard);
         }
         if !self.draining {
             return Err(Violation::Unexpected { message: message.name(), state: "outside COPY FROM STDIN" });
@@ -281,7 +287,7 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
     fn close_batch(&mut self) {
         self.batch = self.batch.saturating_add(1);
         self.accepted = 0;
-        self.executions = 0;
+        self.binds = 0;
     }
 
     /// A COPY that may or may not begin decides what the next message means; and a full pipeline that is sure to move.
@@ -292,10 +298,10 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
 
     fn operation(&mut self, message: Frontend) -> Result<Step, Violation> {
         self.draining = false;
-        if matches!(message, Frontend::Query { .. }) {
-            let Frontend::Query { sql } = message else { return Ok(Step::Discard) };
-            return Ok(Step::Candidate(Candidate::Query { sql }));
-        }
+        let message = match message {
+            Frontend::Query { sql } => return Ok(Step::Candidate(Candidate::Query { sql })),
+            message => message,
+        };
         if self.accepted >= self.limits.pipeline {
             return Ok(Step::Refuse(Reject::PipelineTooLong));
         }
@@ -323,6 +329,10 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
                 if !self.portals.fits(&message.portal) {
                     return Ok(Step::Refuse(Reject::TooManyPortals));
                 }
+                if self.binds >= self.limits.batch {
+                    return Ok(Step::Refuse(Reject::BatchTooLong));
+                }
+                self.binds = self.binds.saturating_add(1);
                 let id = self.id();
                 self.portals.define(&message.portal, id, self.batch);
                 Step::Candidate(Candidate::Bind { id: PortalId(id), statement, message })
@@ -333,10 +343,6 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
                     Lookup::Unknown => return Ok(Step::Refuse(Reject::UnknownPortal)),
                     Lookup::Uncertain => return Ok(Step::Wait(Frontend::Execute(message))),
                 };
-                if self.executions >= self.limits.batch {
-                    return Ok(Step::Refuse(Reject::BatchTooLong));
-                }
-                self.executions = self.executions.saturating_add(1);
                 Step::Candidate(Candidate::Execute { portal, message })
             }
             Frontend::Describe(target) => self.describe(target),
@@ -404,7 +410,14 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
         let doubt = |slot: &Slot<T>| match slot.kind {
             slot::Kind::Query { .. } => true,
             slot::Kind::Sync => batch != self.batch,
-            _ => false,
+            slot::Kind::Parse { .. }
+            | slot::Kind::Bind { .. }
+            | slot::Kind::DescribeStatement { .. }
+            | slot::Kind::DescribePortal { .. }
+            | slot::Kind::CloseStatement { .. }
+            | slot::Kind::ClosePortal { .. }
+            | slot::Kind::Execute { .. }
+            | slot::Kind::PoisonParse => false,
         };
         match self.slots.iter().any(doubt) {
             true => Lookup::Uncertain,

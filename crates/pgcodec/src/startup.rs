@@ -91,6 +91,7 @@ impl StartupFramer {
     ///
     /// # Errors
     /// See the module documentation; close without an answer or with an `ErrorResponse`.
+    #[expect(clippy::should_implement_trait, reason = "it is fallible and asked again after `None`")]
     pub fn next(&mut self) -> Result<Option<Opening>, Violation> {
         if self.buffer.first() == Some(&0x16) {
             return Ok(Some(Opening::DirectTls));

@@ -80,16 +80,24 @@ pub struct DataRow {
 const VALUES: usize = 7;
 
 impl DataRow {
+    /// Walks the frame without sharing each value: this runs for every row of every result.
     pub(super) fn from_frame(frame: &Frame) -> Result<Self, Violation> {
-        let mut r = Reader::new("DataRow", frame.body());
-        let count = r.count(4, "more columns than bytes")?;
+        let malformed = |what| Violation::Malformed { message: "DataRow", what };
+        let cut = || malformed("a column is cut");
+        let body = frame.bytes().get(VALUES - 2..).unwrap_or_default();
+        let (count, mut rest) = body.split_first_chunk().ok_or_else(cut)?;
+        let count = u16::from_be_bytes(*count);
         for _ in 0..count {
-            r.value("a column is cut")?;
+            let (length, behind) = rest.split_first_chunk().ok_or_else(cut)?;
+            rest = match i32::from_be_bytes(*length) {
+                -1 => behind,
+                length => usize::try_from(length).ok().and_then(|length| behind.get(length..)).ok_or_else(cut)?,
+            };
         }
-        r.finish()?;
-        let count =
-            u16::try_from(count).map_err(|_| Violation::Malformed { message: "DataRow", what: "too many columns" })?;
-        Ok(Self { frame: frame.bytes().clone(), count })
+        match rest.is_empty() {
+            true => Ok(Self { frame: frame.bytes().clone(), count }),
+            false => Err(malformed("bytes behind the last field")),
+        }
     }
 
     /// A row of our own; `None` is NULL.

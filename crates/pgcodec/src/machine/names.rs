@@ -7,6 +7,7 @@
 //! of the current batch is such: when it fails, whatever uses it in that batch is skipped by the upstream.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A prepared statement of the machine. Never used again for another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,9 +42,9 @@ pub(super) enum Lookup {
 #[derive(Debug)]
 pub(super) struct Names<D> {
     limit: usize,
-    names: BTreeMap<String, Vec<Version<D>>>,
+    names: BTreeMap<Arc<str>, Vec<Version<D>>>,
     /// Name by version.
-    index: BTreeMap<u64, String>,
+    index: BTreeMap<u64, Arc<str>>,
 }
 
 impl<D> Names<D> {
@@ -77,8 +78,9 @@ impl<D> Names<D> {
     }
 
     fn push(&mut self, name: &str, version: Version<D>) {
-        self.index.insert(version.id, name.to_owned());
-        self.names.entry(name.to_owned()).or_default().push(version);
+        let name = self.names.get_key_value(name).map_or_else(|| Arc::from(name), |(name, _)| Arc::clone(name));
+        self.index.insert(version.id, Arc::clone(&name));
+        self.names.entry(name).or_default().push(version);
     }
 
     /// The upstream confirmed a version: what lies below it is gone, and so is the name if it was a tombstone.
@@ -126,7 +128,7 @@ impl<D> Names<D> {
     }
 
     pub(super) fn name(&self, id: u64) -> Option<&str> {
-        self.index.get(&id).map(String::as_str)
+        self.index.get(&id).map(|name| &**name)
     }
 
     pub(super) fn data(&self, id: u64) -> Option<&D> {
@@ -138,10 +140,11 @@ impl<D> Names<D> {
         versions.iter_mut().find(|version| version.id == id && !version.tombstone).map(|version| &mut version.data)
     }
 
-    /// Asked for, not a tombstone, and neither confirmed nor taken back.
-    pub(super) fn is_pending(&self, id: u64) -> bool {
+    /// Asked for in that batch, not a tombstone, and neither confirmed nor taken back.
+    pub(super) fn is_pending(&self, id: u64, batch: u64) -> bool {
         let versions = self.index.get(&id).and_then(|name| self.names.get(name));
-        versions.into_iter().flatten().any(|version| version.id == id && !version.live && !version.tombstone)
+        let asked = |version: &Version<D>| version.id == id && version.batch == batch && !version.live;
+        versions.into_iter().flatten().any(|version| asked(version) && !version.tombstone)
     }
 
     fn retain_of(&mut self, id: u64, keep: impl FnMut(&mut Version<D>) -> bool) {
@@ -164,7 +167,7 @@ impl<D> Names<D> {
 
 fn retain<D>(
     versions: &mut Vec<Version<D>>,
-    index: &mut BTreeMap<u64, String>,
+    index: &mut BTreeMap<u64, Arc<str>>,
     mut keep: impl FnMut(&mut Version<D>) -> bool,
 ) {
     versions.retain_mut(|version| {

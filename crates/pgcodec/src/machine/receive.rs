@@ -25,7 +25,7 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
         if self.dead {
             return Err(unexpected(&message, "after a fatal error"));
         }
-        match message {
+        let reply = match message {
             Backend::NoticeResponse(_) | Backend::ParameterStatus { .. } | Backend::NotificationResponse { .. } => {
                 let token = self.slots.front().and_then(|slot| slot.token);
                 Ok(Reply { message, token, about: About::Nothing, swallow: false, last: false, failure: None })
@@ -36,7 +36,11 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
             Backend::ErrorResponse(fields) => self.error(fields),
             Backend::ReadyForQuery(state) => self.ready(state),
             message => self.answer(message),
+        }?;
+        if reply.last && self.slots.is_empty() {
+            self.accepted = 0;
         }
+        Ok(reply)
     }
 
     fn answer(&mut self, message: Backend) -> Result<Reply<T>, Violation> {
@@ -69,7 +73,14 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
                 Kind::Bind { id } => self.portals.commit(id.0),
                 Kind::CloseStatement { tombstone: Some(id) } => self.statements.commit(id),
                 Kind::ClosePortal { tombstone: Some(id) } => self.portals.commit(id),
-                _ => {}
+                Kind::CloseStatement { tombstone: None }
+                | Kind::ClosePortal { tombstone: None }
+                | Kind::DescribeStatement { .. }
+                | Kind::DescribePortal { .. }
+                | Kind::Execute { .. }
+                | Kind::Query { .. }
+                | Kind::PoisonParse
+                | Kind::Sync => {}
             }
         }
         Ok(Reply { message, token, about, swallow, last, failure: None })
@@ -84,7 +95,8 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
             Kind::Sync => true,
             Kind::Query { poison, .. } => {
                 let refused = poison || front.progress.copy == CopyState::InEnded { refused: true };
-                (front.progress.answered && front.progress.between() && !refused) || front.progress.failed
+                (front.progress.answered && front.progress.columns.is_none() && front.progress.between() && !refused)
+                    || front.progress.failed
             }
             _ => false,
         };
@@ -120,10 +132,15 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
         let poison = matches!(kind, Kind::PoisonParse | Kind::Query { poison: true, .. })
             || copy == CopyState::InEnded { refused: true };
         let mut failure = Failure { poison, fatal: false, skipped: Vec::new(), sync: None };
-        if let CopyState::In { sync, .. } = copy {
-            // The agent did not see the error yet: its data and their end are still under way.
-            self.draining = true;
-            failure.sync = sync.then(|| Control::new(ControlKind::Sync));
+        match copy {
+            CopyState::In { sync, .. } => {
+                // The agent did not see the error yet: its data and their end are still under way.
+                self.draining = true;
+                failure.sync = sync.then(|| Control::new(ControlKind::Sync));
+            }
+            // A client may send data without waiting for the COPY to begin (pgx does).
+            CopyState::Before => self.draining |= front.awaits_copy(),
+            CopyState::InEnding | CopyState::InEnded { .. } | CopyState::Out | CopyState::OutEnded => {}
         }
         front.progress.failed = true;
         // The COPY, if there was one, is over.
@@ -181,11 +198,11 @@ fn single(matches: bool) -> Option<Effect> {
 
 fn describe_statement(progress: &mut Progress, message: &Backend) -> Option<Effect> {
     match message {
-        Backend::ParameterDescription { .. } if !progress.described => {
-            progress.described = true;
+        Backend::ParameterDescription { .. } if !progress.narrowed => {
+            progress.narrowed = true;
             Some(Effect::More)
         }
-        Backend::RowDescription(_) | Backend::NoData if progress.described => Some(Effect::Last),
+        Backend::RowDescription(_) | Backend::NoData if progress.narrowed => Some(Effect::Last),
         _ => None,
     }
 }
@@ -214,11 +231,15 @@ fn query(progress: &mut Progress, copy: Copy, message: &Backend) -> Option<Effec
         return Some(effect);
     }
     match message {
+        _ if progress.narrowed => return None,
         Backend::RowDescription(rows) if progress.columns.is_none() && progress.copy == CopyState::Before => {
             progress.columns = Some(rows.fields.len());
         }
         Backend::DataRow(row) if progress.columns == Some(row.len()) && progress.copy == CopyState::Before => {}
-        Backend::EmptyQueryResponse if progress.columns.is_none() && !progress.answered => progress.answered = true,
+        Backend::EmptyQueryResponse if progress.columns.is_none() && !progress.answered => {
+            progress.answered = true;
+            progress.narrowed = true;
+        }
         Backend::CommandComplete { .. } if progress.between() => {
             progress.answered = true;
             progress.columns = None;

@@ -7,8 +7,8 @@ use super::step::{Copy, Expect};
 use crate::Violation;
 
 impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
-    /// Says that a message was written upstream. Call it for every message, in the order of writing; data of a COPY and its
-    /// end (`CopyData`, `CopyDone`, the agent's own `CopyFail`) need no call.
+    /// Says that a message was written upstream. Call it for every message but `CopyData`, in the order of
+    /// writing.
     ///
     /// # Errors
     /// [`Violation::Misuse`] when the message must not have been written: the name was taken back by an error, or the
@@ -17,20 +17,32 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
         match what {
             Expect::Query { token, copy } => self.simple(token, copy, false),
             Expect::Parse { token, id } => {
-                pending(self.statements.is_pending(id.0))?;
+                pending(self.statements.is_pending(id.0, self.written))?;
                 self.extended(Kind::Parse { id }, Some(token), false)
             }
             Expect::Bind { token, id } => {
-                pending(self.portals.is_pending(id.0))?;
+                pending(self.portals.is_pending(id.0, self.written))?;
                 self.extended(Kind::Bind { id }, token, false)
             }
             Expect::Execute { token, portal, copy } => {
                 pending(self.portals.name(portal.0).is_some())?;
                 self.extended(Kind::Execute { portal, copy }, Some(token), false)
             }
+            Expect::CopyEnd => {
+                // When the COPY failed in between, the upstream ignores its end.
+                if let Some(state @ CopyState::InEnding) = self.slots.front_mut().map(|slot| &mut slot.progress.copy) {
+                    *state = CopyState::InEnded { refused: false };
+                }
+                Ok(())
+            }
             Expect::Control(control) => self.control(control),
             Expect::Poison { token, poison } => match poison.kind {
-                ControlKind::PoisonQuery => self.simple(token, Copy::No, true),
+                ControlKind::PoisonQuery => {
+                    self.simple(token, Copy::No, true)?;
+                    // It may stand for a COPY whose data the agent sends without waiting.
+                    self.draining = true;
+                    Ok(())
+                }
                 ControlKind::PoisonParse => {
                     self.extended(Kind::PoisonParse, Some(token), false)?;
                     // The error is certain, so is what the upstream does with the rest of the batch.
@@ -99,9 +111,9 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
 
     fn copy_failed(&mut self) -> Result<(), Violation> {
         match self.slots.front_mut().map(|slot| &mut slot.progress.copy) {
-            Some(state @ CopyState::In { .. }) => {
+            Some(state @ (CopyState::In { .. } | CopyState::InEnding)) => {
+                self.draining = *state != CopyState::InEnding;
                 *state = CopyState::InEnded { refused: true };
-                self.draining = true;
                 Ok(())
             }
             _ => Err(Violation::Misuse { what: "CopyFail outside a COPY FROM STDIN" }),
@@ -109,7 +121,9 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
     }
 
     fn no_copy(&self) -> Result<(), Violation> {
-        match self.copying_in() || self.slots.iter().any(Slot::awaits_copy) {
+        let front = self.slots.front().map(|slot| slot.progress.copy);
+        let open = matches!(front, Some(CopyState::In { .. } | CopyState::InEnding));
+        match open || self.slots.iter().any(Slot::awaits_copy) {
             true => Err(Violation::Misuse { what: "a message behind a COPY FROM STDIN that has not ended" }),
             false => Ok(()),
         }

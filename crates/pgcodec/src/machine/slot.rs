@@ -53,9 +53,10 @@ pub(super) struct Progress {
     pub(super) answered: bool,
     /// An error came: nothing but `ReadyForQuery` may come.
     pub(super) failed: bool,
-    /// Columns of the result that is being sent, or that parameters were described.
+    /// Columns of the result that is being sent.
     pub(super) columns: Option<usize>,
-    pub(super) described: bool,
+    /// The parameters were described, or the text was empty: less may follow.
+    pub(super) narrowed: bool,
     pub(super) copy: CopyState,
 }
 
@@ -66,7 +67,9 @@ pub(super) enum CopyState {
     Before,
     /// The agent sends data.
     In { data: bool, sync: bool },
-    /// The agent ended its data, or we did for it.
+    /// The agent ended its data; that is not written yet.
+    InEnding,
+    /// The end of the data is written, the agent's own or ours.
     InEnded { refused: bool },
     /// The upstream sends data.
     Out,
@@ -79,7 +82,7 @@ impl Progress {
     pub(super) fn between(&self) -> bool {
         match self.copy {
             CopyState::Before | CopyState::OutEnded | CopyState::InEnded { refused: false } => true,
-            CopyState::In { .. } | CopyState::Out | CopyState::InEnded { refused: true } => false,
+            CopyState::In { .. } | CopyState::InEnding | CopyState::Out | CopyState::InEnded { refused: true } => false,
         }
     }
 }
@@ -95,5 +98,6 @@ impl<T> Slot<T> {
         matches!(self.kind, Kind::Query { copy: Copy::In, .. } | Kind::Execute { copy: Copy::In, .. })
             && self.progress.copy == CopyState::Before
             && !self.progress.answered
+            && !self.progress.failed
     }
 }

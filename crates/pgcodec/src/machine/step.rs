@@ -123,6 +123,8 @@ pub enum Expect<'a, T> {
         portal: PortalId,
         copy: Copy,
     },
+    /// The agent's `CopyDone` or `CopyFail`.
+    CopyEnd,
     /// Any [`Control`] but poison.
     Control(&'a Control),
     /// [`super::Machine::poison_query`] or [`super::Machine::poison_parse`] in the place of the operation `token`.
