@@ -125,14 +125,20 @@ fn known(visit: Visit<'_>) -> Result<Next, Refused> {
             Err(Refused::new("a parameter where the server takes none"))
         }
         // `objects` is typed as a list of tables; on other objects its accessor would panic.
-        Node::GrantStmt(grant)
-            if GrantTargetType::of(grant.targtype)? != GrantTargetType::Object
-                || !matches!(ObjectType::of(grant.objtype)?, ObjectType::Table | ObjectType::Sequence) =>
-        {
+        Node::GrantStmt(grant) if !names_tables(grant)? => {
             Err(Refused::new("GRANT or REVOKE on objects other than tables and sequences"))
         }
         _ => Ok(Next::Into),
     }
+}
+
+fn names_tables(grant: &nodes::GrantStmt) -> Result<bool, Refused> {
+    Ok(match GrantTargetType::of(grant.targtype)? {
+        GrantTargetType::Object => matches!(ObjectType::of(grant.objtype)?, ObjectType::Table | ObjectType::Sequence),
+        GrantTargetType::AllInSchema => false,
+        // ALTER DEFAULT PRIVILEGES names none.
+        GrantTargetType::Defaults => true,
+    })
 }
 
 /// Runs a pure step over C trees; a panic inside becomes a refusal.

@@ -34,6 +34,8 @@ fn splice(text: &str, edits: &[Edit]) -> Result<String, Refused> {
     }
     let mut edits: Vec<&Edit> = edits.iter().collect();
     edits.sort_by_key(|edit| edit.location);
+    // A node the tree shares is reached, and reported, more than once.
+    edits.dedup();
     let mut out = String::with_capacity(text.len());
     let mut done = 0_usize;
     for edit in edits {
@@ -103,4 +105,71 @@ fn after_name(text: &str) -> Option<&str> {
     }
     let rest = text.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == '$' || !c.is_ascii());
     (rest.len() < text.len() && !text.starts_with(|c: char| c.is_ascii_digit() || c == '$')).then_some(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Edit, splice};
+
+    fn change(text: &str, at: &str, names: usize, star: bool, with: &str) -> Option<String> {
+        let location = i32::try_from(text.find(at).unwrap()).unwrap();
+        splice(text, &[Edit { location, names, star, text: with.to_owned() }]).ok()
+    }
+
+    #[test]
+    fn names_are_replaced_as_far_as_asked() {
+        let rows = [
+            ("SELECT a FROM t", "t", 1, false, "X", "SELECT a FROM X"),
+            ("SELECT a FROM t", "t", 0, false, "s.", "SELECT a FROM s.t"),
+            ("SELECT a FROM s.t x", "s.", 2, false, "X", "SELECT a FROM X x"),
+            ("SELECT a FROM s \n. \t t", "s \n", 2, false, "X", "SELECT a FROM X"),
+            ("SELECT a FROM \"s\".\"t\"\".\" b", "\"s", 2, false, "X", "SELECT a FROM X b"),
+            ("SELECT a FROM t *, u", "t *", 1, true, "X", "SELECT a FROM X, u"),
+            ("SELECT a FROM t, u", "t,", 1, true, "X", "SELECT a FROM X, u"),
+            ("SELECT täb.a FROM täb", "täb", 2, false, "X", "SELECT X FROM täb"),
+            ("SELECT t.* FROM t", "t.", 1, false, "X", "SELECT X.* FROM t"),
+            ("SELECT $1 FROM t_$1", "t_", 1, false, "X", "SELECT $1 FROM X"),
+        ];
+        for (text, at, names, star, with, expected) in rows {
+            assert_eq!(change(text, at, names, star, with).as_deref(), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_name_or_not_there_is_refused() {
+        let rows = [
+            ("SELECT 'a'", "'a'", 1),
+            ("SELECT 1", "1", 1),
+            ("SELECT a.1", "a", 2),
+            ("SELECT a", "a", 2),
+            ("SELECT \"a", "\"a", 1),
+        ];
+        for (text, at, names) in rows {
+            assert_eq!(change(text, at, names, false, "X"), None, "{text}");
+        }
+        for location in [-1, 9, i32::MAX] {
+            assert!(splice("SELECT a", &[Edit { location, names: 1, star: false, text: String::new() }]).is_err());
+        }
+        // Inside a character of two bytes.
+        assert!(splice("SELECT \u{e4}", &[Edit { location: 8, names: 1, star: false, text: String::new() }]).is_err());
+    }
+
+    #[test]
+    fn several_edits_keep_their_places_and_a_shared_one_counts_once() {
+        let edit = |location, text: &str| Edit { location, names: 1, star: false, text: text.to_owned() };
+        let text = "SELECT a FROM t, u";
+        let both = [edit(17, "U"), edit(14, "(TT)"), edit(17, "U")];
+        assert_eq!(splice(text, &both).unwrap(), "SELECT a FROM (TT), U");
+        assert!(splice(text, &[edit(17, "U"), edit(17, "V")]).is_err());
+        let overlap = [Edit { names: 2, ..edit(0, "X") }, edit(2, "Y")];
+        assert!(splice("a.b", &overlap).is_err());
+    }
+
+    #[test]
+    fn lexical_forms_that_bytes_do_not_tell_are_refused() {
+        for text in ["'\\' FROM t", "U&'x', t", "u&\"x\" t", "$$ $$, t", "$a$t$a$", "t -- c", "t /* c */", "a$"] {
+            assert!(splice(text, &[]).is_err(), "{text}");
+        }
+        assert_eq!(splice("a - b / c * $1 & u & d", &[]).unwrap(), "a - b / c * $1 & u & d");
+    }
 }
