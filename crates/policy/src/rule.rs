@@ -67,6 +67,19 @@ impl PathPattern {
     }
 }
 
+/// `schema.relation.column`: the parts before the last name the relation.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ColumnPattern {
+    pub(crate) relation: PathPattern,
+    pub(crate) column: Glob,
+}
+
+impl ColumnPattern {
+    pub(crate) fn text(&self) -> String {
+        format!("{}.{}", self.relation.text(), self.column.as_str())
+    }
+}
+
 /// One kind of use that a rule speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Use {
@@ -117,7 +130,7 @@ pub(crate) struct Rule {
     /// Of the target, lower case; empty: any host.
     pub(crate) hosts: BTreeSet<Glob>,
     pub(crate) relations: BTreeSet<PathPattern>,
-    pub(crate) columns: BTreeSet<Glob>,
+    pub(crate) columns: BTreeSet<ColumnPattern>,
     pub(crate) functions: BTreeSet<PathPattern>,
     pub(crate) require_where: bool,
     pub(crate) max_rows: Option<u64>,
@@ -154,23 +167,32 @@ impl Rule {
             && (!self.columns_apply(access)
                 || match &access.resource.fields {
                     Fields::All => false,
-                    Fields::Named(names) => names.iter().all(|n| self.names_column(n)),
+                    // Reading no column still tells that rows exist, so the relation has to be one that is named.
+                    Fields::Named(names) => {
+                        self.names_relation(access) && names.iter().all(|n| self.covers_field(access, n))
+                    }
                 })
     }
 
     /// May speak of some of the access: one of its fields may be among the rule's columns.
     pub(crate) fn touches(&self, op: &Operation, access: &Access) -> bool {
+        let path = &access.resource.path;
         self.touches_resource(op, access)
             && (!self.columns_apply(access)
-                || match &access.resource.fields {
-                    Fields::All => true,
-                    Fields::Named(names) => names.iter().any(|n| self.names_column(n)),
-                })
+                || self.columns.iter().any(|c| {
+                    c.relation.possibly(path)
+                        && match &access.resource.fields {
+                            Fields::All => true,
+                            Fields::Named(names) => names.iter().any(|n| c.column.matches(n)),
+                        }
+                }))
     }
 
     /// Whether this field of an access whose resource it covers is one that it speaks of.
     pub(crate) fn covers_field(&self, access: &Access, field: &str) -> bool {
-        !self.columns_apply(access) || self.names_column(field)
+        let path = &access.resource.path;
+        !self.columns_apply(access)
+            || self.columns.iter().any(|c| c.relation.certainly(path) && c.column.matches(field))
     }
 
     /// `requireWhere`: the access may be one that this rule wants bounded, and no effective condition bounds it.
@@ -181,8 +203,8 @@ impl Rule {
             && (self.touches(op, access) || self.covers(op, access))
     }
 
-    fn names_column(&self, name: &str) -> bool {
-        self.columns.iter().any(|c| c.matches(name))
+    fn names_relation(&self, access: &Access) -> bool {
+        self.columns.iter().any(|c| c.relation.certainly(&access.resource.path))
     }
 
     /// Functions have no columns; on any other kind a rule with columns is narrowed by them.

@@ -52,6 +52,27 @@ impl CompiledSelector {
             })
     }
 
+    /// Whether no set of labels can match. Looks at one label at a time; that is all there is.
+    pub(crate) fn is_contradictory(&self) -> bool {
+        self.expressions.iter().any(|e| {
+            let of_key = || self.expressions.iter().filter(|o| o.key == e.key).map(|o| &o.test);
+            let candidates: Vec<&String> = match (&e.test, self.labels.get(&e.key)) {
+                (_, Some(value)) => vec![value],
+                (Test::In(values), None) => values.iter().collect(),
+                (Test::Exists, None) => return of_key().any(|t| *t == Test::DoesNotExist),
+                (Test::NotIn(_) | Test::DoesNotExist, None) => return false,
+            };
+            !candidates.into_iter().any(|value| {
+                of_key().all(|test| match test {
+                    Test::In(values) => values.contains(value),
+                    Test::NotIn(values) => !values.contains(value),
+                    Test::Exists => true,
+                    Test::DoesNotExist => false,
+                })
+            })
+        })
+    }
+
     pub(crate) fn render(&self) -> Selector {
         let requirement = |e: &Expression| {
             let (operator, values) = match &e.test {

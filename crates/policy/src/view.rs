@@ -162,14 +162,14 @@ impl View {
     /// Columns that rules and masks name exactly: one that does not exist is a mistake worth a message.
     pub fn named_columns(&self) -> Vec<NamedColumn> {
         let of_rules = self.all_rules().flat_map(|rule| {
-            let columns = rule.columns.iter().filter_map(Glob::exact);
-            columns.flat_map(move |column| {
-                exact_relations(rule).map(move |r| NamedColumn {
-                    id: r.id,
-                    schema: r.schema,
-                    relation: r.relation,
-                    column: column.to_owned(),
-                })
+            rule.columns.iter().filter_map(|pattern| match pattern.relation.exact()?.as_slice() {
+                [schema, relation] => Some(NamedColumn {
+                    id: rule.id.clone(),
+                    schema: (*schema).to_owned(),
+                    relation: (*relation).to_owned(),
+                    column: pattern.column.exact()?.to_owned(),
+                }),
+                _ => None,
             })
         });
         let of_masks = self.inner.masks.iter().filter_map(|mask| {
