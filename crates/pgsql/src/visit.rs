@@ -1,6 +1,6 @@
 //! Visits every node of a statement.
 //!
-//! Refuses what the reviewed table ([`fields`]) does not know: a node type the grammar does not make, a field that
+//! Refuses what the reviewed table (`visit/fields/`) does not know: a node type the grammar does not make, a field that
 //! parsing never sets, an unknown value of a C enumeration. Invariant: nothing here recurses, so neither a chain of
 //! 100,000 operators nor as many UNION arms can exhaust the stack.
 //!

@@ -1,8 +1,6 @@
 //! PostgreSQL's own regression SQL, as shipped with `pg_raw_parse`: found through cargo metadata, nothing is copied.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test helpers")]
 
-pub(crate) mod tree;
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
