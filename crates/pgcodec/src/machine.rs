@@ -59,7 +59,7 @@ pub struct Machine<T, S, P> {
     skip: Option<u64>,
     /// Extended messages were written since the last `Sync` or `Query`.
     unsynced: bool,
-    /// A COPY failed before the agent ended it: its data, still under way, is dropped.
+    /// Something failed: COPY data that the agent sent without knowing it are dropped, up to their end.
     draining: bool,
     /// Nothing more is taken from the agent.
     over: bool,
@@ -142,6 +142,11 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
     /// What was attached to a statement.
     pub fn statement(&self, id: StatementId) -> Option<&S> {
         self.statements.data(id.0)
+    }
+
+    /// What was attached to a statement, to be changed.
+    pub fn statement_mut(&mut self, id: StatementId) -> Option<&mut S> {
+        self.statements.slot(id.0)?.as_mut()
     }
 
     /// What was attached to a portal.
@@ -279,7 +284,6 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
         if self.must_wait() {
             return Step::Wait(Frontend::Sync);
         }
-        self.draining = false;
         self.close_batch();
         Step::Control(Control::new(control::Kind::Sync))
     }
