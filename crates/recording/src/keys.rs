@@ -213,7 +213,10 @@ mod tests {
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing beside it");
         assert!(made.public().verify(b"m", &loaded.sign(b"m")));
         assert!(!made.public().verify(b"n", &loaded.sign(b"m")));
-        assert!(!format!("{made:?}").contains(&std::fs::read_to_string(&path).unwrap()[40..60]));
+        assert!(
+            !format!("{made:?}")
+                .contains(std::fs::read_to_string(&path).unwrap().split('+').next_back().unwrap().trim())
+        );
     }
 
     #[test]
@@ -226,9 +229,13 @@ mod tests {
         assert!(error.contains("may be read by others (mode 640)"), "{error}");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         let good = std::fs::read_to_string(&path).unwrap();
-        for bad in
-            ["", "x", &good.replace("PRIVATE", "PUBLIC"), &good.replace("agentaccess-", "agentaccess_"), &good[..60]]
-        {
+        for bad in [
+            "",
+            "x",
+            &good.replace("PRIVATE", "PUBLIC"),
+            &good.replace("agentaccess-", "agentaccess_"),
+            good.split_at(60).0,
+        ] {
             std::fs::write(&path, bad).unwrap();
             assert!(matches!(SigningKey::load_or_create(&path), Err(KeyError::Malformed { .. })), "{bad}");
         }
@@ -240,7 +247,7 @@ mod tests {
         let key = SigningKey::generate("example.com/a").unwrap();
         let shown = key.public().to_string();
         assert_eq!(&shown.parse::<VerifyingKey>().unwrap(), key.public());
-        for bad in ["", "a+b+c", &shown.replace("example", "exemple"), &shown[..shown.len() - 4]] {
+        for bad in ["", "a+b+c", &shown.replace("example", "exemple"), shown.split_at(shown.len() - 4).0] {
             assert!(bad.parse::<VerifyingKey>().is_err(), "{bad}");
         }
         assert!(SigningKey::generate("a b").is_err());

@@ -191,7 +191,8 @@ fn read(storage: &dyn Storage, name: &str) -> Result<Option<String>, ReadError> 
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         reader => reader.map_err(io)?,
     };
-    let mut text = String::new();
-    reader.take(MAX_FILE).read_to_string(&mut text).map_err(io)?;
-    Ok(Some(text))
+    let mut bytes = Vec::new();
+    reader.take(MAX_FILE).read_to_end(&mut bytes).map_err(io)?;
+    // What is not UTF-8 is not what was signed either, and shows as that.
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }

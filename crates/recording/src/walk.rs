@@ -338,10 +338,10 @@ fn parse_checkpoint(raw: &Raw) -> Option<(SignedNote, CheckpointText)> {
 
 /// The line as it was if only its `prev` was changed.
 fn repaired(raw: &Raw, prev: &Hash) -> Vec<u8> {
-    let keep = raw.bytes.len().saturating_sub(r#"64 digits"}"#.len() - "64 digits".len() + 64 + 1);
+    let tail = format!(",\"prev\":\"{prev}\"}}\n");
+    let keep = raw.bytes.len().saturating_sub(tail.len());
     let mut line: Vec<u8> = raw.bytes.iter().copied().take(keep).collect();
-    line.extend_from_slice(prev.to_hex().as_bytes());
-    line.extend_from_slice(b"\"}\n");
+    line.extend_from_slice(tail.as_bytes());
     line
 }
 

@@ -246,8 +246,9 @@ impl Core {
         for some in entries.chunks(CHUNK / (8 * 1024)) {
             let before = self.chain.clone();
             let mut buffer = Vec::new();
-            for entry in some {
-                self.line(entry.clone(), &mut buffer)?;
+            if let Err(error) = some.iter().try_for_each(|entry| self.line(entry.clone(), &mut buffer)) {
+                self.chain = before;
+                return Err(error);
             }
             self.append(&buffer, before, sync).map_err(|_| WriteError::Failed(self.failure.clone()))?;
         }
@@ -314,6 +315,9 @@ impl Core {
 
     /// Seals the current segment and begins `file`, which was made as [`Core::next_name`] and is empty.
     pub(super) fn rotate(&mut self, file: Arc<dyn SegmentFile>) -> Result<Option<Checkpointed>, WriteError> {
+        // Whatever fails below leaves this file, and its name is what the next attempt takes.
+        self.repair.remove = Some(self.next_name());
+        self.healthy()?;
         let sealed = if self.uncovered > 0 { Some(self.checkpoint()?.0) } else { None };
         if let Some(Err(error)) = self.current.as_ref().map(|c| c.file.sync()) {
             self.fail(format!("cannot seal a segment: {error}"));
