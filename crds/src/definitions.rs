@@ -2,6 +2,8 @@
 //!
 //! The YAML beside this crate is made from here by `generate`; a test and `generate --check` fail when it drifted.
 
+use std::path::Path;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 use serde_json::Value;
@@ -9,6 +11,9 @@ use serde_json::Value;
 use crate::approval::ApprovalRequest;
 use crate::policy::{AgentAccessPolicy, ClusterAgentAccessPolicy};
 use crate::target::AccessTarget;
+
+/// Writes the files again.
+pub const MEND: &str = "cargo run -p crds --bin generate";
 
 #[derive(thiserror::Error, Debug)]
 pub enum DefinitionError {
@@ -47,11 +52,32 @@ pub fn files() -> Result<Vec<Definition>, DefinitionError> {
         .map(|value| {
             let name = value.pointer("/spec/names/plural").and_then(Value::as_str).unwrap_or_default().to_owned();
             let body = serde_yaml::to_string(&value).map_err(|e| DefinitionError::Yaml(name.clone(), e))?;
-            let yaml =
-                format!("# Generated from crds/src by `cargo run -p crds --bin generate`; do not edit.\n---\n{body}");
+            let yaml = format!("# Generated from crds/src by `{MEND}`; do not edit.\n---\n{body}");
             Ok(Definition { file: format!("{}_{name}.yaml", crate::GROUP), yaml })
         })
         .collect()
+}
+
+/// What differs between `folder` and the types: one line each, with the command that mends it.
+///
+/// # Errors
+/// As [`values`]; a folder or file that cannot be read is a difference.
+pub fn drift(folder: &Path) -> Result<Vec<String>, DefinitionError> {
+    let files = files()?;
+    let mut found = Vec::new();
+    for Definition { file, yaml } in &files {
+        if std::fs::read_to_string(folder.join(file)).ok().as_deref() != Some(yaml.as_str()) {
+            found.push(format!("crds/{file}: differs from the types in crds/src: run `{MEND}`"));
+        }
+    }
+    let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    for name in names.map(|entry| entry.file_name().to_string_lossy().into_owned()) {
+        if name.ends_with(".yaml") && !files.iter().any(|d| d.file == name) {
+            found.push(format!("crds/{name}: is made from no type in crds/src: remove it"));
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 fn structural(crd: CustomResourceDefinition) -> Result<Value, DefinitionError> {

@@ -121,7 +121,14 @@ impl Read {
             match one(document, default_namespace) {
                 Ok(None) => {}
                 Ok(Some(manifest)) => self.keep(manifest, file, document_number),
-                Err(faults) => self.errors.extend(faults.into_iter().map(|f| f.at(file, document_number))),
+                Err(faults) => {
+                    // After a syntax error the parser has lost its place: it would repeat the error for ever.
+                    let lost = faults.iter().any(|f| matches!(f.problem, Problem::Syntax(_)));
+                    self.errors.extend(faults.into_iter().map(|f| f.at(file, document_number)));
+                    if lost {
+                        break;
+                    }
+                }
             }
         }
     }
@@ -205,13 +212,18 @@ fn typed<T: DeserializeOwned>(value: Value) -> Result<T, Vec<Fault>> {
     })
 }
 
+/// Why a document is no value. [`Problem::Syntax`] means that the documents after it cannot be read.
+///
 /// A value that contradicts its own tag is quoted by the parser, and could be a secret: such texts are replaced.
 fn syntax(error: &serde_yaml::Error) -> Problem {
     let text = error.to_string();
     if text.contains("invalid type") || text.contains("invalid value") {
         let place =
             error.location().map(|l| format!(" at line {} column {}", l.line(), l.column())).unwrap_or_default();
-        return Problem::Syntax(format!("a value contradicts its tag{place}"));
+        return Problem::Invalid(format!("is not valid YAML: a value contradicts its tag{place}"));
+    }
+    if text.contains("duplicate entry") {
+        return Problem::Invalid(format!("is not valid YAML: {text}"));
     }
     Problem::Syntax(text)
 }

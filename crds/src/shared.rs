@@ -37,7 +37,10 @@ pub struct LocalRef {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Selector {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = limits::LABELS), inner(length(max = limits::LABEL_CHARS), regex(pattern = limits::LABEL_VALUE)))]
+    #[schemars(extend(
+        "maxProperties" = limits::LABELS,
+        "additionalProperties" = {"type": "string", "maxLength": limits::LABEL_CHARS, "pattern": limits::LABEL_VALUE}
+    ))]
     #[x_kube(
         validation = Rule::new("self.all(k, size(k) <= 317)").message("a label key has at most 317 characters")
     )]
