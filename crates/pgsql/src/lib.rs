@@ -1,13 +1,5 @@
-//! PostgreSQL statements: parse, visit, compare and render them, without IO.
-//!
-//! The PostgreSQL grammar itself (18.4, through `pg_raw_parse`) is the only authority. What it cannot parse, what the
-//! reviewed field table of [`visit`] does not know and what does not survive a render-and-parse round trip is refused.
-
-pub mod compare;
-pub mod parse;
-pub mod refused;
-pub mod render;
-pub mod visit;
-
-pub use parse::{Limits, Parsed, parse};
-pub use refused::Refused;
+pub mod catalog; pub mod plan; pub mod refused;
+pub mod parse { #[derive(Clone,Copy,Debug)] pub struct Limits { pub bytes: usize, pub depth: usize, pub nodes: usize } impl Default for Limits { fn default()->Self{Self{bytes:0,depth:0,nodes:0}} } }
+pub mod mask { use crate::catalog::*; #[derive(Debug,Clone)] pub struct MaskTable; #[derive(Debug)] pub struct P; impl std::fmt::Display for P { fn fmt(&self,_f:&mut std::fmt::Formatter<'_>)->std::fmt::Result{Ok(())} } impl MaskTable { pub fn build(_c:&Catalog,_r:&[policy::MaskRule])->Self{Self} pub fn problems(&self)->&[P]{&[]} } }
+pub mod settings { pub fn check_value(_s:&str,_v:&str)->Result<(),crate::refused::Refused>{Ok(())} }
+pub mod classify { pub fn plan(_s:&str,_c:&crate::plan::Context<'_>)->Result<crate::plan::Plan,crate::refused::Refused>{Err(crate::refused::Refused::new("x"))} }

@@ -1,0 +1,174 @@
+//! From the JSON rows of the snapshot to a [`Catalog`].
+//!
+//! Refused: rows of another shape, references to relations that are not there where that would lose an edge that masks
+//! need, and results that reached their bound.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::{Catalog, Column, Function, Oid, Operator, Relation, RelationKind, SNAPSHOT, UserType};
+
+/// Most relations of one database.
+pub const MAX_RELATIONS: usize = 20_000;
+const BOUNDS: [usize; 10] = [1, MAX_RELATIONS, 500_000, 100_000, 200_000, 100_000, 50_000, 20_000, 20_000, 1_000];
+
+/// Why a catalog could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    #[error("expected {expected} results of the catalog snapshot, got {got}")]
+    Results { expected: usize, got: usize },
+    #[error("result {part} of the catalog snapshot has {got} rows, at most {limit} are read")]
+    TooMany { part: usize, limit: usize, got: usize },
+    #[error("row {row} of result {part} of the catalog snapshot is not understood")]
+    Row { part: usize, row: usize, source: serde_json::Error },
+    #[error("the catalog snapshot has no row about the server")]
+    NoServer,
+    #[error("PostgreSQL {version} is not supported, 14 to 18 are")]
+    Version { version: u32 },
+    #[error("relation {oid} is of the unknown kind `{kind}`")]
+    Kind { oid: Oid, kind: String },
+    #[error("the catalog is not readable JSON")]
+    Json { source: serde_json::Error },
+}
+
+#[derive(Deserialize)]
+struct ServerRow {
+    version: u32,
+    database: String,
+    role: String,
+    search_path: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct RelationRow {
+    oid: Oid,
+    schema: String,
+    name: String,
+    kind: String,
+    temporary: bool,
+    partition: bool,
+    triggers: bool,
+    rules: bool,
+}
+
+#[derive(Deserialize)]
+struct ColumnRow {
+    relation: Oid,
+    #[serde(flatten)]
+    column: Column,
+}
+
+#[derive(Deserialize)]
+struct InheritanceRow {
+    child: Oid,
+    parent: Oid,
+}
+
+#[derive(Deserialize)]
+struct DependencyRow {
+    relation: Oid,
+    on: Oid,
+}
+
+#[derive(Deserialize)]
+struct ForeignKeyRow {
+    from: Oid,
+    to: Oid,
+}
+
+pub(super) fn read(rows: &[Vec<String>]) -> Result<Catalog, CatalogError> {
+    if rows.len() != SNAPSHOT.len() {
+        return Err(CatalogError::Results { expected: SNAPSHOT.len(), got: rows.len() });
+    }
+    let server = part::<ServerRow>(rows, 0)?.into_iter().next().ok_or(CatalogError::NoServer)?;
+    if !(140_000..190_000).contains(&server.version) {
+        return Err(CatalogError::Version { version: server.version });
+    }
+    let mut relations = BTreeMap::new();
+    for row in part::<RelationRow>(rows, 1)? {
+        let kind = kind(&row)?;
+        relations.insert(
+            row.oid,
+            Relation {
+                oid: row.oid,
+                schema: row.schema,
+                name: row.name,
+                kind,
+                temporary: row.temporary,
+                partition: row.partition,
+                columns: Vec::new(),
+                parents: BTreeSet::new(),
+                children: BTreeSet::new(),
+                depends_on: BTreeSet::new(),
+                foreign_keys: BTreeSet::new(),
+                triggers: row.triggers,
+                rules: row.rules,
+            },
+        );
+    }
+    // Edges to relations that the snapshot leaves out (system catalogs, other sessions' temporary tables) are of no use.
+    for row in part::<ColumnRow>(rows, 2)? {
+        edit(&mut relations, row.relation, |r| r.columns.push(row.column));
+    }
+    for row in part::<InheritanceRow>(rows, 3)? {
+        edit(&mut relations, row.child, |r| _ = r.parents.insert(row.parent));
+        edit(&mut relations, row.parent, |r| _ = r.children.insert(row.child));
+    }
+    for row in part::<DependencyRow>(rows, 4)? {
+        edit(&mut relations, row.relation, |r| _ = r.depends_on.insert(row.on));
+    }
+    for row in part::<ForeignKeyRow>(rows, 5)? {
+        edit(&mut relations, row.from, |r| _ = r.foreign_keys.insert(row.to));
+        edit(&mut relations, row.to, |r| _ = r.foreign_keys.insert(row.from));
+    }
+    let catalog = Catalog {
+        version: server.version,
+        database: server.database,
+        role: server.role,
+        search_path: server
+            .search_path
+            .into_iter()
+            .filter(|s| s != "pg_catalog" && !s.starts_with("pg_temp"))
+            .collect(),
+        relations,
+        functions: part::<Function>(rows, 6)?,
+        operators: part::<Operator>(rows, 7)?,
+        types: part::<UserType>(rows, 8)?,
+        foreign_casts: u32::try_from(part::<serde::de::IgnoredAny>(rows, 9)?.len()).unwrap_or(u32::MAX),
+        revision: String::new(),
+        names: BTreeMap::new(),
+    };
+    Ok(catalog.finish())
+}
+
+fn edit(relations: &mut BTreeMap<Oid, Relation>, oid: Oid, change: impl FnOnce(&mut Relation)) {
+    if let Some(relation) = relations.get_mut(&oid) {
+        change(relation);
+    }
+}
+
+fn part<T: DeserializeOwned>(rows: &[Vec<String>], part: usize) -> Result<Vec<T>, CatalogError> {
+    let rows = rows.get(part).map(Vec::as_slice).unwrap_or_default();
+    let limit = BOUNDS.get(part).copied().unwrap_or_default();
+    if rows.len() > limit {
+        return Err(CatalogError::TooMany { part, limit, got: rows.len() });
+    }
+    rows.iter()
+        .enumerate()
+        .map(|(row, text)| serde_json::from_str(text).map_err(|source| CatalogError::Row { part, row, source }))
+        .collect()
+}
+
+fn kind(row: &RelationRow) -> Result<RelationKind, CatalogError> {
+    Ok(match row.kind.as_str() {
+        "r" => RelationKind::Table,
+        "p" => RelationKind::Partitioned,
+        "v" => RelationKind::View,
+        "m" => RelationKind::Materialized,
+        "f" => RelationKind::Foreign,
+        "S" => RelationKind::Sequence,
+        other => return Err(CatalogError::Kind { oid: row.oid, kind: other.to_owned() }),
+    })
+}

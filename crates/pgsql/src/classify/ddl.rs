@@ -1,0 +1,356 @@
+//! Statements that change the catalog or run code that cannot be looked into.
+//!
+//! All need an approval at least. Refused: temporary objects; copies of masked data (CREATE TABLE AS, SELECT INTO,
+//! views); ALTER TABLE and RENAME of a relation with masks, which could move a column away from its mask; and code
+//! (DO, functions, triggers, rules, policies) wherever any mask exists, since it escapes every later check. Rights,
+//! roles, extensions and the server's own settings are a DBA's work: ceiling Deny.
+
+use pg_raw_parse::raw::ObjectType;
+use pg_raw_parse::{Node, nodes};
+use policy::operation::{Access, ResourceKind, Strictness, Verb};
+
+use super::{Judged, unknown};
+use crate::builtin::is_system_schema;
+use crate::catalog::RelationKind;
+use crate::parse::Parsed;
+use crate::plan::{Context, Effect};
+use crate::refused::Refused;
+use crate::resolve::names::{Named, strings};
+use crate::resolve::scope::Ctes;
+use crate::resolve::{Env, Level, RangeEdit, Resolver};
+use crate::visit::{Next, walk};
+
+/// `RELPERSISTENCE_TEMP`.
+const TEMPORARY: u8 = b't';
+
+pub(super) fn ddl(parsed: &Parsed, root: Node<'_>, ctx: &Context<'_>) -> Result<Judged, Refused> {
+    let (action, code) = match root {
+        Node::CreateStmt(_) => ("CREATE TABLE", false),
+        Node::IndexStmt(_) => ("CREATE INDEX", false),
+        Node::AlterTableStmt(_) => ("ALTER TABLE", false),
+        Node::RenameStmt(_) => ("RENAME", false),
+        Node::DropStmt(_) => ("DROP", false),
+        Node::TruncateStmt(_) => ("TRUNCATE", false),
+        Node::CommentStmt(_) => ("COMMENT", false),
+        Node::CreateSeqStmt(_) => ("CREATE SEQUENCE", false),
+        Node::AlterSeqStmt(_) => ("ALTER SEQUENCE", false),
+        Node::ReindexStmt(_) => ("REINDEX", false),
+        Node::VacuumStmt(_) => ("VACUUM", false),
+        Node::LockStmt(_) => ("LOCK", false),
+        Node::RefreshMatViewStmt(_) => ("REFRESH", false),
+        Node::CreateSchemaStmt(_) => ("CREATE SCHEMA", false),
+        Node::CreateEnumStmt(_) => ("CREATE TYPE", false),
+        Node::AlterEnumStmt(_) => ("ALTER TYPE", false),
+        Node::ViewStmt(view) => return stored(parsed, view.view(), view.query(), "CREATE VIEW", ctx),
+        Node::CreateTableAsStmt(stmt) => {
+            let into = stmt.into().ok_or_else(|| Refused::new("CREATE TABLE AS without a name"))?;
+            return stored(parsed, into.rel(), stmt.query(), "CREATE TABLE AS", ctx);
+        }
+        Node::CreateFunctionStmt(_) => ("CREATE FUNCTION", true),
+        Node::CreateTrigStmt(_) => ("CREATE TRIGGER", true),
+        Node::RuleStmt(_) => ("CREATE RULE", true),
+        Node::CreatePolicyStmt(_) => ("CREATE POLICY", true),
+        Node::DoStmt(_) => ("DO", true),
+        Node::CallStmt(call) => return self::call(call, ctx),
+        other => return never(other),
+    };
+    if code {
+        return self::code(root, action, ctx);
+    }
+    let mut resolver = Resolver::new(ctx);
+    let mut accesses = named_objects(root, &mut resolver)?;
+    let moves = matches!(root, Node::AlterTableStmt(_) | Node::RenameStmt(_));
+    walk(root, &ctx.limits, |visit| {
+        object(&mut resolver, visit.node, visit.parent, visit.field, moves, &mut accesses)?;
+        Ok(Next::Into)
+    })?;
+    let effect = match root {
+        Node::TruncateStmt(_) | Node::LockStmt(_) | Node::VacuumStmt(_) | Node::ReindexStmt(_) => Effect::None,
+        _ => Effect::ChangesCatalog,
+    };
+    administer(resolver, action, accesses, effect, ctx)
+}
+
+fn administer(
+    resolver: Resolver<'_>,
+    action: &str,
+    mut accesses: Vec<Access>,
+    effect: Effect,
+    ctx: &Context<'_>,
+) -> Result<Judged, Refused> {
+    let findings = resolver.finish()?;
+    let others = findings.accesses(ctx).into_iter().filter(|a| a.resource.kind != ResourceKind::Catalog);
+    accesses.extend(others);
+    accesses.sort();
+    accesses.dedup();
+    if accesses.is_empty() {
+        accesses.push(crate::resolve::access(Verb::Administer, ResourceKind::Object, Vec::new()));
+    }
+    Ok(Judged {
+        action: action.to_owned(),
+        accesses,
+        ceiling: Strictness::RequireApproval,
+        effect,
+        findings,
+        tree: None,
+        checked_params: Vec::new(),
+        scrub: true,
+    })
+}
+
+/// One node of a DDL statement.
+fn object(
+    resolver: &mut Resolver<'_>,
+    node: Node<'_>,
+    parent: Node<'_>,
+    field: &str,
+    moves: bool,
+    accesses: &mut Vec<Access>,
+) -> Result<(), Refused> {
+    match node {
+        Node::RangeVar(range) => {
+            if matches!((parent, field), (Node::CreateStmt(_), "relation") | (Node::CreateSeqStmt(_), "sequence")) {
+                accesses.push(new_relation(resolver, range)?);
+                return Ok(());
+            }
+            let Named::Relation(relation) = resolver.relation(range)? else {
+                return Err(Refused::new("a change of a system catalog"));
+            };
+            if resolver.ctx.masks.relation(relation.oid).is_some()
+                && (moves || matches!(parent, Node::CreateStmt(_) | Node::TableLikeClause(_) | Node::PartitionCmd(_)))
+            {
+                return Err(Refused::new(format!(
+                    "a change of the shape of `{}`, which has masked columns",
+                    relation.display()
+                )));
+            }
+            resolver.out.touched.insert(relation.oid);
+            accesses.push(crate::resolve::access(
+                Verb::Administer,
+                ResourceKind::Relation,
+                vec![relation.schema.clone(), relation.name.clone()],
+            ));
+        }
+        Node::FuncCall(call) => resolver.function(call, call.args().len())?,
+        Node::TypeName(name) => {
+            let serial = name.names().last_name().is_some_and(|n| matches!(n, "serial" | "bigserial" | "smallserial"));
+            if !serial && !matches!(parent, Node::DropStmt(_) | Node::CommentStmt(_)) {
+                resolver.type_name(name)?;
+            }
+        }
+        Node::A_Expr(expr) => resolver.operator(&strings(expr.name())?)?,
+        Node::SelectStmt(_) | Node::SubLink(_) | Node::InsertStmt(_) | Node::UpdateStmt(_) | Node::DeleteStmt(_) => {
+            return Err(Refused::new("a query inside of this kind of statement"));
+        }
+        Node::RoleSpec(_) => return Err(Refused::new("a role in this kind of statement")),
+        _ => {}
+    }
+    Ok(())
+}
+
+trait LastName {
+    fn last_name(&self) -> Option<&str>;
+}
+
+impl LastName for pg_raw_parse::list::CastNodeList<nodes::String> {
+    fn last_name(&self) -> Option<&str> {
+        self.iter().last().and_then(nodes::String::sval)
+    }
+}
+
+/// The place of a relation that is about to be made.
+fn new_relation(resolver: &mut Resolver<'_>, range: &nodes::RangeVar) -> Result<Access, Refused> {
+    let temporary = i8::try_from(TEMPORARY).is_ok_and(|t| t == range.relpersistence);
+    if temporary || range.catalogname().is_some() {
+        return Err(Refused::new("a temporary relation"));
+    }
+    let first = || resolver.ctx.catalog.search_path.first().cloned();
+    let schema = range.schemaname().map(str::to_owned).or_else(first).unwrap_or_default();
+    if schema.is_empty() || is_system_schema(&schema) {
+        return Err(Refused::new("a new relation in a system schema or in none"));
+    }
+    let name = range.relname().unwrap_or_default().to_owned();
+    resolver.edit_range(range, RangeEdit::Qualify { schema: schema.clone() })?;
+    Ok(crate::resolve::access(Verb::Administer, ResourceKind::Relation, vec![schema, name]))
+}
+
+/// What a statement names by lists of strings; these go to the server as they are, under the pinned search path.
+fn named_objects(root: Node<'_>, resolver: &mut Resolver<'_>) -> Result<Vec<Access>, Refused> {
+    let mut out = Vec::new();
+    let object = |path: Vec<String>| crate::resolve::access(Verb::Administer, ResourceKind::Object, path);
+    match root {
+        Node::DropStmt(drop) => {
+            if !matches!(
+                drop.remove_type,
+                ObjectType::OBJECT_TABLE
+                    | ObjectType::OBJECT_VIEW
+                    | ObjectType::OBJECT_MATVIEW
+                    | ObjectType::OBJECT_INDEX
+                    | ObjectType::OBJECT_SEQUENCE
+                    | ObjectType::OBJECT_SCHEMA
+                    | ObjectType::OBJECT_TYPE
+                    | ObjectType::OBJECT_FUNCTION
+                    | ObjectType::OBJECT_PROCEDURE
+                    | ObjectType::OBJECT_TRIGGER
+            ) {
+                return Err(Refused::new("DROP of this kind of object"));
+            }
+            for node in drop.objects() {
+                out.push(object(object_path(node, resolver)?));
+            }
+        }
+        Node::CommentStmt(comment) => out.push(object(object_path(comment.object(), resolver)?)),
+        Node::RenameStmt(rename) if !matches!(rename.object(), Node::None) => {
+            out.push(object(object_path(rename.object(), resolver)?));
+        }
+        Node::CreateSchemaStmt(schema) => {
+            if !schema.schema_elts().is_empty() || schema.authrole().is_some() {
+                return Err(Refused::new("CREATE SCHEMA with an owner or with objects"));
+            }
+            out.push(object(vec![schema.schemaname().unwrap_or_default().to_owned()]));
+        }
+        Node::CreateEnumStmt(stmt) => out.push(object(path_of(strings(stmt.type_name())?, resolver)?)),
+        Node::AlterEnumStmt(stmt) => out.push(object(path_of(strings(stmt.type_name())?, resolver)?)),
+        Node::ReindexStmt(stmt) if stmt.relation().is_none() => {
+            return Err(Refused::new("REINDEX of more than one relation"));
+        }
+        Node::VacuumStmt(stmt) if stmt.rels().is_empty() => {
+            return Err(Refused::new("VACUUM or ANALYZE of everything"));
+        }
+        _ => {}
+    }
+    Ok(out)
+}
+
+fn object_path(node: Node<'_>, resolver: &Resolver<'_>) -> Result<Vec<String>, Refused> {
+    match node {
+        Node::NodeList(list) => path_of(strings(list)?, resolver),
+        Node::String(name) => Ok(vec![name.sval().unwrap_or_default().to_owned()]),
+        Node::TypeName(name) => path_of(name.names().iter().filter_map(nodes::String::sval).collect(), resolver),
+        Node::ObjectWithArgs(object) => path_of(strings(object.objname())?, resolver),
+        _ => Err(Refused::new("an object of an unknown form")),
+    }
+}
+
+/// `[schema, name]`, or longer for parts of relations.
+fn path_of(names: Vec<&str>, resolver: &Resolver<'_>) -> Result<Vec<String>, Refused> {
+    if let [schema, _, ..] = names.as_slice()
+        && is_system_schema(schema)
+    {
+        return Err(Refused::new("a change of a system schema"));
+    }
+    let schema = match names.as_slice() {
+        [name] => resolver
+            .ctx
+            .catalog
+            .find_in_path(name)
+            .map(|r| r.schema.clone())
+            .or_else(|| resolver.ctx.catalog.search_path.first().cloned()),
+        _ => None,
+    };
+    Ok(schema.into_iter().chain(names.into_iter().map(str::to_owned)).collect())
+}
+
+/// A relation made of a query: nothing masked may be in it, since the copy would carry no mask.
+fn stored(
+    _parsed: &Parsed,
+    range: Option<&nodes::RangeVar>,
+    query: Node<'_>,
+    action: &str,
+    ctx: &Context<'_>,
+) -> Result<Judged, Refused> {
+    let range = range.ok_or_else(|| Refused::new("a new relation without a name"))?;
+    let Node::SelectStmt(select) = query else {
+        return Err(Refused::new(format!("{action} of something that is not a SELECT")));
+    };
+    let mut resolver = Resolver::new(ctx);
+    let access = new_relation(&mut resolver, range)?;
+    resolver.select(select, None, &Ctes::default(), Level::Inner)?;
+    if !resolver.out.substituted.is_empty() {
+        return Err(Refused::new(format!("{action} over a relation with masked columns")));
+    }
+    administer(resolver, action, vec![access], Effect::ChangesCatalog, ctx)
+}
+
+/// `SELECT ... INTO t`.
+pub(super) fn select_into(
+    _parsed: &Parsed,
+    _select: &nodes::SelectStmt,
+    _ctx: &Context<'_>,
+) -> Result<Judged, Refused> {
+    Err(Refused::new("SELECT INTO").hint("use CREATE TABLE AS"))
+}
+
+fn call(call: &nodes::CallStmt, ctx: &Context<'_>) -> Result<Judged, Refused> {
+    let function = call.funccall().ok_or_else(|| Refused::new("CALL without a procedure"))?;
+    let mut resolver = Resolver::new(ctx);
+    resolver.expr(Node::FuncCall(function), &Env::default())?;
+    if !resolver.out.user_code {
+        return Err(Refused::new("CALL of something that is not a procedure of a user"));
+    }
+    let findings = resolver.finish()?;
+    Ok(Judged {
+        action: "CALL".to_owned(),
+        accesses: findings.accesses(ctx),
+        ceiling: Strictness::RequireApproval,
+        effect: Effect::ChangesCatalog,
+        findings,
+        tree: None,
+        checked_params: Vec::new(),
+        scrub: true,
+    })
+}
+
+/// Code that runs now or later, unseen.
+fn code(root: Node<'_>, action: &str, ctx: &Context<'_>) -> Result<Judged, Refused> {
+    if ctx.masks.any() {
+        return Err(Refused::new(format!("{action} where columns are masked: its code could read them")));
+    }
+    if matches!(root, Node::DoStmt(_)) {
+        let access = crate::resolve::access(Verb::Execute, ResourceKind::Code, Vec::new());
+        let judged = Judged::simple(action, vec![access], Effect::ChangesCatalog);
+        return Ok(Judged { ceiling: Strictness::RequireApproval, ..judged });
+    }
+    let mut resolver = Resolver::new(ctx);
+    let mut accesses = vec![crate::resolve::access(Verb::Execute, ResourceKind::Code, Vec::new())];
+    walk(root, &ctx.limits, |visit| {
+        if let Node::RangeVar(range) = visit.node {
+            match resolver.relation(range)? {
+                Named::Relation(relation) if relation.kind != RelationKind::Sequence => {
+                    accesses.push(crate::resolve::access(
+                        Verb::Administer,
+                        ResourceKind::Relation,
+                        vec![relation.schema.clone(), relation.name.clone()],
+                    ));
+                }
+                _ => return Err(Refused::new("code on something that is not a table or a view")),
+            }
+        }
+        Ok(Next::Into)
+    })?;
+    let name = match root {
+        Node::CreateFunctionStmt(function) => path_of(strings(function.funcname())?, &resolver)?,
+        _ => Vec::new(),
+    };
+    accesses.push(crate::resolve::access(Verb::Administer, ResourceKind::Object, name));
+    administer(resolver, action, accesses, Effect::ChangesCatalog, ctx)
+}
+
+/// Kinds that no rule can open, and kinds that are not known at all.
+fn never(node: Node<'_>) -> Result<Judged, Refused> {
+    let (action, kind) = match node {
+        Node::GrantStmt(_) | Node::GrantRoleStmt(_) => ("GRANT", ResourceKind::Role),
+        Node::CreateRoleStmt(_) | Node::AlterRoleStmt(_) | Node::AlterRoleSetStmt(_) | Node::DropRoleStmt(_) => {
+            ("ROLE", ResourceKind::Role)
+        }
+        Node::AlterDefaultPrivilegesStmt(_)
+        | Node::AlterOwnerStmt(_)
+        | Node::ReassignOwnedStmt(_)
+        | Node::DropOwnedStmt(_) => ("OWNER", ResourceKind::Role),
+        Node::DiscardStmt(_) => ("DISCARD", ResourceKind::Setting),
+        Node::AlterSystemStmt(_) | Node::AlterDatabaseSetStmt(_) => ("ALTER SYSTEM", ResourceKind::Setting),
+        other => return Err(unknown(other)),
+    };
+    let judged = Judged::simple(action, vec![crate::resolve::access(Verb::Administer, kind, Vec::new())], Effect::None);
+    Ok(Judged { ceiling: Strictness::Deny, ..judged })
+}

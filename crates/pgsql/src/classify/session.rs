@@ -1,0 +1,152 @@
+//! SET, RESET, SHOW, `set_config`, LISTEN and NOTIFY.
+//!
+//! A setting that is not on the list has the ceiling Deny; one that would change what a text means is not even that, it
+//! is refused.
+
+use pg_raw_parse::raw::VariableSetKind as Kind;
+use pg_raw_parse::{ConstValue, Node, nodes};
+use policy::operation::{Access, ResourceKind, Strictness, Verb};
+
+use super::Judged;
+use crate::parse::Parsed;
+use crate::plan::{Context, Effect, SettingParam};
+use crate::refused::Refused;
+use crate::resolve::access;
+use crate::settings::{changeable, check_value, readable};
+
+fn on(kind: ResourceKind, name: &str) -> Vec<Access> {
+    vec![access(Verb::Execute, kind, vec![name.to_owned()])]
+}
+
+pub(super) fn set(set: &nodes::VariableSetStmt) -> Result<Judged, Refused> {
+    if matches!(set.kind, Kind::VAR_RESET_ALL) {
+        return Ok(denied("RESET ALL", "all"));
+    }
+    let name = set.name().ok_or_else(|| Refused::new("SET without a name"))?;
+    if matches!(set.kind, Kind::VAR_SET_MULTI) {
+        return set_transaction(set, name);
+    }
+    let Some(known) = changeable(name) else { return Ok(denied("SET", &name.to_ascii_lowercase())) };
+    match set.kind {
+        Kind::VAR_SET_VALUE => {
+            for value in set.args() {
+                check_value(known, &literal(value)?)?;
+            }
+            // More than one value is for lists such as DateStyle.
+            if set.args().is_empty() || (set.args().len() > 1 && known != "datestyle") {
+                return Err(Refused::new("SET with another number of values than one"));
+            }
+        }
+        // The value that the session began with was set by us.
+        Kind::VAR_SET_DEFAULT | Kind::VAR_RESET
+            if !matches!(known, "client_encoding" | "standard_conforming_strings") => {}
+        _ => return Err(Refused::new(format!("this form of SET for `{known}`"))),
+    }
+    Ok(Judged::simple("SET", on(ResourceKind::SessionSetting, known), Effect::Set { name: known.to_owned() }))
+}
+
+/// `SET TRANSACTION ...`: the options of BEGIN.
+fn set_transaction(set: &nodes::VariableSetStmt, name: &str) -> Result<Judged, Refused> {
+    if !matches!(name, "TRANSACTION" | "SESSION CHARACTERISTICS") {
+        return Err(Refused::new("SET of several settings"));
+    }
+    for option in set.args() {
+        let Node::DefElem(option) = option else { return Err(Refused::new("SET TRANSACTION of an unknown form")) };
+        let option = option.defname().unwrap_or_default();
+        if !matches!(option, "transaction_isolation" | "transaction_read_only" | "transaction_deferrable") {
+            return Err(Refused::new(format!("SET TRANSACTION with the option `{option}`")));
+        }
+    }
+    Ok(Judged::simple("SET TRANSACTION", vec![super::transaction::access()], Effect::None))
+}
+
+fn denied(action: &str, name: &str) -> Judged {
+    let judged = Judged::simple(
+        action,
+        vec![access(Verb::Administer, ResourceKind::Setting, vec![name.to_owned()])],
+        Effect::None,
+    );
+    Judged { ceiling: Strictness::Deny, ..judged }
+}
+
+fn literal(value: Node<'_>) -> Result<String, Refused> {
+    match value {
+        Node::A_Const(constant) => match constant.val() {
+            Some(ConstValue::String(s) | ConstValue::Float(s)) => Ok(s.to_owned()),
+            Some(ConstValue::Integer(i)) => Ok(i.to_string()),
+            Some(ConstValue::Boolean(b)) => Ok(b.to_string()),
+            _ => Err(Refused::new("SET with a value of an unknown form")),
+        },
+        _ => Err(Refused::new("SET with a value that is not a literal")),
+    }
+}
+
+pub(super) fn show(show: &nodes::VariableShowStmt) -> Result<Judged, Refused> {
+    let name = show.name().unwrap_or_default();
+    if !readable(name) {
+        return Err(Refused::new(format!("SHOW of `{name}`, which is not on the list of settings")));
+    }
+    Ok(Judged::simple("SHOW", on(ResourceKind::SessionSetting, &name.to_ascii_lowercase()), Effect::None))
+}
+
+/// `SELECT set_config('name', value, false)`, which drivers send, as the only output of a query of nothing else.
+pub(super) fn set_config(parsed: &Parsed, root: Node<'_>) -> Result<Option<Judged>, Refused> {
+    let Node::SelectStmt(select) = root else { return Ok(None) };
+    let (Some(target), 1) = (select.target_list().first(), select.target_list().len()) else { return Ok(None) };
+    let Node::FuncCall(call) = target.val() else { return Ok(None) };
+    let names: Vec<&str> = call.funcname().iter().filter_map(Node::as_str).collect();
+    if !matches!(names.as_slice(), ["set_config"] | ["pg_catalog", "set_config"]) {
+        return Ok(None);
+    }
+    let other = || Refused::new("this use of set_config").hint("use SET with a literal");
+    // Nothing else in the whole tree: its nodes are the statement, the output, the call, two names at most, the arguments.
+    let only = parsed.counts().nodes <= 12
+        && select.from_clause().is_empty()
+        && select.with_clause().is_none()
+        && matches!(select.where_clause(), Node::None)
+        && select.larg().is_none()
+        && call.over().is_none()
+        && matches!(call.agg_filter(), Node::None)
+        && call.agg_order().is_empty();
+    let args: Vec<Node<'_>> = call.args().iter().collect();
+    let [Node::A_Const(name), value, Node::A_Const(local)] = args.as_slice() else { return Err(other()) };
+    let (true, Some(name)) = (only, crate::resolve::constant_text(name)) else { return Err(other()) };
+    let Some(known) = changeable(&name) else {
+        return Err(Refused::new(format!("set_config of `{name}`, which is not on the list of settings")));
+    };
+    if !matches!(local.val(), Some(ConstValue::Boolean(_))) {
+        return Err(other());
+    }
+    let mut judged =
+        Judged::simple("SET", on(ResourceKind::SessionSetting, known), Effect::Set { name: known.to_owned() });
+    match value {
+        Node::ParamRef(param) => {
+            let number = u32::try_from(param.number).map_err(|_| other())?;
+            judged.checked_params.push(SettingParam { number, setting: known.to_owned() });
+            judged.findings.params = number;
+        }
+        value => check_value(known, &literal(*value)?)?,
+    }
+    judged.findings.edits.functions.insert(call.location, "pg_catalog".to_owned());
+    Ok(Some(judged))
+}
+
+pub(super) fn listen(listen: &nodes::ListenStmt) -> Judged {
+    let channel = listen.conditionname().unwrap_or_default().to_owned();
+    Judged::simple("LISTEN", on(ResourceKind::Channel, &channel), Effect::Listen { channel })
+}
+
+pub(super) fn unlisten(unlisten: &nodes::UnlistenStmt) -> Judged {
+    let channel = unlisten.conditionname().map(str::to_owned);
+    let access = match &channel {
+        Some(name) => on(ResourceKind::Channel, name),
+        None => vec![super::transaction::access()],
+    };
+    Judged::simple("UNLISTEN", access, Effect::Unlisten { channel })
+}
+
+/// A payload could carry any value; it is a literal, so the agent knew it already.
+pub(super) fn notify(notify: &nodes::NotifyStmt, _ctx: &Context<'_>) -> Judged {
+    let channel = notify.conditionname().unwrap_or_default().to_owned();
+    Judged::simple("NOTIFY", on(ResourceKind::Channel, &channel), Effect::Notify { channel })
+}

@@ -1,0 +1,225 @@
+//! What a query touches: relations, columns, functions, types.
+//!
+//! Walks a parsed statement the way the server's analysis does and writes down every use. Refuses names that the catalog
+//! does not have, node types that are not expressions, and whatever would show a masked column beside its template.
+//! Invariant: each `RangeVar` that was walked has an entry in the edits, so substitution can prove that none was missed.
+
+mod dml;
+mod expression;
+mod from;
+pub(crate) mod names;
+mod query;
+pub(crate) mod scope;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use policy::operation::{Access, Fields, Resource, ResourceKind, Strictness, Verb};
+
+use crate::catalog::{Oid, Relation};
+use crate::plan::{Context, SettingParam};
+use crate::refused::Refused;
+
+pub(crate) use names::constant_text;
+pub(crate) use query::Level;
+pub(crate) use scope::Env;
+
+/// What happens to the `RangeVar` at one place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum RangeEdit {
+    /// A common table expression, or another name that is no relation.
+    Keep,
+    Qualify {
+        schema: String,
+    },
+    /// The masked sub-select.
+    Template {
+        oid: Oid,
+        only: bool,
+    },
+}
+
+/// Changes to make in the tree, by byte offset of the node.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Edits {
+    pub(crate) ranges: BTreeMap<i32, RangeEdit>,
+    /// `schema.relation.column` becomes `relation.column`.
+    pub(crate) columns: BTreeSet<i32>,
+    /// Schema to write before a function.
+    pub(crate) functions: BTreeMap<i32, String>,
+    /// Schema to write before a type.
+    pub(crate) types: BTreeMap<i32, String>,
+}
+
+/// A constant or a parameter of the statement.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Literal {
+    /// Byte offset of a constant.
+    pub(crate) location: i32,
+    /// The number, of a parameter.
+    pub(crate) param: Option<u32>,
+    pub(crate) hidden: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Use {
+    columns: BTreeSet<String>,
+    all: bool,
+    bounded: Option<bool>,
+}
+
+/// Everything that was found.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Findings {
+    uses: BTreeMap<(Verb, Oid), Use>,
+    pub(crate) catalogs: BTreeSet<(String, String)>,
+    functions: BTreeSet<(String, String)>,
+    pub(crate) edits: Edits,
+    pub(crate) literals: Vec<Literal>,
+    pub(crate) hide_all: bool,
+    pub(crate) params: u32,
+    /// Relations that stand behind a template.
+    pub(crate) substituted: BTreeSet<Oid>,
+    /// Every relation that is read or changed.
+    pub(crate) touched: BTreeSet<Oid>,
+    /// Something that only a statement over listed catalogs may do.
+    catalog_only: Option<String>,
+    system_column: bool,
+    /// Functions or types of users run.
+    pub(crate) user_code: bool,
+    pub(crate) approve: bool,
+    pub(crate) settings: BTreeSet<String>,
+    pub(crate) checked_params: Vec<SettingParam>,
+    /// Names and positions of outputs that may be nothing but outputs.
+    deny_outputs: Vec<(usize, String)>,
+    /// The weightiest word seen: Read is SELECT.
+    pub(crate) weight: Option<Verb>,
+}
+
+pub(crate) struct Resolver<'c> {
+    pub(crate) ctx: &'c Context<'c>,
+    pub(crate) out: Findings,
+    next_uid: u32,
+}
+
+impl<'c> Resolver<'c> {
+    pub(crate) fn new(ctx: &'c Context<'c>) -> Self {
+        Self { ctx, out: Findings::default(), next_uid: 0 }
+    }
+
+    fn uid(&mut self) -> u32 {
+        self.next_uid = self.next_uid.saturating_add(1);
+        self.next_uid
+    }
+
+    fn entry(&mut self, verb: Verb, oid: Oid) -> &mut Use {
+        self.out.touched.insert(oid);
+        self.out.uses.entry((verb, oid)).or_default()
+    }
+
+    /// Writes down a use of one column, or of all.
+    pub(crate) fn touch(&mut self, verb: Verb, oid: Oid, column: Option<&str>) {
+        let entry = self.entry(verb, oid);
+        match column {
+            Some(name) => _ = entry.columns.insert(name.to_owned()),
+            None => entry.all = true,
+        }
+    }
+
+    /// Writes down a use of a relation, whatever its columns.
+    pub(crate) fn open(&mut self, verb: Verb, oid: Oid, bounded: Option<bool>) {
+        let entry = self.entry(verb, oid);
+        // Two uses are as loose as the looser one.
+        entry.bounded = match (entry.bounded, bounded) {
+            (Some(a), Some(b)) => Some(a && b),
+            (a, b) => a.or(b),
+        };
+    }
+
+    pub(crate) fn weigh(&mut self, verb: Verb) {
+        self.out.weight = self.out.weight.max(Some(verb));
+    }
+
+    pub(crate) fn call(&mut self, schema: &str, signature: String) {
+        self.out.user_code = true;
+        self.out.functions.insert((schema.to_owned(), signature));
+    }
+
+    fn needs_catalogs_only(&mut self, what: String) {
+        self.out.catalog_only.get_or_insert(what);
+    }
+
+    /// Checks what can only be known at the end.
+    ///
+    /// # Errors
+    /// Catalog functions beside relations of users, system columns beside masked ones.
+    pub(crate) fn finish(self) -> Result<Findings, Refused> {
+        let out = self.out;
+        if let Some(what) = &out.catalog_only
+            && !out.touched.is_empty()
+        {
+            return Err(Refused::new(format!("{what} beside a relation that is not a system catalog"))
+                .hint("read the system catalogs in a statement of their own"));
+        }
+        if out.system_column && !out.substituted.is_empty() {
+            return Err(Refused::new("a system column such as ctid beside a relation with masked columns"));
+        }
+        Ok(out)
+    }
+}
+
+impl Findings {
+    /// The accesses, those of the families of partitions and inheritance included.
+    pub(crate) fn accesses(&self, ctx: &Context<'_>) -> Vec<Access> {
+        let mut out: BTreeMap<(Verb, Oid), Use> = self.uses.clone();
+        for ((verb, oid), usage) in &self.uses {
+            // A partition read by its own name shows rows of its parents; a parent shows rows of its children, which
+            // are only relations of their own if they are not partitions.
+            let above = ctx.catalog.closure(*oid, |r| &r.parents);
+            let below = ctx.catalog.closure(*oid, |r| &r.children);
+            let below = below.into_iter().filter(|o| !relation_is_partition(ctx.catalog.relation(*o)));
+            for other in above.into_iter().chain(below) {
+                let entry = out.entry((*verb, other)).or_default();
+                entry.columns.extend(usage.columns.iter().cloned());
+                entry.all |= usage.all;
+                entry.bounded = entry.bounded.map_or(usage.bounded, |b| Some(b && usage.bounded != Some(false)));
+            }
+        }
+        let relations = out.into_iter().filter_map(|((verb, oid), usage)| {
+            let relation = ctx.catalog.relation(oid)?;
+            let fields = if usage.all { Fields::All } else { Fields::Named(usage.columns) };
+            let bounded = matches!(verb, Verb::Update | Verb::Delete).then_some(usage.bounded == Some(true));
+            Some(Access { verb, resource: of_relation(relation, fields), bounded })
+        });
+        let catalogs = self
+            .catalogs
+            .iter()
+            .map(|(schema, name)| access(Verb::Read, ResourceKind::Catalog, vec![schema.clone(), name.clone()]));
+        let functions = self.functions.iter().map(|(schema, signature)| {
+            access(Verb::Execute, ResourceKind::Function, vec![schema.clone(), signature.clone()])
+        });
+        let settings =
+            self.settings.iter().map(|name| access(Verb::Execute, ResourceKind::SessionSetting, vec![name.clone()]));
+        let mut all: Vec<Access> = relations.chain(catalogs).chain(functions).chain(settings).collect();
+        if all.is_empty() {
+            // `SELECT 1` touches nothing but what is built into the server.
+            all.push(access(Verb::Read, ResourceKind::Catalog, vec!["pg_catalog".to_owned(), "pg_type".to_owned()]));
+        }
+        all
+    }
+
+    pub(crate) fn ceiling(&self) -> Strictness {
+        if self.user_code || self.approve { Strictness::RequireApproval } else { Strictness::Allow }
+    }
+}
+
+fn relation_is_partition(relation: Option<&Relation>) -> bool {
+    relation.is_none_or(|r| r.partition)
+}
+
+pub(crate) fn of_relation(relation: &Relation, fields: Fields) -> Resource {
+    Resource { kind: ResourceKind::Relation, path: vec![relation.schema.clone(), relation.name.clone()], fields }
+}
+
+pub(crate) fn access(verb: Verb, kind: ResourceKind, path: Vec<String>) -> Access {
+    Access { verb, resource: Resource { kind, path, fields: Fields::All }, bounded: None }
+}

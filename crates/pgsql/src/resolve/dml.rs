@@ -1,0 +1,256 @@
+//! INSERT, UPDATE and DELETE.
+//!
+//! The target of a change is never behind a template, so whatever the statement reads of it must not be masked.
+
+use pg_raw_parse::raw::{OnConflictAction, OverridingKind};
+use pg_raw_parse::{Node, nodes};
+use policy::operation::Verb;
+
+use super::Resolver;
+use super::from::aliased;
+use super::names::Named;
+use super::query::Level;
+use super::scope::{Ctes, Env, Item, Origin, Output};
+use crate::bounded::bounded;
+use crate::catalog::{Relation, RelationKind};
+use crate::refused::Refused;
+
+impl<'c> Resolver<'c> {
+    pub(crate) fn insert(
+        &mut self,
+        insert: &nodes::InsertStmt,
+        parent: Option<&Env<'_>>,
+        ctes: &Ctes,
+    ) -> Result<Output, Refused> {
+        let ctes = self.with_clause(insert.with_clause(), parent, ctes)?;
+        let (relation, item) = self.change(insert.relation(), Verb::Create)?;
+        if insert.override_ == OverridingKind::OVERRIDING_SYSTEM_VALUE {
+            self.out.approve = true;
+        }
+        self.open(Verb::Create, relation.oid, None);
+        let mut columns: Vec<String> = Vec::new();
+        for col in insert.cols() {
+            let Node::ResTarget(target) = col else { return Err(Refused::new("an INSERT column of an unknown form")) };
+            let env = Env { parent, ctes: ctes.clone(), ..Env::default() };
+            self.list(target.indirection().iter().filter(|n| !matches!(n, Node::String(_))), &env)?;
+            columns.push(self.written(relation, target, Verb::Create)?);
+        }
+        if insert.cols().is_empty() {
+            self.touch(Verb::Create, relation.oid, None);
+            columns = relation.columns.iter().map(|c| c.name.clone()).collect();
+            self.unique(relation, &columns);
+        }
+        self.source(insert, &item, &columns, parent, &ctes)?;
+        let own = Env { parent, items: vec![item.clone()], ctes: ctes.clone(), merged: false };
+        if let Some(conflict) = insert.on_conflict_clause() {
+            self.conflict(conflict, relation, &item, &own)?;
+        }
+        self.returning(insert.returning_clause(), &own)
+    }
+
+    /// The rows of an INSERT; what lands in a masked column is hidden.
+    fn source(
+        &mut self,
+        insert: &nodes::InsertStmt,
+        item: &Item,
+        columns: &[String],
+        parent: Option<&Env<'_>>,
+        ctes: &Ctes,
+    ) -> Result<(), Refused> {
+        let masked = |name: &String| item.column(name).is_some_and(|c| c.masked);
+        let Node::SelectStmt(select) = insert.select_stmt() else { return Ok(()) };
+        let plain =
+            select.values_lists().len() > 0 && select.with_clause().is_none() && select.sort_clause().is_empty();
+        if !plain {
+            self.select(select, parent, ctes, Level::Inner)?;
+            self.out.hide_all |= columns.iter().any(masked);
+            return Ok(());
+        }
+        let env = Env { parent, ctes: ctes.clone(), ..Env::default() };
+        for row in select.values_lists() {
+            for (i, value) in row.as_node_list().into_iter().flatten().enumerate() {
+                let start = self.out.literals.len();
+                self.expr(value, &env)?;
+                if columns.get(i).is_none_or(masked) {
+                    self.out.literals.iter_mut().skip(start).for_each(|l| l.hidden = true);
+                }
+            }
+        }
+        self.expr(select.limit_count(), &env)?;
+        self.expr(select.limit_offset(), &env)?;
+        Ok(())
+    }
+
+    fn conflict(
+        &mut self,
+        conflict: &nodes::OnConflictClause,
+        relation: &Relation,
+        item: &Item,
+        own: &Env<'_>,
+    ) -> Result<(), Refused> {
+        if let Some(infer) = conflict.infer() {
+            for node in infer.index_elems() {
+                let Node::IndexElem(elem) = node else { return Err(Refused::new("ON CONFLICT of an unknown form")) };
+                if let Some(name) = elem.name() {
+                    // Which rows are in conflict tells which values exist.
+                    self.touch(Verb::Create, relation.oid, Some(name));
+                    self.unique(relation, &[name.to_owned()]);
+                }
+                if !elem.opclass().is_empty() || !elem.opclassopts().is_empty() {
+                    return Err(Refused::new("ON CONFLICT with an operator class"));
+                }
+                self.expr(elem.expr(), own)?;
+            }
+            self.expr(infer.where_clause(), own)?;
+        }
+        if conflict.action != OnConflictAction::ONCONFLICT_UPDATE {
+            return Ok(());
+        }
+        self.open(Verb::Update, relation.oid, Some(true));
+        self.weigh(Verb::Update);
+        let mut excluded = item.clone();
+        excluded.uid = self.uid();
+        excluded.name = Some("excluded".to_owned());
+        excluded.origin = Origin::Proposed;
+        excluded.plain = None;
+        excluded.qualified_only = true;
+        let env = Env { items: vec![item.clone(), excluded], ..own.clone() };
+        self.assignments(relation, item, conflict.target_list(), &env)?;
+        self.expr(conflict.where_clause(), &env)?;
+        Ok(())
+    }
+
+    pub(crate) fn update(
+        &mut self,
+        update: &nodes::UpdateStmt,
+        parent: Option<&Env<'_>>,
+        ctes: &Ctes,
+    ) -> Result<Output, Refused> {
+        let ctes = self.with_clause(update.with_clause(), parent, ctes)?;
+        let (relation, item) = self.change(update.relation(), Verb::Update)?;
+        self.open(Verb::Update, relation.oid, Some(bounded(update.where_clause())));
+        let brought = self.from_clause(update.from_clause(), vec![item.clone()], parent, &ctes)?;
+        let mut items = vec![item.clone()];
+        items.extend(brought.items);
+        let env = Env { parent, items, ctes, merged: brought.merged };
+        self.assignments(relation, &item, update.target_list(), &env)?;
+        self.expr(update.where_clause(), &env)?;
+        self.returning(update.returning_clause(), &env)
+    }
+
+    pub(crate) fn delete(
+        &mut self,
+        delete: &nodes::DeleteStmt,
+        parent: Option<&Env<'_>>,
+        ctes: &Ctes,
+    ) -> Result<Output, Refused> {
+        let ctes = self.with_clause(delete.with_clause(), parent, ctes)?;
+        let (relation, item) = self.change(delete.relation(), Verb::Delete)?;
+        self.open(Verb::Delete, relation.oid, Some(bounded(delete.where_clause())));
+        self.touch(Verb::Delete, relation.oid, None);
+        let brought = self.from_clause(delete.using_clause(), vec![item.clone()], parent, &ctes)?;
+        let mut items = vec![item];
+        items.extend(brought.items);
+        let env = Env { parent, items, ctes, merged: brought.merged };
+        self.expr(delete.where_clause(), &env)?;
+        self.returning(delete.returning_clause(), &env)
+    }
+
+    /// The target of a change: a table, or a view, without rules.
+    fn change(&mut self, range: Option<&nodes::RangeVar>, verb: Verb) -> Result<(&'c Relation, Item), Refused> {
+        let range = range.ok_or_else(|| Refused::new("a change without a target"))?;
+        self.weigh(verb);
+        let Named::Relation(relation) = self.relation(range)? else {
+            return Err(Refused::new("a change of a system catalog"));
+        };
+        if relation.rules {
+            return Err(Refused::new(format!("a change of `{}`, which has rewrite rules", relation.display())));
+        }
+        match relation.kind {
+            RelationKind::Table | RelationKind::Partitioned | RelationKind::View | RelationKind::Foreign => {}
+            RelationKind::Materialized | RelationKind::Sequence => {
+                return Err(Refused::new("a change of a materialized view or a sequence"));
+            }
+        }
+        let mut item = self.base(relation, Origin::Target(relation.oid));
+        if range.alias().is_none() {
+            item.plain = Some(relation.oid);
+        }
+        Ok((relation, aliased(item, range.alias())?))
+    }
+
+    /// SET: the columns written, and what is read for it. Constants that land in a masked column are hidden.
+    fn assignments<'a>(
+        &mut self,
+        relation: &Relation,
+        item: &Item,
+        targets: impl IntoIterator<Item = &'a nodes::ResTarget>,
+        env: &Env<'_>,
+    ) -> Result<(), Refused> {
+        for target in targets {
+            let name = self.written(relation, target, Verb::Update)?;
+            let masked = item.cols.iter().any(|c| c.real == name && c.masked);
+            let start = self.out.literals.len();
+            self.list(target.indirection().iter().filter(|n| !matches!(n, Node::String(_))), env)?;
+            if !(masked && proposed_itself(target.val(), &name)) {
+                let seen = self.expr(target.val(), env)?;
+                self.out.hide_all |= masked && (seen.derived || matches!(target.val(), Node::MultiAssignRef(_)));
+            }
+            if masked {
+                self.out.literals.iter_mut().skip(start).for_each(|l| l.hidden = true);
+            }
+        }
+        Ok(())
+    }
+
+    fn written(&mut self, relation: &Relation, target: &nodes::ResTarget, verb: Verb) -> Result<String, Refused> {
+        let name = target.name().ok_or_else(|| Refused::new("a written column without a name"))?;
+        if relation.column(name).is_none() {
+            return Err(Refused::new(format!("column `{name}` of `{}` does not exist", relation.display())));
+        }
+        self.touch(verb, relation.oid, Some(name));
+        self.unique(relation, &[name.to_owned()]);
+        Ok(name.to_owned())
+    }
+
+    /// A duplicate in a unique masked column is an oracle for its values: a person decides.
+    fn unique(&mut self, relation: &Relation, columns: &[String]) {
+        let Some(masks) = self.ctx.masks.relation(relation.oid) else { return };
+        self.out.approve |= relation
+            .columns
+            .iter()
+            .any(|c| c.unique && masks.columns.contains_key(&c.attnum) && columns.contains(&c.name));
+    }
+
+    fn returning(&mut self, returning: Option<&nodes::ReturningClause>, env: &Env<'_>) -> Result<Output, Refused> {
+        let mut output = Output::default();
+        let Some(returning) = returning else { return Ok(output) };
+        if !returning.options().is_empty() {
+            return Err(Refused::new("RETURNING WITH"));
+        }
+        // `old` and `new` of PostgreSQL 18 are the target under other names.
+        let mut env = env.clone();
+        if self.ctx.catalog.version >= 180_000 {
+            for name in ["old", "new"] {
+                if env.named(name).is_empty()
+                    && let Some(first) = env.items.first().cloned()
+                {
+                    let uid = self.uid();
+                    let name = Some(name.to_owned());
+                    env.items.push(Item { uid, name, plain: None, qualified_only: true, ..first });
+                }
+            }
+        }
+        for (i, node) in returning.exprs().iter().enumerate() {
+            let Node::ResTarget(target) = node else { return Err(Refused::new("RETURNING of an unknown form")) };
+            self.target(target, &env, Level::Inner, i, &mut output)?;
+        }
+        Ok(output)
+    }
+}
+
+/// `SET c = excluded.c`: the agent's own value, whatever the mask.
+fn proposed_itself(value: Node<'_>, column: &str) -> bool {
+    let Node::ColumnRef(reference) = value else { return false };
+    reference.fields().iter().map(Node::as_str).eq([Some("excluded"), Some(column)])
+}

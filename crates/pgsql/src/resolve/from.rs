@@ -1,0 +1,292 @@
+//! FROM clauses: which items they bring into scope.
+
+use std::rc::Rc;
+
+use pg_raw_parse::{Node, nodes};
+use policy::InPredicates;
+use policy::operation::Verb;
+
+use super::names::{Named, strings};
+use super::query::Level;
+use super::scope::{Col, Ctes, Env, Item, Origin, Output};
+use super::{RangeEdit, Resolver};
+use crate::catalog::Relation;
+use crate::refused::Refused;
+
+/// What a FROM clause, or a part of it, brings.
+#[derive(Default)]
+pub(super) struct Brought {
+    pub(super) items: Vec<Item>,
+    /// A join merged columns.
+    pub(super) merged: bool,
+}
+
+impl<'c> Resolver<'c> {
+    /// All items of a FROM clause. Those to the left are visible to LATERAL items to the right.
+    pub(super) fn from_clause<'a>(
+        &mut self,
+        nodes: impl IntoIterator<Item = Node<'a>>,
+        mut left: Vec<Item>,
+        parent: Option<&Env<'_>>,
+        ctes: &Ctes,
+    ) -> Result<Brought, Refused> {
+        let mut out = Brought::default();
+        for node in nodes {
+            let brought = self.from_item(node, &left, parent, ctes)?;
+            left.extend(brought.items.iter().cloned());
+            out.items.extend(brought.items);
+            out.merged |= brought.merged;
+        }
+        Ok(out)
+    }
+
+    fn from_item(
+        &mut self,
+        node: Node<'_>,
+        left: &[Item],
+        parent: Option<&Env<'_>>,
+        ctes: &Ctes,
+    ) -> Result<Brought, Refused> {
+        let lateral = || Env { parent, items: left.to_vec(), ctes: ctes.clone(), merged: false };
+        let item = match node {
+            Node::RangeVar(range) => self.scan(range, ctes)?,
+            Node::RangeSubselect(sub) => {
+                let Node::SelectStmt(select) = sub.subquery() else {
+                    return Err(Refused::new("a sub-query in FROM that is not a SELECT"));
+                };
+                let output = if sub.lateral {
+                    let env = lateral();
+                    self.select(select, Some(&env), ctes, Level::Inner)?
+                } else {
+                    self.select(select, parent, ctes, Level::Inner)?
+                };
+                let uid = self.uid();
+                aliased(output.item(uid, None), sub.alias())?
+            }
+            Node::RangeFunction(function) => {
+                let env = lateral();
+                self.range_function(function, &env)?
+            }
+            Node::JoinExpr(join) => return self.join(join, left, parent, ctes),
+            Node::RangeTableSample(sample) => {
+                let Node::RangeVar(range) = sample.relation() else {
+                    return Err(Refused::new("TABLESAMPLE of something that is not a relation"));
+                };
+                let item = self.scan(range, ctes)?;
+                if item.substituted {
+                    return Err(Refused::new("TABLESAMPLE on a relation with masked columns"));
+                }
+                let method = strings(sample.method())?;
+                if !matches!(method.as_slice(), ["system" | "bernoulli"]) {
+                    return Err(Refused::new("a TABLESAMPLE method other than system and bernoulli"));
+                }
+                let env = lateral();
+                for arg in sample.args() {
+                    self.expr(arg, &env)?;
+                }
+                self.expr(sample.repeatable(), &env)?;
+                item
+            }
+            other => return Err(Refused::new(format!("{} in a FROM clause", crate::visit::name(other)))),
+        };
+        Ok(Brought { items: vec![item], merged: false })
+    }
+
+    /// A relation or a common table expression that is read.
+    fn scan(&mut self, range: &nodes::RangeVar, ctes: &Ctes) -> Result<Item, Refused> {
+        let uid = self.uid();
+        let name = range.relname().map(str::to_owned);
+        let item = match self.range(range, ctes)? {
+            Named::Cte(output) => output.item(uid, name),
+            Named::Catalog(schema, relation) => {
+                self.out.catalogs.insert((schema, relation));
+                self.weigh(Verb::Read);
+                Output { cols: Vec::new(), open: true, masked: false }.item(uid, name)
+            }
+            Named::Relation(relation) => {
+                self.open(Verb::Read, relation.oid, None);
+                self.weigh(Verb::Read);
+                let mut item = self.base(relation, Origin::Scan(relation.oid));
+                if self.ctx.masks.relation(relation.oid).is_some() {
+                    self.edit_range(range, RangeEdit::Keep).ok();
+                    self.out
+                        .edits
+                        .ranges
+                        .insert(range.location, RangeEdit::Template { oid: relation.oid, only: !range.inh });
+                    self.out.substituted.insert(relation.oid);
+                    item.substituted = true;
+                }
+                if range.alias().is_none() {
+                    item.plain = Some(relation.oid);
+                }
+                item
+            }
+        };
+        aliased(item, range.alias())
+    }
+
+    /// An item with the columns of a relation.
+    pub(crate) fn base(&mut self, relation: &Relation, origin: Origin) -> Item {
+        let masks = self.ctx.masks.relation(relation.oid);
+        let cols: Rc<[Col]> = relation
+            .columns
+            .iter()
+            .map(|column| {
+                let mask = masks.and_then(|m| m.columns.get(&column.attnum));
+                Col {
+                    name: column.name.clone(),
+                    real: column.name.clone(),
+                    masked: mask.is_some(),
+                    deny: mask.is_some_and(|m| m.in_predicates == InPredicates::Deny),
+                }
+            })
+            .collect();
+        Item {
+            uid: self.uid(),
+            name: Some(relation.name.clone()),
+            plain: None,
+            origin,
+            cols,
+            open: false,
+            open_masked: false,
+            qualified_only: false,
+            substituted: false,
+        }
+    }
+
+    fn range_function(&mut self, function: &nodes::RangeFunction, env: &Env<'_>) -> Result<Item, Refused> {
+        let mut name = None;
+        let mut masked = false;
+        let mut pairs = 0_usize;
+        for pair in function.functions() {
+            let Node::NodeList(pair) = pair else {
+                return Err(Refused::new("a function in FROM of an unknown form"));
+            };
+            pairs = pairs.saturating_add(1);
+            for part in pair {
+                match part {
+                    Node::NodeList(definitions) => definitions.iter().try_for_each(|d| self.definition(d))?,
+                    Node::None => {}
+                    call => {
+                        masked |= self.expr(call, env)?.masked;
+                        if let Node::FuncCall(call) = call {
+                            name = strings(call.funcname())?.last().map(|n| (*n).to_owned());
+                        }
+                    }
+                }
+            }
+        }
+        for definition in function.coldeflist() {
+            self.definition(Node::ColumnDef(definition))?;
+        }
+        let uid = self.uid();
+        let output = Output { cols: Vec::new(), open: true, masked };
+        aliased(output.item(uid, if pairs == 1 { name } else { None }), function.alias())
+    }
+
+    /// `name type` of a function that returns records.
+    fn definition(&mut self, node: Node<'_>) -> Result<(), Refused> {
+        match node {
+            Node::ColumnDef(def) if def.constraints().is_empty() => match def.type_name() {
+                Some(name) => self.type_name(name),
+                None => Err(Refused::new("a column definition without a type")),
+            },
+            _ => Err(Refused::new("a column definition of an unknown form")),
+        }
+    }
+
+    fn join(
+        &mut self,
+        join: &nodes::JoinExpr,
+        left: &[Item],
+        parent: Option<&Env<'_>>,
+        ctes: &Ctes,
+    ) -> Result<Brought, Refused> {
+        let larg = self.from_item(join.larg(), left, parent, ctes)?;
+        let mut both_left = left.to_vec();
+        both_left.extend(larg.items.iter().cloned());
+        let rarg = self.from_item(join.rarg(), &both_left, parent, ctes)?;
+        let merged = larg.merged || rarg.merged || join.is_natural || !join.using_clause().is_empty();
+        if join.is_natural {
+            self.natural(&larg.items, &rarg.items)?;
+        }
+        let mut using = Vec::new();
+        for name in join.using_clause() {
+            let name = name.sval().ok_or_else(|| Refused::new("USING of something that is not a column"))?;
+            using.push(name.to_owned());
+            self.merge(&larg.items, &rarg.items, name)?;
+        }
+        let mut items = larg.items;
+        items.extend(rarg.items);
+        {
+            // ON sees the two sides and the outer levels, not the siblings to the left.
+            let env = Env { parent, items: items.clone(), ctes: ctes.clone(), merged };
+            self.expr(join.quals(), &env)?;
+        }
+        if let Some(alias) = join.join_using_alias() {
+            let mut output = Output::default();
+            for name in &using {
+                let masked = items.iter().any(|i| i.column(name).is_some_and(|c| c.masked) || i.open_masked);
+                output.push(name, masked);
+            }
+            let uid = self.uid();
+            let mut item = output.item(uid, alias.aliasname().map(str::to_owned));
+            item.qualified_only = true;
+            items.push(item);
+        }
+        let Some(alias) = join.alias() else { return Ok(Brought { items, merged }) };
+        // The alias hides the names inside; its columns are not traced, so all of them count.
+        let mut output = Output { open: merged, ..Output::default() };
+        for item in &items {
+            self.whole(item, false)?;
+            output.open |= item.open;
+            output.masked |= item.open_masked;
+            item.cols.iter().filter(|_| !item.qualified_only).for_each(|c| output.push(&c.name, c.masked));
+        }
+        let uid = self.uid();
+        let item = aliased(output.item(uid, None), Some(alias))?;
+        Ok(Brought { items: vec![item], merged: false })
+    }
+
+    /// Columns of the same name on both sides are compared.
+    fn natural(&mut self, left: &[Item], right: &[Item]) -> Result<(), Refused> {
+        if left.iter().chain(right).any(|i| i.open) {
+            left.iter().chain(right).try_for_each(|i| self.whole(i, false))?;
+            return Ok(());
+        }
+        let names: Vec<String> = left
+            .iter()
+            .flat_map(|i| i.cols.iter())
+            .filter(|c| right.iter().any(|i| i.column(&c.name).is_some()))
+            .map(|c| c.name.clone())
+            .collect();
+        names.iter().try_for_each(|name| self.merge(left, right, name))
+    }
+
+    fn merge(&mut self, left: &[Item], right: &[Item], name: &str) -> Result<(), Refused> {
+        let mut masked = false;
+        let mut derived = false;
+        for item in left.iter().chain(right) {
+            if let Some(col) = item.column(name) {
+                let seen = self.use_column(item, col, false)?;
+                masked |= seen.masked;
+                derived |= seen.derived;
+            } else {
+                derived |= item.open;
+                masked |= item.open_masked;
+            }
+        }
+        self.out.hide_all |= masked && derived;
+        Ok(())
+    }
+}
+
+/// The item under its alias and the alias's column names.
+pub(super) fn aliased(mut item: Item, alias: Option<&nodes::Alias>) -> Result<Item, Refused> {
+    if let Some(alias) = alias {
+        item.name = alias.aliasname().map(str::to_owned);
+        let names: Vec<String> = strings(alias.colnames())?.into_iter().map(str::to_owned).collect();
+        item.rename(&names);
+    }
+    Ok(item)
+}
