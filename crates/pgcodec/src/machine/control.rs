@@ -79,6 +79,11 @@ impl Control {
         self.kind == Kind::Sync
     }
 
+    /// This is `Flush`: everything kept back has to be sent before it.
+    pub fn is_flush(&self) -> bool {
+        self.kind == Kind::Flush
+    }
+
     /// The portal that this describes or `None`; see [`super::Machine::describe_portal`].
     pub fn describes(&self) -> Option<PortalId> {
         match self.kind {
