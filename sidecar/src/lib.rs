@@ -1,13 +1,19 @@
 //! The sidecar: every connection of an agent ends here, becomes operations, and each operation passes the one gate.
 
 pub mod admin;
+pub mod channel_binding;
 pub mod config;
 pub mod core;
 pub mod drain;
+mod failpoint;
+pub mod gate;
 pub mod limits;
 pub mod listen;
 pub mod metrics;
 pub mod outside;
+pub mod protocol;
+pub mod recorder;
 pub mod secret;
 pub mod standalone;
 pub mod tls;
+pub mod upstream;

@@ -152,7 +152,7 @@ impl std::fmt::Debug for ClientAuth {
 }
 
 /// A target as sessions need it: resolved from an `AccessTarget`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     pub key: TargetKey,
     pub host: String,

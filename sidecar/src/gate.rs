@@ -1,0 +1,400 @@
+//! The one gate: decide, ask people, record, mint the `Permit`. All protocols pass here and nowhere else.
+//!
+//! Refused is: what policy denies, what people deny or do not answer, what cannot be recorded in time, and everything
+//! while the policy is too old. Invariant: a `Permit` exists only after its intent is durable at the level that policy
+//! asks for, under a verdict of the policy in force at that moment, and after the approval it needed was used up.
+//! The gate knows no protocol: it says hold, progress and refuse, and the protocol folder finds the words.
+
+mod permit;
+mod refusal;
+mod running;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use policy::operation::{Operation, Origin, Protocol, Revision};
+use policy::subject::Subject;
+use policy::verdict::{ApprovalTerms, Decision, DenyReason, Verdict};
+use policy::{View, decide};
+use tokio::time::{MissedTickBehavior, interval_at, sleep_until, timeout};
+
+pub use permit::Permit;
+pub use refusal::{NotHeld, Refusal, Refused};
+pub use running::{Outcome, Running};
+
+use crate::failpoint::failpoint;
+use crate::metrics::Metrics;
+use crate::outside::{Approvals, Ask, AskError, MAX_POLICY_AGE, Policies, Standing, Target, Ticket};
+use crate::recorder::{OpRef, Recorder, SessionRef};
+
+/// How long the approval service may take to open a request.
+const ASK_DEADLINE: Duration = Duration::from_secs(5);
+/// How often a waiting agent hears that it still waits: client timeouts that look at traffic stay quiet.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+
+/// What the operation is about to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It is named or planned, nothing runs; a required approval is asked for when it runs.
+    Prepare,
+    /// The target plans it with its parameters, which may evaluate functions; what needs an approval has to run with it.
+    Plan,
+    Run,
+}
+
+/// Whether the agent may be kept waiting now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Nothing is locked: `holdFor` counts.
+    Idle,
+    /// A transaction is open: only as policy says.
+    InTransaction,
+    /// Other work of the same batch is unfinished: never.
+    InBatch,
+}
+
+/// The protocol's side of the gate: how the agent is kept company, and in which words it is refused.
+pub trait AgentSide: Send {
+    /// The words of this protocol for a refusal; they are recorded as what the agent was told.
+    fn told(&self, refused: &Refused) -> Told;
+    /// Tells the agent that `request` waits with `have` of `need` approvals.
+    fn progress(&mut self, request: &str, have: u8, need: u8) -> impl Future<Output = ()> + Send;
+    /// Resolves when the agent cancels or hangs up. Cancel-safe: it is dropped and asked again.
+    fn gave_up(&mut self) -> impl Future<Output = ()> + Send;
+}
+
+/// What the agent is told, for the record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The protocol's code, for Postgres the SQLSTATE.
+    pub code: Option<String>,
+    pub text: String,
+}
+
+pub struct Gate {
+    recorder: Arc<Recorder>,
+    approvals: Arc<dyn Approvals>,
+    policies: Policies,
+    metrics: Arc<Metrics>,
+    /// The session of our own operations; another one each start.
+    internal: SessionRef,
+    /// Operations of this life, so that no two have the same name.
+    ops: AtomicU64,
+}
+
+impl std::fmt::Debug for Gate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gate").finish_non_exhaustive()
+    }
+}
+
+/// One session's way through the gate. It follows the policy as it changes.
+#[derive(Debug)]
+pub struct Desk {
+    gate: Arc<Gate>,
+    subject: Arc<Subject>,
+    target: Arc<Target>,
+    session: SessionRef,
+    policies: Policies,
+    view: View,
+}
+
+impl Gate {
+    pub fn new(
+        recorder: Arc<Recorder>,
+        approvals: Arc<dyn Approvals>,
+        policies: Policies,
+        metrics: Arc<Metrics>,
+        start: u32,
+    ) -> Arc<Self> {
+        let internal = SessionRef::new(&format!("internal-{start:08x}"));
+        Arc::new(Self { recorder, approvals, policies, metrics, internal, ops: AtomicU64::new(0) })
+    }
+
+    /// The revision in force.
+    pub fn revision(&self) -> Revision {
+        self.policies.borrow().set.revision()
+    }
+
+    /// A desk for operations of our own.
+    pub fn internal_desk(self: &Arc<Self>, target: &Arc<Target>) -> Desk {
+        self.desk(self.internal.clone(), Arc::new(Subject::default()), Arc::clone(target))
+    }
+
+    pub fn recorder(&self) -> &Arc<Recorder> {
+        &self.recorder
+    }
+
+    fn decided(&self, protocol: Protocol, verdict: &Verdict, took: Duration) {
+        let (reason, policy) = match &verdict.decision {
+            Decision::Allow => (if verdict.would_deny.is_some() { "would_deny" } else { "rule" }, first_policy(verdict)),
+            Decision::RequireApproval(terms) => ("rule", policy_of(terms)),
+            Decision::Deny(reason) => (word(reason), first_policy(verdict)),
+        };
+        self.metrics.decision(protocol, verdict.decision.strictness(), reason, policy, took);
+    }
+
+    /// A desk for one session.
+    pub fn desk(self: &Arc<Self>, session: SessionRef, subject: Arc<Subject>, target: Arc<Target>) -> Desk {
+        let mut policies = self.policies.clone();
+        let view = policies.borrow_and_update().set.view(&subject, &target.key);
+        Desk { gate: Arc::clone(self), subject, target, session, policies, view }
+    }
+}
+
+impl Desk {
+    /// The policy in force for this session; what is planned under an older one is `Stale` at the gate.
+    pub fn view(&mut self) -> &View {
+        if self.policies.has_changed().unwrap_or(false) {
+            self.view = self.policies.borrow_and_update().set.view(&self.subject, &self.target.key);
+        }
+        &self.view
+    }
+
+    pub fn revision(&mut self) -> Revision {
+        self.view().revision()
+    }
+
+    pub fn session(&self) -> &SessionRef {
+        &self.session
+    }
+
+    pub fn subject(&self) -> &Arc<Subject> {
+        &self.subject
+    }
+
+    pub fn target(&self) -> &Arc<Target> {
+        &self.target
+    }
+
+    /// Resolves when the policy changes. Cancel-safe.
+    pub async fn policy_changed(&mut self) {
+        if self.policies.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        self.view = self.policies.borrow_and_update().set.view(&self.subject, &self.target.key);
+    }
+
+    /// Decides, asks, records; then a permit for exactly the payload of `op`, or the refusal, recorded too.
+    ///
+    /// `Refusal::Denied(DenyReason::Stale)` is the one refusal that is not recorded: the caller plans again.
+    pub async fn admit<A: AgentSide>(
+        &mut self,
+        op: &Operation,
+        stage: Stage,
+        moment: Moment,
+        agent: &mut A,
+    ) -> Result<Permit, Refused> {
+        let op_ref = OpRef::new(&self.session, self.gate.ops.fetch_add(1, Ordering::Relaxed).saturating_add(1));
+        let age = self.policies.borrow().confirmed.elapsed();
+        if op.origin == Origin::Agent && age > MAX_POLICY_AGE {
+            return Err(self.refuse(&op_ref, op, None, Refusal::PolicyTooOld, agent).await);
+        }
+        let begun = Instant::now();
+        let verdict = decide(self.view(), op);
+        self.gate.decided(op.protocol, &verdict, begun.elapsed());
+        failpoint("after_decide");
+        match (&verdict.decision, stage) {
+            (Decision::Deny(DenyReason::Stale), _) => {
+                Err(Refused { refusal: Refusal::Denied(DenyReason::Stale), id: op_ref.to_string() })
+            }
+            (Decision::Deny(reason), _) => {
+                let refusal = Refusal::Denied(reason.clone());
+                Err(self.refuse(&op_ref, op, Some(&verdict), refusal, agent).await)
+            }
+            (Decision::Allow, _) | (Decision::RequireApproval(_), Stage::Prepare) => {
+                self.permit(op_ref, op, &verdict, None).await
+            }
+            (Decision::RequireApproval(_), Stage::Plan) => {
+                Err(self.refuse(&op_ref, op, Some(&verdict), Refusal::NotAlone, agent).await)
+            }
+            (Decision::RequireApproval(terms), Stage::Run) => match self.approve(op, terms, moment, agent).await {
+                Ok(ticket) => self.after_approval(op_ref, op, ticket, agent).await,
+                Err(refusal) => Err(self.refuse(&op_ref, op, Some(&verdict), refusal, agent).await),
+            },
+        }
+    }
+
+    /// Asks people and waits as long as this moment allows.
+    async fn approve<A: AgentSide>(
+        &mut self,
+        op: &Operation,
+        terms: &ApprovalTerms,
+        moment: Moment,
+        agent: &mut A,
+    ) -> Result<Ticket, Refusal> {
+        let ask = Ask {
+            subject: Arc::clone(&self.subject),
+            target: self.target.key.clone(),
+            host: self.target.host.clone(),
+            port: self.target.port,
+            protocol: op.protocol,
+            action: op.action.clone(),
+            resources: op.accesses.iter().map(|a| a.resource.to_string()).collect(),
+            statement: op.display.clone(),
+            digest: op.digest,
+            terms: terms.clone(),
+            revision: op.planned,
+        };
+        let ticket = match timeout(ASK_DEADLINE, self.gate.approvals.ask(ask)).await {
+            Ok(Ok(ticket)) => ticket,
+            Ok(Err(error @ (AskError::TooMany(_) | AskError::Away))) => {
+                return Err(Refusal::CannotAsk(error.to_string()));
+            }
+            Err(_) => return Err(Refusal::CannotAsk("the approval service did not answer in time".to_owned())),
+        };
+        let (hold, why) = match (moment, terms.max_hold_in_transaction) {
+            (Moment::Idle, _) => (terms.hold_for, NotHeld::HoldOver),
+            (Moment::InTransaction, Some(hold)) => (hold.min(terms.hold_for), NotHeld::HoldOver),
+            (Moment::InTransaction, None) => (Duration::ZERO, NotHeld::InTransaction),
+            (Moment::InBatch, _) => (Duration::ZERO, NotHeld::InBatch),
+        };
+        self.wait(ticket, terms, hold, why, agent).await
+    }
+
+    async fn wait<A: AgentSide>(
+        &self,
+        mut ticket: Ticket,
+        terms: &ApprovalTerms,
+        hold: Duration,
+        why: NotHeld,
+        agent: &mut A,
+    ) -> Result<Ticket, Refusal> {
+        let begun = tokio::time::Instant::now();
+        let end = begun + hold;
+        let mut ticks = interval_at(begun, PROGRESS_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let standing = ticket.standing.borrow_and_update().clone();
+            let request = ticket.name.clone();
+            let (have, need) = match standing {
+                Standing::Approved { .. } => {
+                    self.gate.metrics.approval_waited(policy_of(terms), begun.elapsed());
+                    return Ok(ticket);
+                }
+                Standing::Denied { reason, .. } => return Err(Refusal::ApprovalDenied { request, reason }),
+                Standing::Expired => return Err(Refusal::Expired { request }),
+                Standing::Withdrawn => return Err(Refusal::Withdrawn { request }),
+                Standing::Revoked => return Err(Refusal::ApprovalDenied { request, reason: None }),
+                Standing::Pending { have, need } => (have, need),
+            };
+            if tokio::time::Instant::now() >= end {
+                return Err(Refusal::Pending { request, why });
+            }
+            // Every arm may be dropped at any time: a watch, two timers, and `gave_up`, which promises it.
+            let tick = tokio::select! {
+                changed = ticket.standing.changed() => {
+                    if changed.is_err() {
+                        return Err(Refusal::CannotAsk("the approval service is away".to_owned()));
+                    }
+                    false
+                }
+                () = sleep_until(end) => false,
+                _ = ticks.tick() => true,
+                () = agent.gave_up() => {
+                    self.gate.approvals.withdraw(&request).await;
+                    return Err(Refusal::Withdrawn { request });
+                }
+            };
+            if tick {
+                agent.progress(&request, have, need).await;
+            }
+        }
+    }
+
+    /// The approval is there: decide again on the policy of this moment, use the approval up, then record and permit.
+    async fn after_approval<A: AgentSide>(
+        &mut self,
+        op_ref: OpRef,
+        op: &Operation,
+        ticket: Ticket,
+        agent: &mut A,
+    ) -> Result<Permit, Refused> {
+        let verdict = decide(self.view(), op);
+        let refusal = match &verdict.decision {
+            Decision::Deny(DenyReason::Stale) => {
+                return Err(Refused { refusal: Refusal::Denied(DenyReason::Stale), id: op_ref.to_string() });
+            }
+            Decision::Deny(reason) => Some(Refusal::Denied(reason.clone())),
+            // The rule may have gone meanwhile; the approval is used up all the same.
+            Decision::Allow | Decision::RequireApproval(_) => None,
+        };
+        if let Some(refusal) = refusal {
+            return Err(self.refuse(&op_ref, op, Some(&verdict), refusal, agent).await);
+        }
+        match timeout(ASK_DEADLINE, self.gate.approvals.consume(&ticket.name, op.digest)).await {
+            Ok(Ok(_approvers)) => {
+                failpoint("approval_consumed");
+                self.permit(op_ref, op, &verdict, Some(&ticket.name)).await
+            }
+            Ok(Err(why)) => {
+                let refusal = Refusal::NotConsumed { request: ticket.name, why: why.0 };
+                Err(self.refuse(&op_ref, op, Some(&verdict), refusal, agent).await)
+            }
+            Err(_) => {
+                let refusal = Refusal::CannotAsk("the approval service did not answer in time".to_owned());
+                Err(self.refuse(&op_ref, op, Some(&verdict), refusal, agent).await)
+            }
+        }
+    }
+
+    /// Records the intent at the durability that policy asks for; only then the permit.
+    async fn permit(
+        &mut self,
+        op_ref: OpRef,
+        op: &Operation,
+        verdict: &Verdict,
+        approval: Option<&str>,
+    ) -> Result<Permit, Refused> {
+        failpoint("before_intent");
+        match self.gate.recorder.intent(&op_ref, op, verdict, approval).await {
+            Ok(()) => {
+                failpoint("after_intent");
+                let running = Running::new(op_ref, Arc::clone(&self.gate.recorder));
+                Ok(Permit::new(op.payload, op.digest, verdict.obligations.clone(), running))
+            }
+            Err(error) => {
+                self.gate.recorder.unrecorded_refusal();
+                Err(Refused { refusal: Refusal::Unrecorded(error.to_string()), id: op_ref.to_string() })
+            }
+        }
+    }
+
+    async fn refuse<A: AgentSide>(
+        &self,
+        op_ref: &OpRef,
+        op: &Operation,
+        verdict: Option<&Verdict>,
+        refusal: Refusal,
+        agent: &A,
+    ) -> Refused {
+        let refused = Refused { refusal, id: op_ref.to_string() };
+        // A refusal that cannot be written is still a refusal; the recorder counts it for a marker.
+        self.gate.recorder.refusal(op_ref, op, verdict, &refused, &agent.told(&refused)).await;
+        refused
+    }
+}
+
+fn policy_of(terms: &ApprovalTerms) -> &str {
+    terms.asked_by.first().map_or("", |rule| rule.policy.as_str())
+}
+
+fn first_policy(verdict: &Verdict) -> &str {
+    verdict.why.matched.first().map_or("", |matched| matched.rule.policy.as_str())
+}
+
+/// A bounded label for metrics.
+fn word(reason: &DenyReason) -> &'static str {
+    match reason {
+        DenyReason::NotSelected => "not_selected",
+        DenyReason::NoRule(_) => "no_rule",
+        DenyReason::Rule { .. } => "rule",
+        DenyReason::DenyAll { .. } => "deny_all",
+        DenyReason::Unbounded { .. } => "unbounded",
+        DenyReason::Ceiling(_) => "ceiling",
+        DenyReason::Opaque(_) => "opaque",
+        DenyReason::Stale => "stale",
+        DenyReason::Evaluation(_) => "evaluation",
+    }
+}

@@ -1,0 +1,86 @@
+//! The nets behind masking at scan: what a result may be about, and which words of the server reach the agent.
+//!
+//! Masks were applied in the statement itself. Here a result that names a masked column of a table (its OID and
+//! attribute number) ends the session, and errors and notices of statements near masked data lose every text of the
+//! server, since those quote rows and values.
+
+use pgcodec::backend::{ErrorFields, RowDescription};
+use pgsql::plan::Plan;
+
+/// A column of a result that must not be there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a result of the target names a masked column (table oid {table}, column {column})")]
+pub struct Unmasked {
+    pub table: u32,
+    pub column: i16,
+}
+
+/// Checks a result against what its statement must not show.
+pub fn check(plan: &Plan, row: &RowDescription) -> Result<(), Unmasked> {
+    for field in &row.fields {
+        let forbidden = plan
+            .masked
+            .iter()
+            // Attribute 0 stands for the whole row.
+            .any(|(oid, columns)| *oid == field.table && (field.column == 0 || columns.contains(&field.column)));
+        if forbidden {
+            return Err(Unmasked { table: field.table, column: field.column });
+        }
+    }
+    Ok(())
+}
+
+/// An error or notice as the agent may see it. `scrub`: the statement is near masked data.
+///
+/// Positions are dropped always: they count in the text that was sent, which is not the agent's.
+pub fn server_words(fields: &ErrorFields, scrub: bool) -> ErrorFields {
+    if scrub {
+        return ErrorFields::new(severity(fields.severity()), fields.code(), &class(fields.code()));
+    }
+    fields.clone().without(b'P').without(b'p').without(b'q')
+}
+
+/// Only words that PostgreSQL has: the field itself could carry anything.
+fn severity(said: &str) -> &'static str {
+    ["ERROR", "FATAL", "PANIC", "WARNING", "NOTICE", "DEBUG", "INFO", "LOG"]
+        .into_iter()
+        .find(|known| *known == said)
+        .unwrap_or("ERROR")
+}
+
+/// Our own sentence for a class of SQLSTATE.
+fn class(sqlstate: &str) -> String {
+    let what = match sqlstate.get(..2).unwrap_or_default() {
+        "22" => "a value does not fit its type or operation",
+        "23" => "a constraint is violated",
+        "25" => "the transaction is not in a state for this",
+        "40" => "the transaction was rolled back by the server",
+        "42" => "the statement is not valid for these objects",
+        "53" | "54" => "the server has not enough resources",
+        "55" => "an object is not in a state for this",
+        "57" => "the server or an operator ended the statement",
+        "00" | "01" | "02" => "the server has a remark",
+        _ => "the server reports an error",
+    };
+    format!("{what}; its text is withheld because the statement is near masked data")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scrubbed_words_hold_nothing_of_the_server() {
+        let fields = ErrorFields::new("ERROR", "23502", "null value in column \"x\" of relation \"t\"")
+            .with(b'D', "Failing row contains (1, 123-45-6789).")
+            .with(b'H', "123-45-6789")
+            .with(b'W', "123-45-6789")
+            .with(b't', "customers");
+        let out = server_words(&fields, true);
+        assert_eq!(out.code(), "23502");
+        assert!(out.iter().all(|(_, text)| !text.contains("6789") && !text.contains("customers")), "{out:?}");
+        let open = server_words(&fields.clone().with(b'P', "12"), false);
+        assert_eq!(open.detail(), Some("Failing row contains (1, 123-45-6789)."));
+        assert_eq!(open.get(b'P'), None);
+    }
+}

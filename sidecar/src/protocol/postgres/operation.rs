@@ -1,0 +1,161 @@
+//! From a planned statement to the neutral `Operation`.
+//!
+//! Two hashes: `payload` is over the exact frames to be sent, so that nothing else can leave under the permit; `digest`
+//! is over what the operation means (context, statement text, parameters), so that an approval survives a reconnect in
+//! which a driver picks other statement names, and survives nothing else. What could not be planned is `Opaque`.
+
+use aws_lc_rs::hmac;
+use pgsql::plan::Plan;
+use policy::operation::{
+    Access, Attribute, Attributes, Certainty, Digest, Operation, Origin, Protocol, Resource, ResourceKind, Revision,
+    Strictness, Verb,
+};
+use policy::redact::Redacted;
+use policy::subject::Subject;
+
+use super::parameter::{self, Parameter};
+use crate::outside::Target;
+use crate::upstream::payload_hash;
+
+/// Everything besides the statement that an approval binds to.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    pub key: &'a hmac::Key,
+    pub subject: &'a Subject,
+    pub target: &'a Target,
+    pub database: &'a str,
+    /// The role on the target.
+    pub role: &'a str,
+    pub catalog: &'a str,
+    /// The policy under which the statement was planned.
+    pub planned: Revision,
+    pub transaction: Transaction,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transaction {
+    Idle,
+    Open,
+    Failed,
+}
+
+impl Transaction {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Open => "transaction",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// A statement that was understood, about to be sent as `frames`.
+pub fn planned(ctx: &Context<'_>, plan: &Plan, parameters: &[Parameter<'_>], frames: &[u8]) -> Operation {
+    let mut display = plan.display.as_str().to_owned();
+    for line in parameter::display(parameters, &plan.hidden_params) {
+        display.push('\n');
+        display.push_str(&line);
+    }
+    Operation {
+        accesses: plan.accesses.clone(),
+        ceiling: plan.ceiling,
+        display: Redacted::danger_caller_redacted(&display),
+        ..base(ctx, &plan.action, &plan.text, parameters, frames)
+    }
+}
+
+/// A message that was not understood. `reason` names constructs and objects, never values.
+pub fn opaque(ctx: &Context<'_>, text: &str, reason: &str) -> Operation {
+    Operation {
+        certainty: Certainty::Opaque(reason.to_owned()),
+        ceiling: Strictness::Deny,
+        // Nothing of it was understood, so nothing of it can be redacted: only its size is shown.
+        display: Redacted::danger_caller_redacted(&format!("({} bytes: {reason})", text.len())),
+        ..base(ctx, "OPAQUE", text, &[], text.as_bytes())
+    }
+}
+
+/// The session itself: may this subject use this database of this target at all?
+pub fn connect(ctx: &Context<'_>) -> Operation {
+    let resource = Resource {
+        kind: ResourceKind::Target,
+        path: vec![ctx.database.to_owned()],
+        fields: policy::operation::Fields::All,
+    };
+    Operation {
+        accesses: vec![Access { verb: Verb::Connect, resource, bounded: None }],
+        ceiling: Strictness::Allow,
+        display: Redacted::danger_caller_redacted(&format!("connect to database {}", ctx.database)),
+        ..base(ctx, "CONNECT", "", &[], &[])
+    }
+}
+
+/// A request of our own: a constant text, or derived from a decided operation.
+pub fn internal(ctx: &Context<'_>, action: &'static str, frames: &[u8]) -> Operation {
+    let resource =
+        Resource { kind: ResourceKind::Target, path: vec![], fields: policy::operation::Fields::All };
+    Operation {
+        accesses: vec![Access { verb: Verb::Read, resource, bounded: None }],
+        ceiling: Strictness::Allow,
+        origin: Origin::Internal,
+        display: Redacted::constant(action),
+        ..base(ctx, action, action, &[], frames)
+    }
+}
+
+fn base(ctx: &Context<'_>, action: &str, text: &str, parameters: &[Parameter<'_>], frames: &[u8]) -> Operation {
+    Operation {
+        protocol: Protocol::Postgres,
+        action: action.to_owned(),
+        accesses: Vec::new(),
+        attributes: Attributes::from([
+            (Attribute::Host, ctx.target.host.clone()),
+            (Attribute::Database, ctx.database.to_owned()),
+            (Attribute::Transaction, ctx.transaction.word().to_owned()),
+        ]),
+        certainty: Certainty::Exact,
+        payload: payload_hash(frames),
+        digest: digest(ctx, text, parameters),
+        ceiling: Strictness::Deny,
+        origin: Origin::Agent,
+        planned: ctx.planned,
+        display: Redacted::default(),
+    }
+}
+
+/// HMAC-SHA-256 over length-prefixed fields, so that no two different operations give the same input.
+fn digest(ctx: &Context<'_>, text: &str, parameters: &[Parameter<'_>]) -> Digest {
+    let mut mac = hmac::Context::with_key(ctx.key);
+    let mut field = |bytes: &[u8]| {
+        mac.update(&u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_be_bytes());
+        mac.update(bytes);
+    };
+    field(b"agentaccess postgres operation v1");
+    let subject = ctx.subject;
+    for text in [&subject.namespace, &subject.service_account] {
+        field(text.as_bytes());
+    }
+    field(subject.pod.as_deref().unwrap_or_default().as_bytes());
+    field(subject.pod_uid.as_deref().unwrap_or_default().as_bytes());
+    field(ctx.target.key.namespace.as_bytes());
+    field(ctx.target.key.name.as_bytes());
+    field(ctx.target.host.as_bytes());
+    field(&ctx.target.port.to_be_bytes());
+    for entry in &ctx.target.postgres.search_path {
+        field(entry.as_bytes());
+    }
+    field(ctx.database.as_bytes());
+    field(ctx.role.as_bytes());
+    field(&ctx.planned.0);
+    field(ctx.catalog.as_bytes());
+    field(ctx.transaction.word().as_bytes());
+    field(text.as_bytes());
+    for parameter in parameters {
+        field(&parameter.type_oid.to_be_bytes());
+        field(&[u8::from(parameter.binary), u8::from(parameter.value.is_some())]);
+        field(parameter.value.unwrap_or_default());
+    }
+    let mut out = [0; 32];
+    out.copy_from_slice(mac.sign().as_ref());
+    Digest(out)
+}

@@ -1,0 +1,99 @@
+//! A refusal in Postgres' words: SQLSTATE, message, DETAIL and HINT. Agents read them, so they say what to do next.
+//!
+//! SQLSTATEs: 42501 denied by policy; PX001 approval pending, PX002 denied, PX003 expired, PX004 cannot be recorded or
+//! asked; 54000 a limit; 08001 the target is away; 57014 cancelled while waiting. PX is in the range that the standard
+//! leaves to implementations; class 40 is avoided, since drivers retry it by themselves.
+
+use policy::verdict::DenyReason;
+
+use crate::gate::{NotHeld, Refusal, Refused};
+
+/// The fields of one `ErrorResponse`. They hold names and constant texts, never values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Words {
+    pub sqlstate: &'static str,
+    pub message: String,
+    pub detail: Option<String>,
+    pub hint: Option<String>,
+}
+
+impl Words {
+    pub fn new(sqlstate: &'static str, message: impl Into<String>) -> Self {
+        Self { sqlstate, message: message.into(), detail: None, hint: None }
+    }
+
+    fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+const SAME_AGAIN: &str = "Send the identical statement again after approval; do not rephrase it.";
+
+/// The words for one refusal.
+pub fn words(refused: &Refused) -> Words {
+    let id = &refused.id;
+    match &refused.refusal {
+        Refusal::Denied(reason) => denied(reason, id),
+        Refusal::Pending { request, why } => {
+            let hint = match why {
+                NotHeld::HoldOver => SAME_AGAIN.to_owned(),
+                NotHeld::InTransaction => format!(
+                    "Roll back. {SAME_AGAIN} Outside a transaction it waits for the approval by itself."
+                ),
+                NotHeld::InBatch => {
+                    format!("{SAME_AGAIN} Alone, outside a pipeline, it waits for the approval by itself.")
+                }
+            };
+            Words::new("PX001", format!("waiting for approval: request {request} is open ({id})"))
+                .detail(request.clone())
+                .hint(hint)
+        }
+        Refusal::ApprovalDenied { request, reason } => {
+            let why = reason.as_deref().map(|r| format!(": {r}")).unwrap_or_default();
+            Words::new("PX002", format!("approval denied: request {request}{why} ({id})"))
+                .detail(request.clone())
+                .hint("A person said no. Do not retry; ask for something else or for a reason.")
+        }
+        Refusal::Expired { request } => {
+            Words::new("PX003", format!("approval request {request} expired before anybody decided ({id})"))
+                .detail(request.clone())
+                .hint("Send the statement again only if it is still needed: that opens a new request.")
+        }
+        Refusal::Withdrawn { request } => {
+            Words::new("57014", format!("canceling statement due to user request; approval request {request} is withdrawn ({id})"))
+                .detail(request.clone())
+        }
+        Refusal::NotConsumed { request, why } => {
+            Words::new("PX003", format!("the approval of request {request} does not count: {why} ({id})"))
+                .detail(request.clone())
+                .hint("Send the statement again only if it is still needed: that opens a new request.")
+        }
+        Refusal::NotAlone => {
+            Words::new("42501", format!("denied: what needs an approval has to be bound and executed in one batch ({id})"))
+                .hint("Send Bind and Execute without a Sync or Flush between them.")
+        }
+        Refusal::CannotAsk(why) => Words::new("PX004", format!("approval is needed and cannot be asked for: {why} ({id})"))
+            .hint("Nothing was executed. Try again later."),
+        Refusal::Unrecorded(why) => {
+            Words::new("PX004", format!("refused because it cannot be recorded: {why} ({id})"))
+                .hint("Nothing was executed. Try again later.")
+        }
+        Refusal::PolicyTooOld => Words::new("42501", format!("denied: the access policy is too old to be trusted ({id})"))
+            .hint("The control plane is out of reach. Nothing was executed; try again later."),
+        Refusal::Limit(what) => Words::new("54000", format!("refused: {what} ({id})")),
+        Refusal::UpstreamAway(why) => Words::new("08001", format!("the target is not available: {why} ({id})"))
+            .hint("Nothing was executed. Try again later."),
+    }
+}
+
+fn denied(reason: &DenyReason, id: &str) -> Words {
+    let words = Words::new("42501", format!("denied by policy: {} ({id})", reason.message()));
+    let hint = reason.hint();
+    if hint.is_empty() { words } else { words.hint(hint) }
+}

@@ -1,0 +1,331 @@
+//! Drives one session: the agent's messages become operations, the gate says yes or no, answers go back.
+//!
+//! Both directions move at the same time and each side's slowness stops the reading of the other, never more than one
+//! read and one buffer. Invariants: nothing of the agent's is written upstream except under a permit; a refusal becomes
+//! an error of the server itself (deny by poison), so that no later COMMIT keeps half of what was refused; what was
+//! sent has an outcome in the recording, whatever becomes of the agent.
+
+mod agent;
+mod capture;
+mod company;
+mod establish;
+mod flight;
+mod inbound;
+mod internal;
+pub(crate) mod login;
+mod outbound;
+mod planner;
+mod silent;
+pub(crate) mod snapshot;
+mod startup;
+mod unit;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use pgcodec::backend::KeyData;
+use pgcodec::{Framer, Frontend, Machine, TxState, Violation};
+use recording::entry::{Status, What};
+use tokio::sync::Notify;
+use tokio::time::{sleep_until, timeout};
+
+use self::agent::Agent;
+use self::flight::{Flight, Token};
+use self::planner::Planner;
+use self::snapshot::Slot;
+use self::startup::Begun;
+use self::unit::Kept;
+use super::operation::{self, Transaction};
+use super::refusal::Words;
+use super::statement::{Portal, Prepared};
+use crate::core::Core;
+use crate::gate::Desk;
+use crate::outside::Connection;
+use crate::upstream::{HIGH_WATER, StreamGrant, Upstream};
+
+/// How long operations under way may take to end after the agent is gone.
+const LAST_OUTCOMES: Duration = Duration::from_secs(30);
+/// An agent that shows a key nobody has is kept waiting, so that guessing is slow.
+const WRONG_KEY: Duration = Duration::from_millis(200);
+
+/// Serves one accepted connection to its end.
+pub async fn serve(connection: Connection, core: Arc<Core>) {
+    let Connection { subject, target, stream, auth, peer, slot } = connection;
+    let counted = core.drain.session();
+    match startup::begin(stream, &auth, &target, &core).await {
+        Ok(Begun::Gone) => {}
+        Ok(Begun::Cancel(key)) => {
+            if !core.cancel_keys.request(&key) {
+                tokio::time::sleep(WRONG_KEY).await;
+            }
+        }
+        Ok(Begun::Session(proven)) => establish::establish(*proven, subject, target, peer, core).await,
+        Err(error) => {
+            let what = match error {
+                startup::StartupError::Authentication(_) => What::AuthenticationFailed,
+                _ => What::Malformed,
+            };
+            tracing::warn!(target: "agentaccess", %peer, %error, access_target = %target.key, "connection refused at startup");
+            core.gate.recorder().marker(None, what, format!("{peer} to {}: {error}", target.key));
+        }
+    }
+    drop(slot);
+    drop(counted);
+}
+
+/// Why a session ends.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The agent said so.
+    Terminated,
+    /// The agent's connection closed or broke.
+    HungUp,
+    /// The target's connection closed or broke, or it said a fatal error.
+    UpstreamGone,
+    /// The agent broke the protocol or a limit.
+    Agent(Violation),
+    /// The target broke the protocol.
+    Upstream(Violation),
+    /// A net caught what must not pass; the words are for the agent, the text for the record.
+    Caught(&'static str, String),
+    Drained,
+}
+
+impl End {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Terminated => "terminated by the agent",
+            Self::HungUp => "the agent hung up",
+            Self::UpstreamGone => "the target closed the connection",
+            Self::Agent(_) => "the agent broke the protocol",
+            Self::Upstream(_) => "the target broke the protocol",
+            Self::Caught(..) => "cut by a safety net",
+            Self::Drained => "drained",
+        }
+    }
+}
+
+pub(super) struct Session {
+    core: Arc<Core>,
+    desk: Desk,
+    database: String,
+    role: String,
+    catalog: Arc<Slot>,
+    planner: Planner,
+    machine: Machine<Token, Prepared, Portal>,
+    agent: Agent,
+    upstream: Upstream,
+    upstream_framer: Framer,
+    /// A message whose meaning depends on an answer that is under way.
+    waiting: Option<Frontend>,
+    /// Messages of the extended protocol that were not sent yet.
+    kept: Vec<Kept>,
+    kept_bytes: usize,
+    flights: BTreeMap<Token, Flight>,
+    next_token: u64,
+    /// The stream that a permitted operation opened, and the operation.
+    stream: Option<(Token, StreamGrant)>,
+    cursors: HashSet<String>,
+    listening: HashSet<String>,
+    /// COMMIT or ROLLBACK was sent in this batch: nothing may follow in it, or all-or-nothing would not hold.
+    batch_committed: bool,
+    cancel: Arc<Notify>,
+    /// Keeps the key that the agent was given valid.
+    _registered: super::cancel::Registered,
+    upstream_key: Option<KeyData>,
+    operations: u64,
+    refusals: u64,
+}
+
+impl Session {
+    /// Runs until one side ends it.
+    async fn run(&mut self) -> End {
+        match self.drive().await {
+            Ok(end) | Err(end) => end,
+        }
+    }
+
+    async fn drive(&mut self) -> Result<End, End> {
+        let mut draining = false;
+        let drain = self.core.drain.clone();
+        loop {
+            self.take_agent_messages().await?;
+            if draining && self.machine.idle() && self.kept.is_empty() {
+                return Ok(End::Drained);
+            }
+            if self.agent.reader.closed && self.agent.reader.framer.buffered() == 0 {
+                return Ok(End::HungUp);
+            }
+            let upstream_full = self.upstream.waiting() > HIGH_WATER;
+            let agent_full = self.agent.writer.waiting() > agent::HIGH_WATER;
+            let takes = !upstream_full && !agent_full && self.waiting.is_none() && !self.agent.reader.closed;
+            let (from_target, to_target) = self.upstream.halves();
+            let (from_agent, to_agent) = (&mut self.agent.reader, &mut self.agent.writer);
+            // Every arm is cancel-safe: reads land in framers, writes take what they wrote out of their buffer, a
+            // notification or change that is not taken is seen again.
+            tokio::select! {
+                biased;
+                written = to_agent.write_some(), if !to_agent.is_empty() => written.map_err(|_| End::HungUp)?,
+                written = to_target.write_some(), if !to_target.is_empty() => written.map_err(|_| End::UpstreamGone)?,
+                read = from_target.read(self.upstream_framer.read_buffer()), if !agent_full => {
+                    if read.map_err(|_| End::UpstreamGone)? == 0 {
+                        return Ok(End::UpstreamGone);
+                    }
+                    self.take_target_messages()?;
+                }
+                read = from_agent.read(), if takes => read.map_err(|_| End::HungUp)?,
+                () = self.cancel.notified() => self.cancel_upstream(),
+                () = self.desk.policy_changed() => self.policy_changed()?,
+                () = drain.draining(), if !draining => draining = true,
+            }
+        }
+    }
+
+    /// After the end: what was sent gets its outcome, if the target still answers; then both sides are closed.
+    async fn finish(mut self, end: &End) {
+        self.kept.clear();
+        if let Some(words) = farewell(end) {
+            let _ = self.agent.writer.refuse("FATAL", &words);
+            let _ = timeout(Duration::from_secs(1), self.agent.writer.flush()).await;
+        }
+        let answers = matches!(end, End::Terminated | End::HungUp | End::Agent(_));
+        if answers && self.flights.values().any(|flight| flight.running.is_some()) {
+            let deadline = tokio::time::Instant::now() + LAST_OUTCOMES;
+            self.collect_outcomes(deadline).await;
+        }
+        let recorder = Arc::clone(self.core.gate.recorder());
+        for (_, flight) in std::mem::take(&mut self.flights) {
+            let status = if flight.settling { Status::RolledBack } else { Status::Unknown };
+            flight.finish(status, &recorder);
+        }
+        self.upstream.close().await;
+        let _ = timeout(Duration::from_secs(1), self.agent.writer.shutdown()).await;
+    }
+
+    /// Reads answers for operations under way; nothing of them reaches the agent any more.
+    async fn collect_outcomes(&mut self, deadline: tokio::time::Instant) {
+        while self.flights.values().any(|flight| flight.running.is_some() && !flight.settling) {
+            self.agent.writer.discard();
+            let (from_target, to_target) = self.upstream.halves();
+            // Cancel-safe as in `drive`.
+            tokio::select! {
+                written = to_target.write_some(), if !to_target.is_empty() => if written.is_err() { return },
+                read = from_target.read(self.upstream_framer.read_buffer()) => {
+                    if !matches!(read, Ok(1..)) || self.take_target_messages().is_err() {
+                        return;
+                    }
+                }
+                () = sleep_until(deadline) => return,
+            }
+        }
+    }
+
+    fn token(&mut self) -> Token {
+        self.next_token = self.next_token.saturating_add(1);
+        Token(self.next_token)
+    }
+
+    /// Everything besides the statement that an operation of this moment binds to.
+    fn with_context<T>(&mut self, build: impl FnOnce(&operation::Context<'_>) -> T) -> T {
+        let planned = self.desk.revision();
+        let transaction = match self.machine.tx_state() {
+            TxState::Idle => Transaction::Idle,
+            TxState::Transaction => Transaction::Open,
+            TxState::Failed => Transaction::Failed,
+        };
+        build(&operation::Context {
+            key: &self.core.digest_key,
+            subject: self.desk.subject(),
+            target: self.desk.target(),
+            database: &self.database,
+            role: &self.role,
+            catalog: &self.planner.loaded().catalog.revision,
+            planned,
+            transaction,
+        })
+    }
+
+    /// Follows policy and catalog before something is judged.
+    async fn refresh(&mut self) -> Result<(), End> {
+        let loaded = match self.catalog.current(&self.core).await {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                tracing::warn!(target: "agentaccess", %error, "catalog not read");
+                return Err(End::Caught("the catalog of the target cannot be read", error.to_string()));
+            }
+        };
+        self.planner.follow(loaded, self.desk.view());
+        Ok(())
+    }
+
+    /// The policy changed: streams and long answers that it no longer allows are cut.
+    fn policy_changed(&mut self) -> Result<(), End> {
+        let view = self.desk.view().clone();
+        let mut cut = Vec::new();
+        for (token, flight) in &mut self.flights {
+            let Some(operation) = &mut flight.operation else { continue };
+            operation.planned = view.revision();
+            let verdict = policy::decide(&view, operation);
+            let denied = matches!(verdict.decision, policy::verdict::Decision::Deny(_));
+            if !flight.cancelled && (denied || verdict.obligations.masks != flight.obligations.masks) {
+                flight.cancelled = true;
+                flight.refused = Some(Words::new("42501", "ended: the access policy changed and no longer allows this"));
+                cut.push(*token);
+            }
+        }
+        if cut.is_empty() {
+            return Ok(());
+        }
+        match self.machine.copy_fail() {
+            Some(control) => self.control(&control),
+            None => {
+                self.cancel_upstream();
+                Ok(())
+            }
+        }
+    }
+
+    /// Asks the target to cancel what runs; the request is an operation of our own.
+    fn cancel_upstream(&self) {
+        let Some(key) = self.upstream_key.clone() else { return };
+        if self.machine.in_flight() == 0 {
+            return;
+        }
+        let core = Arc::clone(&self.core);
+        let target = Arc::clone(self.desk.target());
+        let database = self.database.clone();
+        tokio::spawn(async move {
+            if let Err(error) = establish::cancel(&core, &target, &database, &key).await {
+                tracing::warn!(target: "agentaccess", %error, access_target = %target.key, "cancel request not delivered");
+            }
+        });
+    }
+
+    /// Sends a message that needs no verdict.
+    fn control(&mut self, control: &pgcodec::Control) -> Result<(), End> {
+        self.machine.sent(pgcodec::Expect::Control(control)).map_err(End::Upstream)?;
+        self.upstream.control(control);
+        Ok(())
+    }
+}
+
+/// The last words for the agent, where the protocol has some.
+fn farewell(end: &End) -> Option<Words> {
+    match end {
+        End::Terminated | End::HungUp => None,
+        End::UpstreamGone => Some(Words::new("08006", "the target closed the connection")),
+        End::Agent(violation) => Some(Words::new(violation.sqlstate(), violation.to_string())),
+        End::Upstream(_) => Some(Words::new("08P01", "the target broke the protocol; the session is closed")),
+        End::Caught(words, _) => Some(Words::new("XX000", format!("{words}; the session is closed"))),
+        End::Drained => Some(Words::new("57P01", "terminating connection: the sidecar is shutting down")),
+    }
+}
+
+/// A message of ours or of the agent's decoded form, as bytes.
+fn encoded(message: &Frontend) -> Result<BytesMut, End> {
+    let mut out = BytesMut::new();
+    message.encode(&mut out).map_err(End::Agent)?;
+    Ok(out)
+}

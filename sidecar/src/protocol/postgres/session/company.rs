@@ -1,0 +1,56 @@
+//! The agent while an operation waits for people: NOTICEs that name the request, and an ear for its giving up.
+
+use std::time::Duration;
+
+use pgcodec::Backend;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::super::refusal::{Words, words};
+use super::agent::{Reader, Writer, fields};
+use crate::gate::{AgentSide, Refused, Told};
+
+/// What an agent may send ahead while it waits; after that only a cancel request or a hang-up is heard.
+const AHEAD: usize = 64 * 1024;
+
+pub struct Company<'a> {
+    pub reader: &'a mut Reader,
+    pub writer: &'a mut Writer,
+    /// A cancel request with this session's key.
+    pub cancel: &'a Notify,
+}
+
+impl AgentSide for Company<'_> {
+    fn told(&self, refused: &Refused) -> Told {
+        let words = words(refused);
+        Told { code: Some(words.sqlstate.to_owned()), text: words.message }
+    }
+
+    async fn progress(&mut self, request: &str, have: u8, need: u8) {
+        let mut words = Words::new(
+            "00000",
+            format!("waiting for approval: request {request} has {have} of {need} approvals needed"),
+        );
+        words.hint = Some("Cancel the query to withdraw the request.".to_owned());
+        // An agent that does not read is found by `gave_up`, or by the end of the hold.
+        if self.writer.put(&Backend::NoticeResponse(fields("NOTICE", &words))).is_ok() {
+            let _ = timeout(Duration::from_secs(1), self.writer.flush()).await;
+        }
+    }
+
+    async fn gave_up(&mut self) {
+        loop {
+            let listens = self.reader.framer.buffered() < AHEAD && !self.reader.closed;
+            // Both arms are cancel-safe: what was read is in the framer, a notification that is not taken stays.
+            tokio::select! {
+                () = self.cancel.notified() => return,
+                read = self.reader.read(), if listens => {
+                    if read.is_err() || self.reader.closed {
+                        self.reader.closed = true;
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}

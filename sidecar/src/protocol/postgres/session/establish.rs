@@ -1,0 +1,331 @@
+//! From a proven agent to a running session: recorded, decided, logged in at the target, names known.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::BytesMut;
+use pgcodec::backend::{Authentication, KeyData};
+use pgcodec::cancel::CancelKey;
+use pgcodec::{Backend, Framer, Machine, TxState, startup as wire};
+use policy::operation::Protocol;
+use policy::subject::Subject;
+use recording::entry::{self, Status, What};
+use tokio::sync::Notify;
+
+use super::super::cancel::CancelKeys;
+use super::super::operation::{self, Transaction};
+use super::super::refusal::{Words, words};
+use super::super::settings;
+use super::agent::Agent;
+use super::company::Company;
+use super::internal::{Asker, InternalError};
+use super::login::{self, LoginError};
+use super::planner::Planner;
+use super::silent::Silent;
+use super::startup::Proven;
+use super::{End, Session};
+use crate::core::Core;
+use crate::gate::{Moment, Outcome, Stage};
+use crate::metrics::Direction;
+use crate::outside::Target;
+use crate::recorder::SessionRef;
+use crate::upstream::CancelError;
+
+/// Asked once before the agent's first message; the answers have to be what was pinned.
+const PINS: &str = "SELECT pg_catalog.current_setting('search_path'), pg_catalog.current_setting('backslash_quote'), \
+                    pg_catalog.current_setting('standard_conforming_strings'), pg_catalog.current_setting('client_encoding'), \
+                    current_user";
+
+/// Why a session did not come about: the words for the agent and the text for the record.
+struct Failed(Words, String);
+
+pub(super) async fn establish(proven: Proven, subject: Arc<Subject>, target: Arc<Target>, peer: String, core: Arc<Core>) {
+    let Ok(random) = core.random::<5>() else { return };
+    let id: String = random.iter().map(|b| format!("{b:02x}")).collect();
+    let session = SessionRef::new(&format!("s-{id}"));
+    let begun = Instant::now();
+    let framer = Framer::frontend(&core.codec_limits());
+    let Proven { stream, rest, startup, database, settings, tls, auth } = proven;
+    let Ok(mut agent) = Agent::new(stream, framer, &rest) else { return };
+    let recorder = Arc::clone(core.gate.recorder());
+    let desk = core.gate.desk(session.clone(), Arc::clone(&subject), Arc::clone(&target));
+    let open = entry::Open {
+        subject: entry::Subject {
+            namespace: subject.namespace.clone(),
+            service_account: subject.service_account.clone(),
+            pod: subject.pod.clone(),
+            pod_uid: subject.pod_uid.clone(),
+        },
+        target: entry::Target {
+            name: target.key.name.clone(),
+            protocol: "postgres".to_owned(),
+            host: target.host.clone(),
+            port: target.port,
+            database: Some(database.clone()),
+            user: None,
+        },
+        peer,
+        client_auth: auth.to_owned(),
+        revision: core.gate.revision().to_string(),
+        tls_downstream: tls,
+        tls_upstream: (target.tls == crds::target::TlsMode::VerifyFull).then(|| "verify-full".to_owned()),
+        client: startup.get("application_name").map(escaped),
+    };
+    if let Err(error) = recorder.open(&session, open).await {
+        recorder.unrecorded_refusal();
+        let mut words = Words::new("PX004", format!("refused because it cannot be recorded: {error}"));
+        words.hint = Some("Nothing was executed. Try again later.".to_owned());
+        farewell(&mut agent, &words).await;
+        return;
+    }
+    core.metrics.session_opened(Protocol::Postgres);
+    let mut close = entry::Close { reason: String::new(), ..entry::Close::default() };
+    match prepare(&mut agent, desk, &startup, &database, &settings, &core).await {
+        Err(Failed(words, reason)) => {
+            tracing::warn!(target: "agentaccess", session = session.as_str(), %reason, "session not established");
+            farewell(&mut agent, &words).await;
+            close.reason = reason;
+        }
+        Ok(prepared) => {
+            let mut running = prepared.into_session(agent, &core, database);
+            let end = running.run().await;
+            if let End::Agent(violation) = &end {
+                recorder.marker(Some(&session), What::Malformed, violation.to_string());
+            }
+            if let End::Upstream(violation) = &end {
+                recorder.marker(Some(&session), What::Malformed, format!("target: {violation}"));
+            }
+            if let End::Caught(what, detail) = &end {
+                tracing::error!(target: "agentaccess", session = session.as_str(), what, detail, "session cut");
+                recorder.marker(Some(&session), What::Malformed, format!("{what}: {detail}"));
+            }
+            close.reason = end.reason().to_owned();
+            (close.operations, close.refusals) = (running.operations, running.refusals);
+            (close.bytes_in, close.bytes_out) = (running.agent.reader.bytes, running.agent.writer.bytes);
+            running.finish(&end).await;
+        }
+    }
+    core.metrics.session_bytes(Protocol::Postgres, Direction::FromAgent, close.bytes_in);
+    core.metrics.session_bytes(Protocol::Postgres, Direction::ToAgent, close.bytes_out);
+    core.metrics.session_closed(Protocol::Postgres);
+    close.duration_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+    recorder.close(&session, close);
+}
+
+/// Everything of a session but the agent.
+struct Prepared {
+    desk: crate::gate::Desk,
+    role: String,
+    catalog: Arc<super::snapshot::Slot>,
+    planner: Planner,
+    upstream: crate::upstream::Upstream,
+    framer: Framer,
+    upstream_key: Option<KeyData>,
+    cancel: Arc<Notify>,
+    registered: super::super::cancel::Registered,
+}
+
+async fn prepare(
+    agent: &mut Agent,
+    mut desk: crate::gate::Desk,
+    startup: &wire::Startup,
+    database: &str,
+    settings: &[(String, String)],
+    core: &Arc<Core>,
+) -> Result<Prepared, Failed> {
+    let cancel = Arc::new(Notify::new());
+    let target = Arc::clone(desk.target());
+    let (subject, planned) = (Arc::clone(desk.subject()), desk.revision());
+    let connect = operation::connect(&operation::Context {
+        key: &core.digest_key,
+        subject: &subject,
+        target: &target,
+        database,
+        role: "",
+        catalog: "",
+        planned,
+        transaction: Transaction::Idle,
+    });
+    let mut company = Company { reader: &mut agent.reader, writer: &mut agent.writer, cancel: &cancel };
+    let permit = desk.admit(&connect, Stage::Run, Moment::InBatch, &mut company).await.map_err(|refused| {
+        let words = words(&refused);
+        Failed(words, format!("connect refused: {}", refused.refusal.word()))
+    })?;
+    let mut logged_in = core.log_in(&target, database, settings).await.map_err(|error| away(&error))?;
+    let unsendable = |error: crate::upstream::SendError| {
+        Failed(Words::new("XX000", "the session could not begin"), error.to_string())
+    };
+    let (_, running) = logged_in.upstream.send(permit, &[]).map_err(unsendable)?;
+    running.finish(&Outcome::of(Status::Ok));
+    let mut framer = Framer::backend(&core.codec_limits());
+    let role = pins(&mut logged_in.upstream, &mut framer, &mut desk, core, database).await?;
+    let catalog = core.catalogs.slot(&target, database);
+    let loaded = catalog.current(core).await.map_err(|error| {
+        Failed(Words::new("08001", "the target is not available: its catalog cannot be read"), error.to_string())
+    })?;
+    let limits = pgsql::parse::Limits { bytes: core.limits.sql_text, ..pgsql::parse::Limits::default() };
+    let planner = Planner::new(loaded, desk.view(), limits);
+    for problem in planner.masks().problems() {
+        tracing::warn!(target: "agentaccess", access_target = %target.key, %problem, "mask cannot be applied: its relation is denied");
+    }
+    let random = |_| Failed(Words::new("XX000", "the session could not begin"), "no random numbers".to_owned());
+    let registered = loop {
+        let pid = u32::from_be_bytes(core.random().map_err(random)?) & 0x7fff_ffff;
+        let key = CancelKey::mint(startup.version, pid, &core.random().map_err(random)?);
+        let message = key.message();
+        if let Some(registered) = CancelKeys::register(core, key, Arc::clone(&cancel)) {
+            welcome(agent, &logged_in.parameters, logged_in.key.is_some().then_some(&message))?;
+            break registered;
+        }
+    };
+    Ok(Prepared {
+        desk,
+        role,
+        catalog,
+        planner,
+        upstream: logged_in.upstream,
+        framer,
+        upstream_key: logged_in.key,
+        cancel,
+        registered,
+    })
+}
+
+/// What a server says between the password and its first ReadyForQuery.
+fn welcome(agent: &mut Agent, parameters: &[(String, String)], key: Option<&Backend>) -> Result<(), Failed> {
+    let writer = &mut agent.writer;
+    let mut put = |message: &Backend| {
+        writer.put(message).map_err(|v| Failed(Words::new("08P01", "the target broke the protocol"), v.to_string()))
+    };
+    put(&Backend::Authentication(Authentication::Ok))?;
+    for (name, value) in parameters.iter().filter(|(name, _)| settings::reported_to_agent(name)) {
+        put(&Backend::ParameterStatus { name: name.clone(), value: value.clone() })?;
+    }
+    if let Some(key) = key {
+        put(key)?;
+    }
+    put(&Backend::ReadyForQuery(TxState::Idle))
+}
+
+/// Checks on the session itself that the pins came out; the role that the target sees.
+async fn pins(
+    upstream: &mut crate::upstream::Upstream,
+    framer: &mut Framer,
+    desk: &mut crate::gate::Desk,
+    core: &Arc<Core>,
+    database: &str,
+) -> Result<String, Failed> {
+    let wanted = settings::pins(&desk.target().postgres.search_path);
+    let failed = |text: String| Failed(Words::new("08001", "the target is not available: the session could not be pinned"), text);
+    let mut asker = Asker { upstream, framer, desk, key: &core.digest_key, database };
+    let rows = asker.ask("pins", PINS).await.map_err(|error: InternalError| failed(error.to_string()))?;
+    let row: Vec<String> = rows
+        .into_iter()
+        .next()
+        .unwrap_or_default()
+        .into_iter()
+        .map(|cell| cell.map(|c| String::from_utf8_lossy(&c).into_owned()).unwrap_or_default())
+        .collect();
+    let [path, backslash, strings, encoding, role] = row.as_slice() else {
+        return Err(failed("the pins were not answered".to_owned()));
+    };
+    let found = [("search_path", path), ("backslash_quote", backslash), ("standard_conforming_strings", strings), ("client_encoding", encoding)];
+    for (name, value) in found {
+        if !wanted.iter().any(|(pin, pinned)| pin == name && pinned == value) {
+            return Err(failed(format!("the target did not take the pinned setting {name}")));
+        }
+    }
+    Ok(role.clone())
+}
+
+impl Prepared {
+    fn into_session(self, agent: Agent, core: &Arc<Core>, database: String) -> Session {
+        Session {
+            core: Arc::clone(core),
+            desk: self.desk,
+            database,
+            role: self.role,
+            catalog: self.catalog,
+            planner: self.planner,
+            machine: Machine::new(&core.codec_limits()),
+            agent,
+            upstream: self.upstream,
+            upstream_framer: self.framer,
+            waiting: None,
+            kept: Vec::new(),
+            kept_bytes: 0,
+            flights: BTreeMap::new(),
+            next_token: 0,
+            stream: None,
+            cursors: HashSet::new(),
+            listening: HashSet::new(),
+            batch_committed: false,
+            cancel: self.cancel,
+            _registered: self.registered,
+            upstream_key: self.upstream_key,
+            operations: 0,
+            refusals: 0,
+        }
+    }
+}
+
+fn away(error: &LoginError) -> Failed {
+    let mut words = Words::new("08001", format!("the target is not available: {}", error.for_agent()));
+    words.hint = Some("Nothing was executed. Try again later.".to_owned());
+    Failed(words, error.to_string())
+}
+
+async fn farewell(agent: &mut Agent, words: &Words) {
+    if agent.writer.refuse("FATAL", words).is_ok() {
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(1), agent.writer.flush()).await;
+    }
+    agent.writer.shutdown().await;
+}
+
+fn escaped(text: &str) -> String {
+    policy::redact::Redacted::danger_caller_redacted(text).as_str().chars().take(200).collect()
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CancelFailed {
+    #[error(transparent)]
+    Login(#[from] LoginError),
+    #[error(transparent)]
+    Credential(#[from] crate::outside::CredentialError),
+    #[error(transparent)]
+    Cancel(#[from] CancelError),
+    #[error("it could not be recorded")]
+    Unrecorded,
+    #[error("{0}")]
+    Wire(#[from] pgcodec::Violation),
+}
+
+/// Delivers a cancel request with the target's real key, over a connection of its own.
+pub(super) async fn cancel(core: &Arc<Core>, target: &Arc<Target>, database: &str, key: &KeyData) -> Result<(), CancelFailed> {
+    let mut frame = BytesMut::new();
+    wire::cancel_request(key, &mut frame)?;
+    let mut desk = core.gate.internal_desk(target);
+    let (subject, planned) = (Arc::clone(desk.subject()), desk.revision());
+    let op = operation::internal(
+        &operation::Context {
+            key: &core.digest_key,
+            subject: &subject,
+            target,
+            database,
+            role: "",
+            catalog: "",
+            planned,
+            transaction: Transaction::Idle,
+        },
+        "cancel request",
+        &frame,
+    );
+    let anchor = core.credentials.trust_anchor(&target.key)?;
+    let greeting = login::greet(target, anchor.as_deref(), core.limits.upstream_connect).await?;
+    let permit =
+        desk.admit(&op, Stage::Run, Moment::InBatch, &mut Silent).await.map_err(|_| CancelFailed::Unrecorded)?;
+    let running = greeting.cancel(permit, &frame).await?;
+    running.finish(&Outcome::of(Status::Ok));
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! An operation that was sent, or refused with a poison, until its answer is complete.
+
+use std::sync::Arc;
+
+use pgcodec::machine::StatementId;
+use policy::operation::Operation;
+use policy::verdict::{Level, Obligations};
+use recording::entry::Status;
+
+use super::super::refusal::Words;
+use super::super::statement::Judged;
+use super::capture::Capture;
+use crate::gate::{Outcome, Running};
+
+/// Names an operation inside the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Token(pub u64);
+
+#[derive(Debug)]
+pub struct Flight {
+    /// Absent for a poison: nothing of the agent's was sent.
+    pub running: Option<Running>,
+    pub judged: Option<Arc<Judged>>,
+    pub statement: Option<StatementId>,
+    /// What was decided, to be decided again when policy changes while it runs.
+    pub operation: Option<Operation>,
+    pub obligations: Obligations,
+    /// The words that take the place of the server's error.
+    pub refused: Option<Words>,
+    pub rows: u64,
+    pub bytes: u64,
+    pub sqlstate: Option<String>,
+    pub capture: Option<Capture>,
+    pub stream_digest: Option<[u8; 32]>,
+    /// It ran to its end inside a batch whose Sync may still roll it back.
+    pub settling: bool,
+    pub cancelled: bool,
+    /// It failed; the rest of its answer is still to come.
+    pub failed: Option<Status>,
+}
+
+impl Flight {
+    pub fn sent(
+        running: Running,
+        judged: &Arc<Judged>,
+        statement: Option<StatementId>,
+        operation: Operation,
+        obligations: Obligations,
+        captured: usize,
+    ) -> Self {
+        let capture = (obligations.level == Level::Payload).then(|| Capture::new(captured));
+        Self {
+            running: Some(running),
+            judged: Some(Arc::clone(judged)),
+            statement,
+            operation: Some(operation),
+            obligations,
+            refused: None,
+            rows: 0,
+            bytes: 0,
+            sqlstate: None,
+            capture,
+            stream_digest: None,
+            settling: false,
+            cancelled: false,
+            failed: None,
+        }
+    }
+
+    pub fn poison(words: Words) -> Self {
+        Self {
+            running: None,
+            judged: None,
+            statement: None,
+            operation: None,
+            obligations: Obligations::default(),
+            refused: Some(words),
+            rows: 0,
+            bytes: 0,
+            sqlstate: None,
+            capture: None,
+            stream_digest: None,
+            settling: false,
+            cancelled: false,
+            failed: None,
+        }
+    }
+
+    /// Its errors and notices may quote masked data.
+    pub fn scrub(&self) -> bool {
+        // Without a plan nothing is known of it, so nothing of the server's text passes.
+        self.judged.as_ref().is_none_or(|judged| judged.plan.as_ref().map_or(true, |plan| plan.scrub))
+    }
+
+    pub fn over_row_limit(&self) -> bool {
+        self.obligations.max_rows.is_some_and(|most| self.rows > most)
+    }
+
+    /// Records how it ended.
+    pub fn finish(self, status: Status, recorder: &crate::recorder::Recorder) {
+        let Some(running) = self.running else { return };
+        if let Some(capture) = self.capture
+            && let Some(data) = capture.into_data()
+        {
+            recorder.data(running.op(), data);
+        }
+        running.finish(&Outcome {
+            status,
+            rows: self.rows,
+            bytes: self.bytes,
+            sqlstate: self.sqlstate,
+            stream_digest: self.stream_digest,
+        });
+    }
+}

@@ -1,0 +1,543 @@
+//! The agent's messages, in order: each becomes an operation that is admitted and sent, or refused with a poison.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use pgcodec::frontend::{Bind, Execute, Parse};
+use pgcodec::machine::{Copy, PortalId, StatementId};
+use pgcodec::{Candidate, Control, Expect, Format, Frontend, Step, TxState};
+use pgsql::plan::{Effect, Plan};
+use policy::operation::{Operation, Strictness};
+use policy::verdict::DenyReason;
+
+use super::super::operation;
+use super::super::parameter::Parameter;
+use super::super::refusal::Words;
+use super::super::statement::{Judged, Portal, Prepared};
+use super::company::Company;
+use super::flight::{Flight, Token};
+use super::unit::{Kept, MOST_KEPT, not_decided};
+use super::{End, Session, agent, encoded};
+use crate::gate::{Moment, Permit, Refusal, Refused, Stage};
+use crate::upstream::HIGH_WATER;
+
+/// How often a statement is planned again because the policy changed in between.
+const REPLANS: usize = 3;
+/// A COPY FROM STDIN longer than this is ended.
+const COPY_IN_BYTES: u64 = 1 << 30;
+/// Cursors that one session may declare.
+const CURSORS: usize = 256;
+
+impl Session {
+    /// Takes messages as far as they go: until none is complete, one has to wait, or a side is full.
+    pub(super) async fn take_agent_messages(&mut self) -> Result<(), End> {
+        loop {
+            if self.upstream.waiting() > HIGH_WATER || self.agent.writer.waiting() > agent::HIGH_WATER {
+                return Ok(());
+            }
+            let message = match self.waiting.take() {
+                Some(message) => message,
+                None => match self.agent.reader.framer.next().map_err(End::Agent)? {
+                    None => return Ok(()),
+                    Some(frame) => Frontend::decode(&frame, &self.core.codec_limits()).map_err(End::Agent)?,
+                },
+            };
+            match self.machine.frontend(message).map_err(End::Agent)? {
+                Step::Discard => {}
+                Step::Wait(message) => {
+                    self.waiting = Some(message);
+                    return Ok(());
+                }
+                Step::Refuse(reject) => {
+                    if self.release().await? {
+                        self.refuse_extended_with(Words::new(reject.sqlstate(), reject.to_string()))?;
+                    }
+                }
+                Step::Control(control) => self.take_control(control).await?,
+                Step::Candidate(candidate) => self.take_candidate(candidate).await?,
+            }
+        }
+    }
+
+    async fn take_control(&mut self, control: Control) -> Result<(), End> {
+        if control.is_terminate() {
+            self.release().await?;
+            self.control(&control)?;
+            let _ = self.upstream.flush().await;
+            return Err(End::Terminated);
+        }
+        if let Some(portal) = control.describes()
+            && let Some(portal) = self.machine.portal_mut(portal)
+        {
+            portal.described = true;
+        }
+        if control.is_sync() || control.is_flush() {
+            self.release().await?;
+            if control.is_sync() {
+                self.batch_committed = false;
+            }
+            return self.control(&control);
+        }
+        self.keep(Kept::Control(control));
+        Ok(())
+    }
+
+    async fn take_candidate(&mut self, candidate: Candidate) -> Result<(), End> {
+        match candidate {
+            Candidate::Query { sql } => {
+                // If something kept back was refused, the server skips to Sync, and so does the machine with this text.
+                if self.release().await? { self.query(sql).await } else { Ok(()) }
+            }
+            Candidate::Prepare { id, message } => self.prepare(id, message).await,
+            Candidate::Bind { id, statement, message } => self.bind(id, statement, message).await,
+            Candidate::Execute { portal, message } => self.execute(portal, &message).await,
+            Candidate::CopyData(data) => self.copy_data(&data),
+            Candidate::CopyDone => self.copy_end(&Frontend::CopyDone),
+            Candidate::CopyFail { .. } => {
+                // The agent's own words for why are not needed upstream.
+                self.copy_end(&Frontend::CopyFail { message: "canceled by the client".to_owned() })
+            }
+        }
+    }
+
+    /// Judges a text on the policy and catalog of this moment; looks again once if a name may be new.
+    async fn judge(&mut self, sql: &str) -> Result<Arc<Judged>, End> {
+        self.refresh().await?;
+        let judged = self.planner.judge(sql.to_owned()).await;
+        if judged.plan.is_ok() {
+            return Ok(judged);
+        }
+        let seen = Arc::clone(self.planner.loaded());
+        match self.catalog.second_look(&self.core, &seen).await {
+            Some(loaded) => {
+                self.planner.follow(loaded, self.desk.view());
+                Ok(self.planner.judge(sql.to_owned()).await)
+            }
+            None => Ok(judged),
+        }
+    }
+
+    /// Through the gate, keeping the agent company while it waits.
+    pub(super) async fn admit(&mut self, operation: &Operation, stage: Stage) -> Result<Permit, Refused> {
+        self.operations = self.operations.saturating_add(1);
+        let moment = if self.machine.idle() {
+            Moment::Idle
+        } else if self.machine.tx_state() == TxState::Transaction
+            && self.machine.in_flight() == 0
+            && !self.machine.unsynced()
+        {
+            Moment::InTransaction
+        } else {
+            Moment::InBatch
+        };
+        let mut company =
+            Company { reader: &mut self.agent.reader, writer: &mut self.agent.writer, cancel: &self.cancel };
+        self.desk.admit(operation, stage, moment, &mut company).await
+    }
+
+    // === the simple protocol ===
+
+    async fn query(&mut self, sql: String) -> Result<(), End> {
+        for _ in 0..REPLANS {
+            let judged = self.judge(&sql).await?;
+            let plan = match &judged.plan {
+                Ok(plan) => plan,
+                Err(reason) => {
+                    let operation = self.with_context(|ctx| operation::opaque(ctx, &sql, reason));
+                    match self.admit(&operation, Stage::Run).await {
+                        Err(refused) if is_stale(&refused) => continue,
+                        Err(refused) => return self.refuse_query(&refused),
+                        Ok(_) => return Err(End::Caught("an internal check failed", "opaque operation permitted".into())),
+                    }
+                }
+            };
+            if let Some(words) = self.forbidden_now(plan) {
+                return self.refuse_query_with(words);
+            }
+            let frames = encoded(&Frontend::Query { sql: plan.text.clone() })?;
+            let operation = self.with_context(|ctx| operation::planned(ctx, plan, &[], &frames));
+            match self.admit(&operation, Stage::Run).await {
+                Err(refused) if is_stale(&refused) => continue,
+                Err(refused) => return self.refuse_query(&refused),
+                Ok(permit) => {
+                    self.before_effect(&plan.effect);
+                    let token = self.token();
+                    self.send(token, permit, &frames, &judged, None, operation)?;
+                    return self.machine.sent(Expect::Query { token, copy: copy_of(&plan.effect) }).map_err(End::Upstream);
+                }
+            }
+        }
+        self.refuse_query_with(changing())
+    }
+
+    // === the extended protocol ===
+
+    async fn prepare(&mut self, id: StatementId, message: Parse) -> Result<(), End> {
+        for _ in 0..REPLANS {
+            let judged = self.judge(&message.sql).await?;
+            let (operation, frames) = match &judged.plan {
+                Err(reason) => (self.with_context(|ctx| operation::opaque(ctx, &message.sql, reason)), None),
+                Ok(plan) => {
+                    let parse = Parse {
+                        name: message.name.clone(),
+                        sql: plan.text.clone(),
+                        param_types: message.param_types.clone(),
+                    };
+                    let frames = encoded(&Frontend::Parse(parse))?;
+                    let mut operation = self.with_context(|ctx| operation::planned(ctx, plan, &[], &frames));
+                    operation.action = format!("PREPARE {}", operation.action);
+                    (operation, Some(frames))
+                }
+            };
+            match (self.admit(&operation, Stage::Prepare).await, frames) {
+                (Err(refused), _) if is_stale(&refused) => continue,
+                (Err(refused), _) => {
+                    if self.release().await? {
+                        self.refuse_extended(&refused)?;
+                    }
+                    return Ok(());
+                }
+                (Ok(_), None) => {
+                    return Err(End::Caught("an internal check failed", "opaque operation permitted".into()));
+                }
+                (Ok(permit), Some(frames)) => {
+                    let prepared =
+                        Prepared { judged: Arc::clone(&judged), parameter_types: message.param_types, checked: false };
+                    self.machine.attach_statement(id, prepared);
+                    self.keep(Kept::Parse { id, permit, frames });
+                    return self.bound_kept().await;
+                }
+            }
+        }
+        if self.release().await? {
+            self.refuse_extended_with(changing())?;
+        }
+        Ok(())
+    }
+
+    async fn bind(&mut self, id: PortalId, statement: StatementId, message: Bind) -> Result<(), End> {
+        let judged = match self.current_statement(statement).await? {
+            Ok(judged) => judged,
+            Err(words) => return self.release_then_refuse(words).await,
+        };
+        let types = self.machine.statement(statement).map(|p| p.parameter_types.clone()).unwrap_or_default();
+        let Ok(plan) = &judged.plan else {
+            return self.release_then_refuse(prepare_again()).await;
+        };
+        for checked in &plan.checked_params {
+            let index = usize::try_from(checked.number).unwrap_or(0).checked_sub(1);
+            let value = index.and_then(|i| message.params.get(i)).and_then(Option::as_ref);
+            let text = value.and_then(|v| std::str::from_utf8(v).ok());
+            let allowed = text.is_some_and(|text| pgsql::settings::check_value(&checked.setting, text).is_ok());
+            if !allowed {
+                let words =
+                    Words::new("42501", format!("the setting {:?} may not be changed to this value", checked.setting));
+                return self.release_then_refuse(words).await;
+            }
+        }
+        let parameters: Vec<Parameter<'_>> = message
+            .params
+            .iter()
+            .enumerate()
+            .map(|(index, value)| Parameter {
+                type_oid: types.get(index).copied().unwrap_or(0),
+                binary: match message.formats.as_slice() {
+                    [] => false,
+                    [one] => *one == Format::Binary,
+                    many => many.get(index) == Some(&Format::Binary),
+                },
+                value: value.as_deref(),
+            })
+            .collect();
+        let operation = self.with_context(|ctx| operation::planned(ctx, plan, &parameters, &[]));
+        let frames = encoded(&Frontend::Bind(message.clone()))?;
+        self.machine.attach_portal(id, Portal { judged: Arc::clone(&judged), statement, operation, described: false });
+        self.keep(Kept::Bind { id, frames });
+        self.bound_kept().await
+    }
+
+    /// The statement as it is judged now. What was prepared under another policy has to mean the same text still.
+    async fn current_statement(&mut self, id: StatementId) -> Result<Result<Arc<Judged>, Words>, End> {
+        let Some(prepared) = self.machine.statement(id) else {
+            return Ok(Err(Words::new("26000", "prepared statement does not exist")));
+        };
+        let judged = Arc::clone(&prepared.judged);
+        self.refresh().await?;
+        if self.planner.is_current(&judged) {
+            return Ok(Ok(judged));
+        }
+        let again = self.judge(&judged.sql).await?;
+        let same = match (&again.plan, &judged.plan) {
+            (Ok(now), Ok(then)) => now.text == then.text,
+            _ => false,
+        };
+        if !same {
+            return Ok(Err(prepare_again()));
+        }
+        if let Some(prepared) = self.machine.statement_mut(id) {
+            prepared.judged = Arc::clone(&again);
+            prepared.checked = false;
+        }
+        Ok(Ok(again))
+    }
+
+    async fn execute(&mut self, portal_id: PortalId, message: &Execute) -> Result<(), End> {
+        let Some(portal) = self.machine.portal(portal_id) else {
+            return self.release_then_refuse(Words::new("34000", "portal does not exist")).await;
+        };
+        let (statement, described) = (portal.statement, portal.described);
+        let mut operation = portal.operation.clone();
+        let judged = match self.current_portal(portal_id).await? {
+            Ok(judged) => judged,
+            Err(words) => return self.release_then_refuse(words).await,
+        };
+        let Ok(plan) = &judged.plan else { return self.release_then_refuse(prepare_again()).await };
+        if let Some(words) = self.forbidden_now(plan) {
+            return self.release_then_refuse(words).await;
+        }
+        // The Bind and what describes it go out with the Execute as one unit; what is before them goes out first.
+        let unit_at = self.kept.iter().rposition(|kept| kept.is_bind_of(portal_id)).filter(|at| {
+            self.kept.iter().skip(at.saturating_add(1)).all(|kept| matches!(kept, Kept::Control(_)))
+        });
+        let unit = unit_at.map(|at| self.kept.split_off(at)).unwrap_or_default();
+        let mut frames = bytes::BytesMut::new();
+        for kept in &unit {
+            match kept {
+                Kept::Bind { frames: bind, .. } => frames.extend_from_slice(bind),
+                Kept::Control(control) => control.encode(&mut frames),
+                Kept::Parse { .. } => {}
+            }
+        }
+        let checked = described || self.machine.statement(statement).is_some_and(|prepared| prepared.checked);
+        let describe = if plan.masked.is_empty() || checked { None } else { self.machine.describe_portal(portal_id) };
+        if let Some(describe) = &describe {
+            describe.encode(&mut frames);
+        }
+        frames.extend_from_slice(&encoded(&Frontend::Execute(message.clone()))?);
+        operation.payload = crate::upstream::payload_hash(&frames);
+        operation.planned = judged.planned;
+        match self.admit(&operation, Stage::Run).await {
+            Err(refused) => {
+                let words = if is_stale(&refused) { changing() } else { super::super::refusal::words(&refused) };
+                self.release_then_refuse(words).await
+            }
+            Ok(permit) => {
+                if !self.release().await? {
+                    return Ok(());
+                }
+                self.before_effect(&plan.effect);
+                let token = self.token();
+                self.send(token, permit, &frames, &judged, Some(statement), operation)?;
+                self.announce(token, portal_id, &unit, describe.as_ref(), copy_of(&plan.effect))
+            }
+        }
+    }
+
+    /// Tells the machine what a unit consisted of, in order.
+    fn announce(
+        &mut self,
+        token: Token,
+        portal: PortalId,
+        unit: &[Kept],
+        describe: Option<&Control>,
+        copy: Copy,
+    ) -> Result<(), End> {
+        for kept in unit {
+            match kept {
+                Kept::Bind { id, .. } => self.machine.sent(Expect::Bind { token: None, id: *id }),
+                Kept::Control(control) => self.machine.sent(Expect::Control(control)),
+                Kept::Parse { .. } => Ok(()),
+            }
+            .map_err(End::Upstream)?;
+        }
+        if let Some(describe) = describe {
+            self.machine.sent(Expect::Control(describe)).map_err(End::Upstream)?;
+        }
+        self.machine.sent(Expect::Execute { token, portal, copy }).map_err(End::Upstream)?;
+        if copy == Copy::In {
+            // Whether the COPY begins decides what the agent's next messages mean.
+            let flush = self.machine.flush();
+            self.control(&flush)?;
+        }
+        Ok(())
+    }
+
+    /// What a portal executes, judged on the policy of this moment.
+    async fn current_portal(&mut self, id: PortalId) -> Result<Result<Arc<Judged>, Words>, End> {
+        let Some(portal) = self.machine.portal(id) else {
+            return Ok(Err(Words::new("34000", "portal does not exist")));
+        };
+        let judged = Arc::clone(&portal.judged);
+        self.refresh().await?;
+        if self.planner.is_current(&judged) {
+            return Ok(Ok(judged));
+        }
+        let again = self.judge(&judged.sql).await?;
+        let same = match (&again.plan, &judged.plan) {
+            (Ok(now), Ok(then)) => now.text == then.text,
+            _ => false,
+        };
+        if !same {
+            return Ok(Err(prepare_again()));
+        }
+        if let (Some(portal), Ok(plan)) = (self.machine.portal_mut(id), &again.plan) {
+            portal.judged = Arc::clone(&again);
+            portal.operation.accesses = plan.accesses.clone();
+            portal.operation.planned = again.planned;
+        }
+        Ok(Ok(again))
+    }
+
+    async fn release_then_refuse(&mut self, words: Words) -> Result<(), End> {
+        if self.release().await? {
+            self.refuse_extended_with(words)?;
+        }
+        Ok(())
+    }
+
+    /// What is kept back stays bounded.
+    async fn bound_kept(&mut self) -> Result<(), End> {
+        if self.kept_bytes > MOST_KEPT {
+            self.release().await?;
+        }
+        Ok(())
+    }
+
+    // === sending ===
+
+    fn send(
+        &mut self,
+        token: Token,
+        permit: Permit,
+        frames: &[u8],
+        judged: &Arc<Judged>,
+        statement: Option<StatementId>,
+        operation: Operation,
+    ) -> Result<(), End> {
+        let streams = matches!(&judged.plan, Ok(Plan { effect: Effect::CopyIn { .. }, .. }));
+        let (obligations, running) = if streams {
+            let (obligations, running, grant) =
+                self.upstream.send_opening(permit, frames, COPY_IN_BYTES).map_err(not_decided)?;
+            self.stream = Some((token, grant));
+            (obligations, running)
+        } else {
+            self.upstream.send(permit, frames).map_err(not_decided)?
+        };
+        let captured = self.core.limits.recorded_body;
+        self.flights.insert(token, Flight::sent(running, judged, statement, operation, obligations, captured));
+        Ok(())
+    }
+
+    fn copy_data(&mut self, data: &Bytes) -> Result<(), End> {
+        let frame = encoded(&Frontend::CopyData(data.clone()))?;
+        let Some((token, grant)) = &mut self.stream else {
+            return Err(End::Caught("an internal check failed", "copy data without a stream".into()));
+        };
+        if self.upstream.stream(grant, &frame, data).is_ok() {
+            return Ok(());
+        }
+        if let Some(flight) = self.flights.get_mut(token) {
+            flight.refused =
+                Some(Words::new("54000", format!("COPY FROM STDIN is longer than {COPY_IN_BYTES} bytes")));
+        }
+        match self.machine.copy_fail() {
+            Some(control) => self.control(&control),
+            None => Err(End::Caught("an internal check failed", "copy data outside a copy".into())),
+        }
+    }
+
+    fn copy_end(&mut self, message: &Frontend) -> Result<(), End> {
+        let frame = encoded(message)?;
+        let Some((token, mut grant)) = self.stream.take() else {
+            return Err(End::Caught("an internal check failed", "end of a copy without a stream".into()));
+        };
+        // The end of the stream has no content, so no cap can refuse it.
+        let ended = self.upstream.stream(&mut grant, &frame, &[]);
+        if let Some(flight) = self.flights.get_mut(&token) {
+            flight.stream_digest = Some(grant.digest());
+        }
+        ended.map_err(|over| End::Caught("an internal check failed", over.to_string()))?;
+        self.machine.sent(Expect::CopyEnd).map_err(End::Upstream)
+    }
+
+    // === what the session itself has to know ===
+
+    /// What cannot be sent in this state of the session, whatever policy says.
+    fn forbidden_now(&self, plan: &Plan) -> Option<Words> {
+        let ends_transaction = matches!(plan.effect, Effect::Rollback | Effect::Commit | Effect::RollbackTo { .. });
+        if self.machine.tx_state() == TxState::Failed && !ends_transaction && plan.ceiling != Strictness::Deny {
+            // The server would refuse it too; asking people or recording an intent for it would be noise.
+            return Some(Words::new(
+                "25P02",
+                "current transaction is aborted, commands ignored until end of transaction block",
+            ));
+        }
+        if self.batch_committed && self.machine.unsynced() {
+            let mut words = Words::new("42501", "refused: COMMIT or ROLLBACK ends a batch");
+            words.hint = Some("Send Sync after COMMIT or ROLLBACK before anything else.".to_owned());
+            return Some(words);
+        }
+        match &plan.effect {
+            Effect::FetchCursor { name } if !self.cursors.contains(name) => {
+                Some(Words::new("34000", format!("cursor {name:?} does not exist")))
+            }
+            Effect::DeclareCursor { name } if !self.cursors.contains(name) && self.cursors.len() >= CURSORS => {
+                Some(Words::new("54000", format!("more than {CURSORS} cursors: close some")))
+            }
+            _ => None,
+        }
+    }
+
+    /// Names and flags that change when this is sent.
+    fn before_effect(&mut self, effect: &Effect) {
+        match effect {
+            Effect::DeclareCursor { name } => {
+                self.machine.forget_portal(name);
+                self.cursors.insert(name.clone());
+            }
+            Effect::CloseCursor { name: Some(name) } => self.machine.forget_portal(name),
+            Effect::CloseCursor { name: None } => self.machine.forget_all_portals(),
+            Effect::Deallocate { name: Some(name) } => self.machine.forget_statement(name),
+            Effect::Deallocate { name: None } => self.machine.forget_all_statements(),
+            Effect::Listen { channel } => {
+                self.listening.insert(channel.clone());
+            }
+            Effect::Commit | Effect::Rollback => self.batch_committed = true,
+            Effect::None
+            | Effect::Empty
+            | Effect::Begin
+            | Effect::Savepoint { .. }
+            | Effect::Release { .. }
+            | Effect::RollbackTo { .. }
+            | Effect::Set { .. }
+            | Effect::FetchCursor { .. }
+            | Effect::CopyOut
+            | Effect::CopyIn { .. }
+            | Effect::ChangesCatalog
+            | Effect::Unlisten { .. }
+            | Effect::Notify { .. } => {}
+        }
+    }
+}
+
+fn copy_of(effect: &Effect) -> Copy {
+    match effect {
+        Effect::CopyIn { .. } => Copy::In,
+        Effect::CopyOut => Copy::Out,
+        _ => Copy::No,
+    }
+}
+
+fn is_stale(refused: &Refused) -> bool {
+    matches!(refused.refusal, Refusal::Denied(DenyReason::Stale))
+}
+
+fn changing() -> Words {
+    Words::new("42501", "the access policy changed while the statement was judged: send it again")
+}
+
+fn prepare_again() -> Words {
+    let mut words = Words::new("26000", "the statement was prepared under an access policy that is no longer in force");
+    words.hint = Some("Prepare it again.".to_owned());
+    words
+}

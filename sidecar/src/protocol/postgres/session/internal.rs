@@ -1,0 +1,101 @@
+//! Questions of our own on a logged-in connection: constant texts, each an operation with intent, permit and outcome.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use pgcodec::{Backend, Framer, Frontend};
+use recording::entry::Status;
+
+use super::super::operation::{self, Transaction};
+use super::silent::Silent;
+use crate::gate::{Desk, Moment, Outcome, Refused, Stage};
+use crate::upstream::{SendError, Upstream};
+
+/// Most bytes of one answer.
+const MOST_BYTES: usize = 64 * 1024 * 1024;
+
+#[derive(Debug, thiserror::Error)]
+pub enum InternalError {
+    #[error("the target answered with sqlstate {0}")]
+    Server(String),
+    #[error("the connection broke: {0}")]
+    Io(#[from] std::io::Error),
+    #[error("the target speaks another protocol: {0}")]
+    Protocol(#[from] pgcodec::Violation),
+    #[error("it was refused ({})", .0.refusal.word())]
+    Refused(Refused),
+    #[error(transparent)]
+    Send(#[from] SendError),
+    #[error("the answer is larger than {MOST_BYTES} bytes")]
+    TooLarge,
+}
+
+/// Asks on a connection that nobody else uses now.
+pub struct Asker<'a> {
+    pub upstream: &'a mut Upstream,
+    pub framer: &'a mut Framer,
+    pub desk: &'a mut Desk,
+    pub key: &'a aws_lc_rs::hmac::Key,
+    pub database: &'a str,
+}
+
+/// The rows of one answer; `None` is NULL.
+pub type Rows = Vec<Vec<Option<Bytes>>>;
+
+impl Asker<'_> {
+    /// Runs one constant text in the simple protocol. `what` names it in the recording.
+    pub async fn ask(&mut self, what: &'static str, text: &'static str) -> Result<Rows, InternalError> {
+        let mut frames = BytesMut::new();
+        Frontend::Query { sql: text.to_owned() }.encode(&mut frames)?;
+        let subject = Arc::clone(self.desk.subject());
+        let target = Arc::clone(self.desk.target());
+        let op = operation::internal(
+            &operation::Context {
+                key: self.key,
+                subject: &subject,
+                target: &target,
+                database: self.database,
+                role: "",
+                catalog: "",
+                planned: self.desk.revision(),
+                transaction: Transaction::Idle,
+            },
+            what,
+            &frames,
+        );
+        let admitted = self.desk.admit(&op, Stage::Run, Moment::InBatch, &mut Silent).await;
+        let (_, running) = self.upstream.send(admitted.map_err(InternalError::Refused)?, &frames)?;
+        self.upstream.flush().await?;
+        let result = self.rows().await;
+        let mut outcome = Outcome::of(if result.is_ok() { Status::Ok } else { Status::Error });
+        outcome.rows = result.as_ref().map_or(0, |rows| u64::try_from(rows.len()).unwrap_or(u64::MAX));
+        running.finish(&outcome);
+        result
+    }
+
+    async fn rows(&mut self) -> Result<Rows, InternalError> {
+        let mut rows = Rows::new();
+        let mut bytes = 0_usize;
+        let mut failed = None;
+        loop {
+            while let Some(frame) = self.framer.next()? {
+                match Backend::decode(&frame)? {
+                    Backend::DataRow(row) => {
+                        bytes = bytes.saturating_add(frame.bytes().len());
+                        if bytes > MOST_BYTES {
+                            return Err(InternalError::TooLarge);
+                        }
+                        rows.push(row.columns().collect());
+                    }
+                    Backend::ErrorResponse(fields) => failed = Some(fields.code().to_owned()),
+                    Backend::ReadyForQuery(_) => return failed.map_or(Ok(rows), |code| Err(InternalError::Server(code))),
+                    _ => {}
+                }
+            }
+            let (reader, _) = self.upstream.halves();
+            if reader.read(self.framer.read_buffer()).await? == 0 {
+                return Err(InternalError::Io(std::io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
+}

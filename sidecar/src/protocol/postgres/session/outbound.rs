@@ -1,0 +1,260 @@
+//! The target's answers, in order: attributed to their operation, checked against the masks, counted, passed on.
+
+use pgcodec::backend::{ErrorFields, RowDescription};
+use pgcodec::machine::{About, Failure, Reply};
+use pgcodec::{Backend, TxState};
+use pgsql::plan::Effect;
+use recording::entry::Status;
+
+use super::super::mask;
+use super::super::refusal::Words;
+use super::super::settings;
+use super::agent::fields;
+use super::flight::{Flight, Token};
+use super::{End, Session};
+
+impl Session {
+    /// Takes every complete message of the target.
+    pub(super) fn take_target_messages(&mut self) -> Result<(), End> {
+        while let Some(frame) = self.upstream_framer.next().map_err(End::Upstream)? {
+            let message = Backend::decode(&frame).map_err(End::Upstream)?;
+            let reply = self.machine.backend(message).map_err(End::Upstream)?;
+            self.take_reply(reply)?;
+        }
+        Ok(())
+    }
+
+    fn take_reply(&mut self, reply: Reply<Token>) -> Result<(), End> {
+        let Reply { message, token, about, swallow, last, failure } = reply;
+        if let Some(failure) = failure {
+            return self.take_failure(&message, token, last, failure);
+        }
+        match &message {
+            Backend::RowDescription(row) => self.check_columns(row, token, about)?,
+            Backend::DataRow(row) => {
+                if let Some(flight) = token.and_then(|token| self.flights.get_mut(&token)) {
+                    flight.rows = flight.rows.saturating_add(1);
+                    flight.bytes = flight.bytes.saturating_add(u64::try_from(row.frame().len()).unwrap_or(u64::MAX));
+                    if let Some(capture) = &mut flight.capture {
+                        capture.row(row);
+                    }
+                    if flight.over_row_limit() {
+                        return self.over_row_limit(token);
+                    }
+                }
+            }
+            Backend::CopyData(data) => {
+                if let Some(flight) = token.and_then(|token| self.flights.get_mut(&token)) {
+                    flight.rows = flight.rows.saturating_add(1);
+                    flight.bytes = flight.bytes.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
+                    if let Some(capture) = &mut flight.capture {
+                        capture.copy(data);
+                    }
+                    if flight.over_row_limit() {
+                        return self.over_row_limit(token);
+                    }
+                }
+            }
+            Backend::ParameterDescription { types } => {
+                if let About::Statement(id) = about
+                    && let Some(prepared) = self.machine.statement_mut(id)
+                {
+                    prepared.parameter_types.clone_from(types);
+                }
+            }
+            Backend::CommandComplete { .. } | Backend::EmptyQueryResponse | Backend::PortalSuspended => {
+                self.completed(token)?;
+            }
+            Backend::NoticeResponse(notice) => {
+                let scrub = token.and_then(|t| self.flights.get(&t)).is_some_and(Flight::scrub);
+                let notice = mask::server_words(notice, scrub);
+                return self.put(&Backend::NoticeResponse(notice));
+            }
+            Backend::NotificationResponse { channel, .. } => {
+                if !self.listening.contains(channel) {
+                    return Ok(());
+                }
+            }
+            Backend::ParameterStatus { name, value } => {
+                if settings::breaks_pin(name, value) {
+                    return Err(End::Caught("a pinned setting of the session changed", name.clone()));
+                }
+                if !settings::reported_to_agent(name) {
+                    return Ok(());
+                }
+            }
+            Backend::ReadyForQuery(state) => self.settled(*state),
+            _ => {}
+        }
+        if !swallow {
+            self.put(&message)?;
+        }
+        if last && let Some(token) = token {
+            self.ended(token, Status::Ok);
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, message: &Backend) -> Result<(), End> {
+        self.agent.writer.put(message).map_err(End::Upstream)
+    }
+
+    /// The net behind masking at scan.
+    fn check_columns(&mut self, row: &RowDescription, token: Option<Token>, about: About) -> Result<(), End> {
+        let by_token = token.and_then(|token| self.flights.get(&token)).and_then(|flight| flight.judged.clone());
+        let (judged, statement) = match about {
+            About::Statement(id) => (self.machine.statement(id).map(|p| p.judged.clone()), Some(id)),
+            About::Portal(id) => {
+                let portal = self.machine.portal(id);
+                (portal.map(|p| p.judged.clone()), portal.map(|p| p.statement))
+            }
+            About::Nothing => (by_token.clone(), None),
+        };
+        let Some(judged) = judged.or(by_token) else {
+            return Err(End::Caught("a result belongs to no statement", "row description".to_owned()));
+        };
+        if let Ok(plan) = &judged.plan
+            && let Err(unmasked) = mask::check(plan, row)
+        {
+            return Err(End::Caught("a result names a masked column", unmasked.to_string()));
+        }
+        if let Some(prepared) = statement.and_then(|id| self.machine.statement_mut(id)) {
+            prepared.checked = true;
+        }
+        if let Some(capture) = token.and_then(|t| self.flights.get_mut(&t)).and_then(|f| f.capture.as_mut()) {
+            capture.columns(row);
+        }
+        Ok(())
+    }
+
+    /// A row more than policy allows: the target is told to stop, the agent sees an error instead of the rest.
+    fn over_row_limit(&mut self, token: Option<Token>) -> Result<(), End> {
+        let Some(flight) = token.and_then(|token| self.flights.get_mut(&token)) else { return Ok(()) };
+        if !flight.cancelled {
+            flight.cancelled = true;
+            let most = flight.obligations.max_rows.unwrap_or_default();
+            let mut words = Words::new("54000", format!("the result has more than {most} rows, the policy's limit"));
+            words.hint = Some("Ask for less: add a WHERE or a LIMIT.".to_owned());
+            flight.refused = Some(words);
+            self.cancel_upstream();
+        }
+        Ok(())
+    }
+
+    /// An operation ran to its end.
+    fn completed(&mut self, token: Option<Token>) -> Result<(), End> {
+        let Some(token) = token else { return Ok(()) };
+        let Some(flight) = self.flights.get_mut(&token) else { return Ok(()) };
+        if flight.over_row_limit() {
+            // The target was faster than the cancel request. Without an error of its own it must not go on.
+            return Err(End::Caught("a result has more rows than the policy's limit", "row limit".to_owned()));
+        }
+        let effect = flight.judged.as_ref().and_then(|judged| judged.plan.as_ref().ok()).map(|plan| plan.effect.clone());
+        match effect {
+            Some(Effect::ChangesCatalog) => self.catalog.invalidate(),
+            Some(Effect::Unlisten { channel: Some(channel) }) => {
+                self.listening.remove(&channel);
+            }
+            Some(Effect::Unlisten { channel: None }) => self.listening.clear(),
+            Some(Effect::CloseCursor { name: Some(name) }) => {
+                self.cursors.remove(&name);
+            }
+            Some(Effect::CloseCursor { name: None }) => self.cursors.clear(),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn take_failure(
+        &mut self,
+        message: &Backend,
+        token: Option<Token>,
+        last: bool,
+        failure: Failure<Token>,
+    ) -> Result<(), End> {
+        let Backend::ErrorResponse(error) = message else { return Ok(()) };
+        let flight = token.and_then(|token| self.flights.get_mut(&token));
+        let scrub = flight.as_ref().is_none_or(|flight| flight.scrub());
+        let refused = flight.and_then(|flight| {
+            flight.sqlstate = Some(error.code().to_owned());
+            flight.refused.clone()
+        });
+        // Only the error of a poison, of our own CopyFail or of our own cancel request gets other words.
+        let told: ErrorFields = match refused {
+            Some(words) if failure.poison || error.code() == "57014" => fields("ERROR", &words),
+            _ => mask::server_words(error, scrub),
+        };
+        self.put(&Backend::ErrorResponse(told))?;
+        if self.machine.skipping() {
+            self.drop_kept();
+        }
+        // Of a batch that is rolled back: what ran before, and what never ran.
+        if self.machine.tx_state() == TxState::Idle {
+            self.roll_back_settling();
+        }
+        for token in failure.skipped {
+            self.ended(token, Status::Cancelled);
+        }
+        if let Some(token) = token {
+            let status = if error.code() == "57014" { Status::Cancelled } else { Status::Error };
+            if let Some(flight) = self.flights.get_mut(&token) {
+                flight.settling = false;
+            }
+            if last {
+                self.ended(token, status);
+            } else if let Some(flight) = self.flights.get_mut(&token) {
+                flight.failed = Some(status);
+            }
+        }
+        if self.stream.as_ref().is_some_and(|(stream, _)| !self.flights.contains_key(stream)) {
+            self.stream = None;
+        }
+        if let Some(sync) = failure.sync {
+            self.control(&sync)?;
+        }
+        if failure.fatal {
+            return Err(End::UpstreamGone);
+        }
+        Ok(())
+    }
+
+    /// The answer to an operation is complete. Inside an implicit transaction it counts only at its ReadyForQuery.
+    fn ended(&mut self, token: Token, status: Status) {
+        let implicit = self.machine.tx_state() == TxState::Idle && self.machine.unsynced();
+        if let Some(flight) = self.flights.get_mut(&token)
+            && status == Status::Ok
+            && flight.failed.is_none()
+            && implicit
+        {
+            flight.settling = true;
+            return;
+        }
+        if let Some(flight) = self.flights.remove(&token) {
+            let status = flight.failed.unwrap_or(status);
+            flight.finish(status, self.core.gate.recorder());
+        }
+    }
+
+    fn roll_back_settling(&mut self) {
+        let settling: Vec<Token> = self.flights.iter().filter(|(_, f)| f.settling).map(|(token, _)| *token).collect();
+        for token in settling {
+            if let Some(flight) = self.flights.remove(&token) {
+                flight.finish(Status::RolledBack, self.core.gate.recorder());
+            }
+        }
+    }
+
+    /// ReadyForQuery: what ran in the batch before it is committed, or part of an open transaction.
+    fn settled(&mut self, state: TxState) {
+        let settling: Vec<Token> = self.flights.iter().filter(|(_, f)| f.settling).map(|(token, _)| *token).collect();
+        for token in settling {
+            if let Some(flight) = self.flights.remove(&token) {
+                flight.finish(Status::Ok, self.core.gate.recorder());
+            }
+        }
+        if state == TxState::Idle {
+            // Cursors without HOLD end with their transaction, and HOLD is refused.
+            self.cursors.clear();
+        }
+    }
+}

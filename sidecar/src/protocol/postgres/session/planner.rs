@@ -1,0 +1,104 @@
+//! Judging texts: against the catalog and the masks of this moment, with a bounded cache by exact text.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use pgsql::mask::MaskTable;
+use pgsql::parse::Limits;
+use pgsql::plan::{Context, plan};
+use policy::View;
+use policy::operation::Revision;
+
+use super::super::statement::Judged;
+use super::snapshot::Loaded;
+
+/// Longer texts are parsed off the reactor.
+const INLINE: usize = 16 * 1024;
+/// Of the cache: entries, and bytes of text.
+const ENTRIES: usize = 256;
+const BYTES: usize = 512 * 1024;
+
+#[derive(Debug)]
+pub struct Planner {
+    loaded: Arc<Loaded>,
+    masks: Arc<MaskTable>,
+    revision: Revision,
+    limits: Limits,
+    cache: HashMap<String, Arc<Judged>>,
+    cached: usize,
+}
+
+impl Planner {
+    pub fn new(loaded: Arc<Loaded>, view: &View, limits: Limits) -> Self {
+        let masks = Arc::new(MaskTable::build(&loaded.catalog, view.masks()));
+        Self { loaded, masks, revision: view.revision(), limits, cache: HashMap::new(), cached: 0 }
+    }
+
+    pub fn loaded(&self) -> &Arc<Loaded> {
+        &self.loaded
+    }
+
+    pub fn masks(&self) -> &MaskTable {
+        &self.masks
+    }
+
+    /// Follows the catalog and the policy.
+    pub fn follow(&mut self, loaded: Arc<Loaded>, view: &View) {
+        let same = self.revision == view.revision() && self.loaded.catalog.revision == loaded.catalog.revision;
+        self.loaded = loaded;
+        if !same {
+            self.revision = view.revision();
+            self.masks = Arc::new(MaskTable::build(&self.loaded.catalog, view.masks()));
+            self.cache.clear();
+            self.cached = 0;
+        }
+    }
+
+    /// Whether a text judged earlier was judged against what is in force now.
+    pub fn is_current(&self, judged: &Judged) -> bool {
+        judged.planned == self.revision && judged.catalog == self.loaded.catalog.revision
+    }
+
+    pub async fn judge(&mut self, sql: String) -> Arc<Judged> {
+        if let Some(judged) = self.cache.get(&sql) {
+            return Arc::clone(judged);
+        }
+        let (loaded, masks, limits, revision) =
+            (Arc::clone(&self.loaded), Arc::clone(&self.masks), self.limits, self.revision);
+        let long = sql.len() > INLINE;
+        let work = move || {
+            let context = Context { catalog: &loaded.catalog, masks: &masks, limits };
+            let plan = plan(&sql, &context).map_err(|refused| refused.reason);
+            Judged { sql, plan, planned: revision, catalog: loaded.catalog.revision.clone() }
+        };
+        let judged = if long {
+            match tokio::task::spawn_blocking(work).await {
+                Ok(judged) => Arc::new(judged),
+                // The parser's own panics are caught inside; whatever else happened there, nothing was understood.
+                Err(_) => Arc::new(Judged {
+                    sql: String::new(),
+                    plan: Err("the statement could not be judged".to_owned()),
+                    planned: revision,
+                    catalog: self.loaded.catalog.revision.clone(),
+                }),
+            }
+        } else {
+            Arc::new(work())
+        };
+        self.keep(&judged);
+        judged
+    }
+
+    fn keep(&mut self, judged: &Arc<Judged>) {
+        let size = judged.sql.len();
+        if size > BYTES / 8 {
+            return;
+        }
+        if self.cache.len() >= ENTRIES || self.cached.saturating_add(size) > BYTES {
+            self.cache.clear();
+            self.cached = 0;
+        }
+        self.cached = self.cached.saturating_add(size);
+        self.cache.insert(judged.sql.clone(), Arc::clone(judged));
+    }
+}

@@ -1,0 +1,165 @@
+//! What the sidecar knows of each database: a catalog read over a connection of our own, as our own operations.
+//!
+//! Every text is a constant of `pgsql`, each query has its intent in the recording (session `internal`), and all of
+//! them run in one REPEATABLE READ READ ONLY transaction. A database whose catalog cannot be read gets no sessions:
+//! without it no name can be resolved, so everything would be refused anyway.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use pgcodec::Framer;
+use pgsql::catalog::{Catalog, CatalogError, SNAPSHOT};
+use policy::TargetKey;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use super::internal::{Asker, InternalError};
+use super::login::LoginError;
+use crate::core::Core;
+use crate::outside::Target;
+
+/// Older than this it is read again in the background when it is used.
+const FRESH: Duration = Duration::from_secs(30);
+/// Older than this a statement waits until it was read again.
+const STALE: Duration = Duration::from_secs(300);
+/// A name that is not found is worth another look only if the snapshot is older than this.
+const SECOND_LOOK: Duration = Duration::from_secs(2);
+/// For reading one snapshot.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    #[error(transparent)]
+    Login(#[from] LoginError),
+    #[error("the catalog cannot be read: {0}")]
+    Catalog(#[from] CatalogError),
+    #[error("the catalog cannot be read: {0}")]
+    Ask(#[from] InternalError),
+    #[error("reading the catalog took longer than {} s", DEADLINE.as_secs())]
+    Timeout,
+}
+
+#[derive(Debug)]
+pub struct Loaded {
+    pub catalog: Catalog,
+    at: Instant,
+}
+
+/// The snapshots of all databases in use.
+#[derive(Debug, Default)]
+pub struct Catalogs {
+    slots: parking_lot::Mutex<HashMap<(TargetKey, String), Arc<Slot>>>,
+}
+
+/// One database's snapshot: read by one task at a time, seen by all.
+#[derive(Debug)]
+pub struct Slot {
+    target: Arc<Target>,
+    database: String,
+    current: ArcSwapOption<Loaded>,
+    reading: Mutex<()>,
+}
+
+impl Catalogs {
+    pub fn slot(&self, target: &Arc<Target>, database: &str) -> Arc<Slot> {
+        let key = (target.key.clone(), database.to_owned());
+        let mut slots = self.slots.lock();
+        let slot = slots.entry(key).or_insert_with(|| Slot::new(target, database));
+        if *slot.target != **target {
+            // The AccessTarget changed: what was read from the old one says nothing.
+            *slot = Slot::new(target, database);
+        }
+        Arc::clone(slot)
+    }
+}
+
+impl Slot {
+    fn new(target: &Arc<Target>, database: &str) -> Arc<Self> {
+        Arc::new(Self {
+            target: Arc::clone(target),
+            database: database.to_owned(),
+            current: ArcSwapOption::empty(),
+            reading: Mutex::new(()),
+        })
+    }
+
+    /// The snapshot to plan with: read now if there is none or it is stale, read in the background if it is not fresh.
+    pub async fn current(self: &Arc<Self>, core: &Arc<Core>) -> Result<Arc<Loaded>, SnapshotError> {
+        let Some(loaded) = self.current.load_full() else { return self.read(core, Instant::now()).await };
+        let age = loaded.at.elapsed();
+        if age > STALE {
+            return self.read(core, Instant::now()).await;
+        }
+        if age > FRESH && self.reading.try_lock().is_ok() {
+            let (slot, core) = (Arc::clone(self), Arc::clone(core));
+            tokio::spawn(async move {
+                if let Err(error) = slot.read(&core, Instant::now()).await {
+                    tracing::warn!(target: "agentaccess", %error, database = slot.database, "catalog not refreshed");
+                }
+            });
+        }
+        Ok(loaded)
+    }
+
+    /// After a name was not found: the snapshot again, if it may have changed meanwhile.
+    pub async fn second_look(self: &Arc<Self>, core: &Arc<Core>, seen: &Loaded) -> Option<Arc<Loaded>> {
+        let now = Instant::now();
+        if now.duration_since(seen.at) < SECOND_LOOK {
+            return None;
+        }
+        self.read(core, now).await.ok().filter(|loaded| loaded.catalog.revision != seen.catalog.revision)
+    }
+
+    /// After a statement that changes the catalog: what is planned next waits for a new one.
+    pub fn invalidate(&self) {
+        self.current.store(None);
+    }
+
+    /// Reads a snapshot that is not older than `asked`; of many callers one does the work.
+    async fn read(&self, core: &Arc<Core>, asked: Instant) -> Result<Arc<Loaded>, SnapshotError> {
+        let _one = self.reading.lock().await;
+        if let Some(loaded) = self.current.load_full()
+            && loaded.at >= asked
+        {
+            return Ok(loaded);
+        }
+        let at = Instant::now();
+        let catalog = timeout(DEADLINE, snapshot(core, &self.target, &self.database))
+            .await
+            .unwrap_or(Err(SnapshotError::Timeout))?;
+        core.save_catalog(&self.target.key, &self.database, &catalog);
+        let loaded = Arc::new(Loaded { catalog, at });
+        self.current.store(Some(Arc::clone(&loaded)));
+        Ok(loaded)
+    }
+}
+
+/// One snapshot over a connection of its own.
+async fn snapshot(core: &Arc<Core>, target: &Arc<Target>, database: &str) -> Result<Catalog, SnapshotError> {
+    let mut logged_in = core.log_in(target, database, &[]).await?;
+    let mut framer = Framer::backend(&core.codec_limits());
+    let mut desk = core.gate.internal_desk(target);
+    let mut asker = Asker {
+        upstream: &mut logged_in.upstream,
+        framer: &mut framer,
+        desk: &mut desk,
+        key: &core.digest_key,
+        database,
+    };
+    asker.ask("catalog snapshot: begin", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let mut rows = Vec::with_capacity(SNAPSHOT.len());
+    for text in SNAPSHOT {
+        let answer = asker.ask("catalog snapshot", text).await?;
+        rows.push(answer.into_iter().filter_map(first_text).collect::<Vec<String>>());
+    }
+    asker.ask("catalog snapshot: end", "COMMIT").await?;
+    logged_in.upstream.close().await;
+    Ok(Catalog::from_rows(&rows)?)
+}
+
+/// The only column of a row; what is not UTF-8 cannot be JSON and fails there.
+fn first_text(row: Vec<Option<bytes::Bytes>>) -> Option<String> {
+    row.into_iter().next().flatten().map(|value| String::from_utf8_lossy(&value).into_owned())
+}
