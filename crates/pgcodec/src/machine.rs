@@ -383,7 +383,7 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
     fn close(&mut self, target: Target) -> Step {
         let found = match &target {
             Target::Statement(name) => self.statements.lookup(name, self.batch),
-            Target::Portal(name) => self.portals.lookup(name, self.batch),
+            Target::Portal(name) => self.lookup_portal(name),
         };
         let tombstone = match found {
             Lookup::Known { .. } => Some(self.id()),
@@ -410,7 +410,11 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
     /// name is certain only when those are answered.
     fn lookup_portal(&self, name: &str) -> Lookup {
         let found = self.portals.lookup(name, self.batch);
-        let Lookup::Known { batch, .. } = found else { return found };
+        let batch = match found {
+            Lookup::Known { batch, .. } => batch,
+            Lookup::Unknown => self.batch,
+            Lookup::Uncertain => return found,
+        };
         let doubt = |slot: &Slot<T>| match slot.kind {
             slot::Kind::Query { .. } => true,
             slot::Kind::Sync => batch != self.batch,

@@ -99,6 +99,11 @@ impl<D> Names<D> {
         self.retain(|version| version.live || version.batch != batch);
     }
 
+    /// A version that turned out to have no effect.
+    pub(super) fn take_back(&mut self, id: u64) {
+        self.retain_of(id, |version| version.id != id);
+    }
+
     /// What was confirmed is gone: portals at the end of a transaction.
     pub(super) fn clear_live(&mut self) {
         self.retain(|version| !version.live);

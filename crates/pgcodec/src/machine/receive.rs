@@ -105,7 +105,11 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
         }
         if let Kind::Query { unnamed: (statement, portal), .. } = front.kind {
             self.statements.commit(statement);
-            self.portals.commit(portal);
+            // A text that is empty or fails before it runs leaves the unnamed portal as it was.
+            match front.progress.answered && !front.progress.narrowed {
+                true => self.portals.commit(portal),
+                false => self.portals.take_back(portal),
+            }
         }
         let token = front.token;
         self.slots.pop_front();
@@ -132,20 +136,16 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
         let poison = matches!(kind, Kind::PoisonParse | Kind::Query { poison: true, .. })
             || copy == CopyState::InEnded { refused: true };
         let mut failure = Failure { poison, fatal: false, skipped: Vec::new(), sync: None };
-        match copy {
-            CopyState::In { sync, .. } => {
-                // The agent did not see the error yet: its data and their end are still under way.
-                self.draining = true;
-                failure.sync = sync.then(|| Control::new(ControlKind::Sync));
-            }
-            // A client may send data without waiting for the COPY to begin (pgx does).
-            CopyState::Before => self.draining |= front.awaits_copy(),
-            CopyState::InEnding | CopyState::InEnded { .. } | CopyState::Out | CopyState::OutEnded => {}
+        if let CopyState::In { sync, .. } = copy {
+            failure.sync = sync.then(|| Control::new(ControlKind::Sync));
         }
+        // The agent did not see the error yet: data of a COPY may be under way, some clients send it before the COPY began
+        // (pgx does). The server drops it too ("COPY Operations").
+        self.draining = !matches!(copy, CopyState::InEnding | CopyState::InEnded { refused: false }) || self.draining;
         front.progress.failed = true;
         // The COPY, if there was one, is over.
         front.progress.copy = CopyState::Before;
-        let (token, swallow) = (front.token, front.swallow);
+        let token = front.token;
         let ready_follows = front.is_ready_point();
         if !ready_follows {
             self.slots.pop_front();
@@ -160,7 +160,8 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
             self.close_batch();
         }
         let message = Backend::ErrorResponse(fields);
-        Ok(Reply { message, token, about: about(kind), swallow, last: !ready_follows, failure: Some(failure) })
+        // Also when a message of ours failed: the agent's behind it fails with it, and this is the only word about it.
+        Ok(Reply { message, token, about: about(kind), swallow: false, last: !ready_follows, failure: Some(failure) })
     }
 
     /// Drops the answers that will not come, up to the `Sync` that ends the batch.
@@ -182,13 +183,13 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
         self.over = true;
         let front = self.slots.pop_front();
         let skipped = self.slots.drain(..).filter_map(|slot| slot.token).collect();
-        let (token, about, swallow) = match &front {
-            Some(slot) => (slot.token, about(slot.kind), false),
-            None => (None, About::Nothing, false),
+        let (token, about) = match &front {
+            Some(slot) => (slot.token, about(slot.kind)),
+            None => (None, About::Nothing),
         };
         let failure = Failure { poison: false, fatal: true, skipped, sync: None };
         let message = Backend::ErrorResponse(fields);
-        Reply { message, token, about, swallow, last: true, failure: Some(failure) }
+        Reply { message, token, about, swallow: false, last: true, failure: Some(failure) }
     }
 }
 

@@ -47,6 +47,7 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
                     self.extended(Kind::PoisonParse, Some(token), false)?;
                     // The error is certain, so is what the upstream does with the rest of the batch.
                     self.skip = Some(self.written);
+                    self.draining = true;
                     Ok(())
                 }
                 _ => Err(Violation::Misuse { what: "a message that is no poison" }),
