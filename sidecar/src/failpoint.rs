@@ -15,4 +15,4 @@ pub fn failpoint(name: &str) {
 
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
-pub fn failpoint(_name: &str) {}
+pub(crate) fn failpoint(_name: &str) {}

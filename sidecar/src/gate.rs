@@ -9,6 +9,7 @@ mod permit;
 mod refusal;
 mod running;
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -106,9 +107,10 @@ impl Gate {
         approvals: Arc<dyn Approvals>,
         policies: Policies,
         metrics: Arc<Metrics>,
-        start: u32,
     ) -> Arc<Self> {
-        let internal = SessionRef::new(&format!("internal-{start:08x}"));
+        // Only a name that differs from start to start.
+        let start = RandomState::new().build_hasher().finish();
+        let internal = SessionRef::new(&format!("internal-{:06x}", start & 0xff_ffff));
         Arc::new(Self { recorder, approvals, policies, metrics, internal, ops: AtomicU64::new(0) })
     }
 
@@ -128,7 +130,9 @@ impl Gate {
 
     fn decided(&self, protocol: Protocol, verdict: &Verdict, took: Duration) {
         let (reason, policy) = match &verdict.decision {
-            Decision::Allow => (if verdict.would_deny.is_some() { "would_deny" } else { "rule" }, first_policy(verdict)),
+            Decision::Allow => {
+                (if verdict.would_deny.is_some() { "would_deny" } else { "rule" }, first_policy(verdict))
+            }
             Decision::RequireApproval(terms) => ("rule", policy_of(terms)),
             Decision::Deny(reason) => (word(reason), first_policy(verdict)),
         };

@@ -78,10 +78,18 @@ pub struct Ask {
 /// Where a request stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
-    Pending { have: u8, need: u8 },
+    Pending {
+        have: u8,
+        need: u8,
+    },
     /// Enough approvers said yes; good for one `consume` before it expires.
-    Approved { by: Vec<String> },
-    Denied { by: String, reason: Option<String> },
+    Approved {
+        by: Vec<String>,
+    },
+    Denied {
+        by: String,
+        reason: Option<String>,
+    },
     Expired,
     Withdrawn,
     Revoked,
@@ -127,8 +135,8 @@ pub trait Witness: Send + Sync {
 // === connections ===
 
 /// A byte stream from an agent.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+pub trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
 
 /// How the agent proves itself to its listener.
 #[derive(Clone)]

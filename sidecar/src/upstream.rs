@@ -37,7 +37,9 @@ pub enum DialError {
     Timeout { host: String, port: u16, seconds: u64 },
     #[error("`{0}` is not a host name or address that a certificate can be checked against")]
     Name(String),
-    #[error("TLS with `{host}:{port}` failed: {source}; check the target's caSecretRef and that its certificate names this host")]
+    #[error(
+        "TLS with `{host}:{port}` failed: {source}; check the target's caSecretRef and that its certificate names this host"
+    )]
     Tls { host: String, port: u16, source: io::Error },
     #[error("the connection to the target broke during login: {0}")]
     Login(#[from] io::Error),
@@ -174,6 +176,18 @@ pub struct Reader {
 pub struct Writer {
     write: WriteHalf<Box<dyn Stream>>,
     out: BytesMut,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").field("waiting", &self.out.len()).finish_non_exhaustive()
+    }
 }
 
 /// A stream that a permitted operation opened (COPY FROM STDIN). Bound to it by construction: only `send` makes one.

@@ -92,8 +92,7 @@ pub fn connect(ctx: &Context<'_>) -> Operation {
 
 /// A request of our own: a constant text, or derived from a decided operation.
 pub fn internal(ctx: &Context<'_>, action: &'static str, frames: &[u8]) -> Operation {
-    let resource =
-        Resource { kind: ResourceKind::Target, path: vec![], fields: policy::operation::Fields::All };
+    let resource = Resource { kind: ResourceKind::Target, path: vec![], fields: policy::operation::Fields::All };
     Operation {
         accesses: vec![Access { verb: Verb::Read, resource, bounded: None }],
         ceiling: Strictness::Allow,

@@ -38,7 +38,12 @@ pub fn cell(value: &Parameter<'_>) -> String {
     } else {
         std::str::from_utf8(bytes).ok().map(str::to_owned)
     };
-    shown.unwrap_or_else(|| hex(bytes)).replace('\\', "\\\\").replace('\t', "\\t").replace('\n', "\\n").replace('\r', "\\r")
+    shown
+        .unwrap_or_else(|| hex(bytes))
+        .replace('\\', "\\\\")
+        .replace('\t', "\\t")
+        .replace('\n', "\\n")
+        .replace('\r', "\\r")
 }
 
 fn quoted(text: &str) -> String {

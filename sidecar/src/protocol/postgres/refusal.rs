@@ -43,9 +43,9 @@ pub fn words(refused: &Refused) -> Words {
         Refusal::Pending { request, why } => {
             let hint = match why {
                 NotHeld::HoldOver => SAME_AGAIN.to_owned(),
-                NotHeld::InTransaction => format!(
-                    "Roll back. {SAME_AGAIN} Outside a transaction it waits for the approval by itself."
-                ),
+                NotHeld::InTransaction => {
+                    format!("Roll back. {SAME_AGAIN} Outside a transaction it waits for the approval by itself.")
+                }
                 NotHeld::InBatch => {
                     format!("{SAME_AGAIN} Alone, outside a pipeline, it waits for the approval by itself.")
                 }
@@ -65,27 +65,31 @@ pub fn words(refused: &Refused) -> Words {
                 .detail(request.clone())
                 .hint("Send the statement again only if it is still needed: that opens a new request.")
         }
-        Refusal::Withdrawn { request } => {
-            Words::new("57014", format!("canceling statement due to user request; approval request {request} is withdrawn ({id})"))
-                .detail(request.clone())
-        }
+        Refusal::Withdrawn { request } => Words::new(
+            "57014",
+            format!("canceling statement due to user request; approval request {request} is withdrawn ({id})"),
+        )
+        .detail(request.clone()),
         Refusal::NotConsumed { request, why } => {
             Words::new("PX003", format!("the approval of request {request} does not count: {why} ({id})"))
                 .detail(request.clone())
                 .hint("Send the statement again only if it is still needed: that opens a new request.")
         }
-        Refusal::NotAlone => {
-            Words::new("42501", format!("denied: what needs an approval has to be bound and executed in one batch ({id})"))
-                .hint("Send Bind and Execute without a Sync or Flush between them.")
-        }
-        Refusal::CannotAsk(why) => Words::new("PX004", format!("approval is needed and cannot be asked for: {why} ({id})"))
-            .hint("Nothing was executed. Try again later."),
-        Refusal::Unrecorded(why) => {
-            Words::new("PX004", format!("refused because it cannot be recorded: {why} ({id})"))
+        Refusal::NotAlone => Words::new(
+            "42501",
+            format!("denied: what needs an approval has to be bound and executed in one batch ({id})"),
+        )
+        .hint("Send Bind and Execute without a Sync or Flush between them."),
+        Refusal::CannotAsk(why) => {
+            Words::new("PX004", format!("approval is needed and cannot be asked for: {why} ({id})"))
                 .hint("Nothing was executed. Try again later.")
         }
-        Refusal::PolicyTooOld => Words::new("42501", format!("denied: the access policy is too old to be trusted ({id})"))
-            .hint("The control plane is out of reach. Nothing was executed; try again later."),
+        Refusal::Unrecorded(why) => Words::new("PX004", format!("refused because it cannot be recorded: {why} ({id})"))
+            .hint("Nothing was executed. Try again later."),
+        Refusal::PolicyTooOld => {
+            Words::new("42501", format!("denied: the access policy is too old to be trusted ({id})"))
+                .hint("The control plane is out of reach. Nothing was executed; try again later.")
+        }
         Refusal::Limit(what) => Words::new("54000", format!("refused: {what} ({id})")),
         Refusal::UpstreamAway(why) => Words::new("08001", format!("the target is not available: {why} ({id})"))
             .hint("Nothing was executed. Try again later."),

@@ -271,7 +271,8 @@ impl Session {
             let denied = matches!(verdict.decision, policy::verdict::Decision::Deny(_));
             if !flight.cancelled && (denied || verdict.obligations.masks != flight.obligations.masks) {
                 flight.cancelled = true;
-                flight.refused = Some(Words::new("42501", "ended: the access policy changed and no longer allows this"));
+                flight.refused =
+                    Some(Words::new("42501", "ended: the access policy changed and no longer allows this"));
                 cut.push(*token);
             }
         }

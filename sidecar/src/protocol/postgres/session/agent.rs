@@ -13,15 +13,15 @@ use super::super::refusal::Words;
 use crate::outside::Stream;
 
 /// Bytes that may wait for a slow agent; above it nothing more is read from the target.
-pub const HIGH_WATER: usize = 256 * 1024;
+pub(super) const HIGH_WATER: usize = 256 * 1024;
 
 /// After startup.
-pub struct Agent {
+pub(super) struct Agent {
     pub reader: Reader,
     pub writer: Writer,
 }
 
-pub struct Reader {
+pub(super) struct Reader {
     read: ReadHalf<Box<dyn Stream>>,
     pub framer: Framer,
     /// The agent closed its side.
@@ -29,7 +29,7 @@ pub struct Reader {
     pub bytes: u64,
 }
 
-pub struct Writer {
+pub(super) struct Writer {
     write: WriteHalf<Box<dyn Stream>>,
     out: BytesMut,
     pub bytes: u64,
@@ -37,7 +37,7 @@ pub struct Writer {
 
 impl Agent {
     /// `rest`: what was read behind the startup packet.
-    pub fn new(stream: Box<dyn Stream>, mut framer: Framer, rest: &[u8]) -> Result<Self, pgcodec::Violation> {
+    pub(super) fn new(stream: Box<dyn Stream>, mut framer: Framer, rest: &[u8]) -> Result<Self, pgcodec::Violation> {
         framer.push(rest)?;
         let (read, write) = tokio::io::split(stream);
         Ok(Self {
@@ -49,7 +49,7 @@ impl Agent {
 
 impl Reader {
     /// Reads some bytes into the framer. Cancel-safe.
-    pub async fn read(&mut self) -> io::Result<()> {
+    pub(super) async fn read(&mut self) -> io::Result<()> {
         let count = self.read.read_buf(self.framer.read_buffer()).await?;
         self.closed = count == 0;
         self.bytes = self.bytes.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
@@ -59,30 +59,30 @@ impl Reader {
 
 impl Writer {
     /// Queues a message.
-    pub fn put(&mut self, message: &Backend) -> Result<(), pgcodec::Violation> {
+    pub(super) fn put(&mut self, message: &Backend) -> Result<(), pgcodec::Violation> {
         message.encode(&mut self.out)
     }
 
     /// Queues an `ErrorResponse` of our own.
-    pub fn refuse(&mut self, severity: &str, words: &Words) -> Result<(), pgcodec::Violation> {
+    pub(super) fn refuse(&mut self, severity: &str, words: &Words) -> Result<(), pgcodec::Violation> {
         self.put(&Backend::ErrorResponse(fields(severity, words)))
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.out.is_empty()
     }
 
-    pub fn waiting(&self) -> usize {
+    pub(super) fn waiting(&self) -> usize {
         self.out.len()
     }
 
     /// What waits will never be read: the agent is gone.
-    pub fn discard(&mut self) {
+    pub(super) fn discard(&mut self) {
         self.out.clear();
     }
 
     /// Writes what the socket takes. Cancel-safe.
-    pub async fn write_some(&mut self) -> io::Result<()> {
+    pub(super) async fn write_some(&mut self) -> io::Result<()> {
         let written = self.write.write(&self.out).await?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
@@ -96,20 +96,20 @@ impl Writer {
     }
 
     /// Writes everything that waits.
-    pub async fn flush(&mut self) -> io::Result<()> {
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
         while !self.out.is_empty() {
             self.write_some().await?;
         }
         Ok(())
     }
 
-    pub async fn shutdown(&mut self) {
+    pub(super) async fn shutdown(&mut self) {
         let _ = self.write.shutdown().await;
     }
 }
 
 /// The fields of an `ErrorResponse` or `NoticeResponse` of our own.
-pub fn fields(severity: &str, words: &Words) -> ErrorFields {
+pub(super) fn fields(severity: &str, words: &Words) -> ErrorFields {
     let mut fields = ErrorFields::new(severity, words.sqlstate, &words.message);
     if let Some(detail) = &words.detail {
         fields = fields.with(b'D', detail.as_str());
@@ -121,13 +121,13 @@ pub fn fields(severity: &str, words: &Words) -> ErrorFields {
 }
 
 /// A stream whose first bytes were read already.
-pub struct Replay {
+pub(super) struct Replay {
     first: Bytes,
     rest: Box<dyn Stream>,
 }
 
 impl Replay {
-    pub fn new(first: Bytes, rest: Box<dyn Stream>) -> Self {
+    pub(super) fn new(first: Bytes, rest: Box<dyn Stream>) -> Self {
         Self { first, rest }
     }
 }

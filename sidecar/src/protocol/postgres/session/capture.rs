@@ -7,7 +7,7 @@ use recording::entry::{Data, Direction};
 use super::super::parameter::{Parameter, cell};
 
 #[derive(Debug)]
-pub struct Capture {
+pub(super) struct Capture {
     cap: usize,
     text: String,
     columns: Vec<(u32, bool)>,
@@ -16,17 +16,17 @@ pub struct Capture {
 }
 
 impl Capture {
-    pub fn new(cap: usize) -> Self {
+    pub(super) fn new(cap: usize) -> Self {
         Self { cap, text: String::new(), columns: Vec::new(), left_out: 0 }
     }
 
-    pub fn columns(&mut self, row: &RowDescription) {
+    pub(super) fn columns(&mut self, row: &RowDescription) {
         self.columns = row.fields.iter().map(|f| (f.type_oid, f.format == Format::Binary)).collect();
         let names: Vec<&str> = row.fields.iter().map(|f| f.name.as_str()).collect();
         self.line(&names.join("\t"));
     }
 
-    pub fn row(&mut self, row: &DataRow) {
+    pub(super) fn row(&mut self, row: &DataRow) {
         if self.text.len() >= self.cap {
             self.left_out = self.left_out.saturating_add(u64::try_from(row.frame().len()).unwrap_or(u64::MAX));
             return;
@@ -40,7 +40,7 @@ impl Capture {
     }
 
     /// Data of a COPY TO STDOUT.
-    pub fn copy(&mut self, data: &[u8]) {
+    pub(super) fn copy(&mut self, data: &[u8]) {
         if self.text.len() >= self.cap {
             self.left_out = self.left_out.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
             return;
@@ -54,7 +54,7 @@ impl Capture {
     }
 
     /// `None` when there was nothing.
-    pub fn into_data(self) -> Option<Data> {
+    pub(super) fn into_data(self) -> Option<Data> {
         if self.text.is_empty() {
             return None;
         }

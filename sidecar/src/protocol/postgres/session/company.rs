@@ -13,7 +13,7 @@ use crate::gate::{AgentSide, Refused, Told};
 /// What an agent may send ahead while it waits; after that only a cancel request or a hang-up is heard.
 const AHEAD: usize = 64 * 1024;
 
-pub struct Company<'a> {
+pub(super) struct Company<'a> {
     pub reader: &'a mut Reader,
     pub writer: &'a mut Writer,
     /// A cancel request with this session's key.

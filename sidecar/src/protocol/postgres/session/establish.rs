@@ -40,7 +40,13 @@ const PINS: &str = "SELECT pg_catalog.current_setting('search_path'), pg_catalog
 /// Why a session did not come about: the words for the agent and the text for the record.
 struct Failed(Words, String);
 
-pub(super) async fn establish(proven: Proven, subject: Arc<Subject>, target: Arc<Target>, peer: String, core: Arc<Core>) {
+pub(super) async fn establish(
+    proven: Proven,
+    subject: Arc<Subject>,
+    target: Arc<Target>,
+    peer: String,
+    core: Arc<Core>,
+) {
     let Ok(random) = core.random::<5>() else { return };
     let id: String = random.iter().map(|b| format!("{b:02x}")).collect();
     let session = SessionRef::new(&format!("s-{id}"));
@@ -217,7 +223,9 @@ async fn pins(
     database: &str,
 ) -> Result<String, Failed> {
     let wanted = settings::pins(&desk.target().postgres.search_path);
-    let failed = |text: String| Failed(Words::new("08001", "the target is not available: the session could not be pinned"), text);
+    let failed = |text: String| {
+        Failed(Words::new("08001", "the target is not available: the session could not be pinned"), text)
+    };
     let mut asker = Asker { upstream, framer, desk, key: &core.digest_key, database };
     let rows = asker.ask("pins", PINS).await.map_err(|error: InternalError| failed(error.to_string()))?;
     let row: Vec<String> = rows
@@ -230,7 +238,12 @@ async fn pins(
     let [path, backslash, strings, encoding, role] = row.as_slice() else {
         return Err(failed("the pins were not answered".to_owned()));
     };
-    let found = [("search_path", path), ("backslash_quote", backslash), ("standard_conforming_strings", strings), ("client_encoding", encoding)];
+    let found = [
+        ("search_path", path),
+        ("backslash_quote", backslash),
+        ("standard_conforming_strings", strings),
+        ("client_encoding", encoding),
+    ];
     for (name, value) in found {
         if !wanted.iter().any(|(pin, pinned)| pin == name && pinned == value) {
             return Err(failed(format!("the target did not take the pinned setting {name}")));
@@ -302,7 +315,12 @@ pub(super) enum CancelFailed {
 }
 
 /// Delivers a cancel request with the target's real key, over a connection of its own.
-pub(super) async fn cancel(core: &Arc<Core>, target: &Arc<Target>, database: &str, key: &KeyData) -> Result<(), CancelFailed> {
+pub(super) async fn cancel(
+    core: &Arc<Core>,
+    target: &Arc<Target>,
+    database: &str,
+    key: &KeyData,
+) -> Result<(), CancelFailed> {
     let mut frame = BytesMut::new();
     wire::cancel_request(key, &mut frame)?;
     let mut desk = core.gate.internal_desk(target);

@@ -14,10 +14,10 @@ use crate::gate::{Outcome, Running};
 
 /// Names an operation inside the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Token(pub u64);
+pub(super) struct Token(pub u64);
 
 #[derive(Debug)]
-pub struct Flight {
+pub(super) struct Flight {
     /// Absent for a poison: nothing of the agent's was sent.
     pub running: Option<Running>,
     pub judged: Option<Arc<Judged>>,
@@ -40,7 +40,7 @@ pub struct Flight {
 }
 
 impl Flight {
-    pub fn sent(
+    pub(super) fn sent(
         running: Running,
         judged: &Arc<Judged>,
         statement: Option<StatementId>,
@@ -67,7 +67,7 @@ impl Flight {
         }
     }
 
-    pub fn poison(words: Words) -> Self {
+    pub(super) fn poison(words: Words) -> Self {
         Self {
             running: None,
             judged: None,
@@ -87,17 +87,17 @@ impl Flight {
     }
 
     /// Its errors and notices may quote masked data.
-    pub fn scrub(&self) -> bool {
+    pub(super) fn scrub(&self) -> bool {
         // Without a plan nothing is known of it, so nothing of the server's text passes.
         self.judged.as_ref().is_none_or(|judged| judged.plan.as_ref().map_or(true, |plan| plan.scrub))
     }
 
-    pub fn over_row_limit(&self) -> bool {
+    pub(super) fn over_row_limit(&self) -> bool {
         self.obligations.max_rows.is_some_and(|most| self.rows > most)
     }
 
     /// Records how it ended.
-    pub fn finish(self, status: Status, recorder: &crate::recorder::Recorder) {
+    pub(super) fn finish(self, status: Status, recorder: &crate::recorder::Recorder) {
         let Some(running) = self.running else { return };
         if let Some(capture) = self.capture
             && let Some(data) = capture.into_data()

@@ -147,7 +147,9 @@ impl Session {
                     match self.admit(&operation, Stage::Run).await {
                         Err(refused) if is_stale(&refused) => continue,
                         Err(refused) => return self.refuse_query(&refused),
-                        Ok(_) => return Err(End::Caught("an internal check failed", "opaque operation permitted".into())),
+                        Ok(_) => {
+                            return Err(End::Caught("an internal check failed", "opaque operation permitted".into()));
+                        }
                     }
                 }
             };
@@ -163,7 +165,10 @@ impl Session {
                     self.before_effect(&plan.effect);
                     let token = self.token();
                     self.send(token, permit, &frames, &judged, None, operation)?;
-                    return self.machine.sent(Expect::Query { token, copy: copy_of(&plan.effect) }).map_err(End::Upstream);
+                    return self
+                        .machine
+                        .sent(Expect::Query { token, copy: copy_of(&plan.effect) })
+                        .map_err(End::Upstream);
                 }
             }
         }
@@ -296,9 +301,11 @@ impl Session {
             return self.release_then_refuse(words).await;
         }
         // The Bind and what describes it go out with the Execute as one unit; what is before them goes out first.
-        let unit_at = self.kept.iter().rposition(|kept| kept.is_bind_of(portal_id)).filter(|at| {
-            self.kept.iter().skip(at.saturating_add(1)).all(|kept| matches!(kept, Kept::Control(_)))
-        });
+        let unit_at = self
+            .kept
+            .iter()
+            .rposition(|kept| kept.is_bind_of(portal_id))
+            .filter(|at| self.kept.iter().skip(at.saturating_add(1)).all(|kept| matches!(kept, Kept::Control(_))));
         let unit = unit_at.map(|at| self.kept.split_off(at)).unwrap_or_default();
         let mut frames = bytes::BytesMut::new();
         for kept in &unit {
@@ -437,8 +444,7 @@ impl Session {
             return Ok(());
         }
         if let Some(flight) = self.flights.get_mut(token) {
-            flight.refused =
-                Some(Words::new("54000", format!("COPY FROM STDIN is longer than {COPY_IN_BYTES} bytes")));
+            flight.refused = Some(Words::new("54000", format!("COPY FROM STDIN is longer than {COPY_IN_BYTES} bytes")));
         }
         match self.machine.copy_fail() {
             Some(control) => self.control(&control),

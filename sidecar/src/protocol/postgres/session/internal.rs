@@ -31,7 +31,7 @@ pub enum InternalError {
 }
 
 /// Asks on a connection that nobody else uses now.
-pub struct Asker<'a> {
+pub(super) struct Asker<'a> {
     pub upstream: &'a mut Upstream,
     pub framer: &'a mut Framer,
     pub desk: &'a mut Desk,
@@ -40,11 +40,11 @@ pub struct Asker<'a> {
 }
 
 /// The rows of one answer; `None` is NULL.
-pub type Rows = Vec<Vec<Option<Bytes>>>;
+pub(super) type Rows = Vec<Vec<Option<Bytes>>>;
 
 impl Asker<'_> {
     /// Runs one constant text in the simple protocol. `what` names it in the recording.
-    pub async fn ask(&mut self, what: &'static str, text: &'static str) -> Result<Rows, InternalError> {
+    pub(super) async fn ask(&mut self, what: &'static str, text: &'static str) -> Result<Rows, InternalError> {
         let mut frames = BytesMut::new();
         Frontend::Query { sql: text.to_owned() }.encode(&mut frames)?;
         let subject = Arc::clone(self.desk.subject());
@@ -88,7 +88,9 @@ impl Asker<'_> {
                         rows.push(row.columns().collect());
                     }
                     Backend::ErrorResponse(fields) => failed = Some(fields.code().to_owned()),
-                    Backend::ReadyForQuery(_) => return failed.map_or(Ok(rows), |code| Err(InternalError::Server(code))),
+                    Backend::ReadyForQuery(_) => {
+                        return failed.map_or(Ok(rows), |code| Err(InternalError::Server(code)));
+                    }
                     _ => {}
                 }
             }

@@ -30,13 +30,17 @@ pub enum LoginError {
     Tls(#[from] crate::tls::TlsError),
     #[error(transparent)]
     Credential(#[from] CredentialError),
-    #[error("`{0}` does not offer tls, which the target asks for: enable it on the server, or set tls.mode to Disabled")]
+    #[error(
+        "`{0}` does not offer tls, which the target asks for: enable it on the server, or set tls.mode to Disabled"
+    )]
     NoTls(String),
     #[error("`{0}` sent bytes before the tls handshake")]
     BytesBeforeTls(String),
     #[error("the target speaks another protocol: {0}")]
     Protocol(#[from] Violation),
-    #[error("the target refused the login with sqlstate {0}: check the secret that credentialRef names, and the role's rights")]
+    #[error(
+        "the target refused the login with sqlstate {0}: check the secret that credentialRef names, and the role's rights"
+    )]
     Refused(String),
     #[error("the target asks for {0}, which is not supported: let it use scram-sha-256")]
     Method(&'static str),
@@ -52,12 +56,12 @@ impl LoginError {
     /// What an agent may be told: the target's own words stay with the operator.
     pub fn for_agent(&self) -> String {
         match self {
-            Self::Dial(DialError::Unreachable { .. } | DialError::Timeout { .. } | DialError::Login(_)) | Self::Timeout(_) => {
-                "it cannot be reached".to_owned()
-            }
-            Self::Dial(DialError::Tls { .. } | DialError::Name(_)) | Self::Tls(_) | Self::NoTls(_) | Self::BytesBeforeTls(_) => {
-                "a verified tls connection to it is not possible".to_owned()
-            }
+            Self::Dial(DialError::Unreachable { .. } | DialError::Timeout { .. } | DialError::Login(_))
+            | Self::Timeout(_) => "it cannot be reached".to_owned(),
+            Self::Dial(DialError::Tls { .. } | DialError::Name(_))
+            | Self::Tls(_)
+            | Self::NoTls(_)
+            | Self::BytesBeforeTls(_) => "a verified tls connection to it is not possible".to_owned(),
             Self::Refused(code) => format!("it refused the sidecar's login (sqlstate {code})"),
             Self::Credential(_) => "the sidecar has no usable credential for it".to_owned(),
             Self::Protocol(_) | Self::Method(_) | Self::NotProven | Self::Pin(_) => "the login there failed".to_owned(),
@@ -78,7 +82,7 @@ pub struct LoggedIn {
 }
 
 /// Dials, verifies, logs in, pins.
-pub async fn login(
+pub(crate) async fn login(
     target: &Target,
     credential: &Credential,
     anchor: Option<&[u8]>,
@@ -96,7 +100,7 @@ pub async fn login(
 }
 
 /// A connection to the target with TLS as the AccessTarget says, before any startup packet.
-pub async fn greet(
+pub(crate) async fn greet(
     target: &Target,
     anchor: Option<&[u8]>,
     deadline: std::time::Duration,
@@ -131,10 +135,8 @@ impl Login {
         database: &str,
         extra: &[(String, String)],
     ) -> Result<LoggedIn, LoginError> {
-        let mut parameters = vec![
-            ("user".to_owned(), credential.username.clone()),
-            ("database".to_owned(), database.to_owned()),
-        ];
+        let mut parameters =
+            vec![("user".to_owned(), credential.username.clone()), ("database".to_owned(), database.to_owned())];
         parameters.extend(settings::pins(&target.postgres.search_path));
         parameters.extend(extra.iter().cloned());
         let message = StartupMessage { version: ProtocolVersion::V3_0, parameters };

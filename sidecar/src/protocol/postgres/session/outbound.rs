@@ -70,10 +70,8 @@ impl Session {
                 let notice = mask::server_words(notice, scrub);
                 return self.put(&Backend::NoticeResponse(notice));
             }
-            Backend::NotificationResponse { channel, .. } => {
-                if !self.listening.contains(channel) {
-                    return Ok(());
-                }
+            Backend::NotificationResponse { channel, .. } if !self.listening.contains(channel) => {
+                return Ok(());
             }
             Backend::ParameterStatus { name, value } => {
                 if settings::breaks_pin(name, value) {
@@ -149,7 +147,8 @@ impl Session {
             // The target was faster than the cancel request. Without an error of its own it must not go on.
             return Err(End::Caught("a result has more rows than the policy's limit", "row limit".to_owned()));
         }
-        let effect = flight.judged.as_ref().and_then(|judged| judged.plan.as_ref().ok()).map(|plan| plan.effect.clone());
+        let effect =
+            flight.judged.as_ref().and_then(|judged| judged.plan.as_ref().ok()).map(|plan| plan.effect.clone());
         match effect {
             Some(Effect::ChangesCatalog) => self.catalog.invalidate(),
             Some(Effect::Unlisten { channel: Some(channel) }) => {

@@ -19,7 +19,7 @@ const ENTRIES: usize = 256;
 const BYTES: usize = 512 * 1024;
 
 #[derive(Debug)]
-pub struct Planner {
+pub(super) struct Planner {
     loaded: Arc<Loaded>,
     masks: Arc<MaskTable>,
     revision: Revision,
@@ -29,21 +29,21 @@ pub struct Planner {
 }
 
 impl Planner {
-    pub fn new(loaded: Arc<Loaded>, view: &View, limits: Limits) -> Self {
+    pub(super) fn new(loaded: Arc<Loaded>, view: &View, limits: Limits) -> Self {
         let masks = Arc::new(MaskTable::build(&loaded.catalog, view.masks()));
         Self { loaded, masks, revision: view.revision(), limits, cache: HashMap::new(), cached: 0 }
     }
 
-    pub fn loaded(&self) -> &Arc<Loaded> {
+    pub(super) fn loaded(&self) -> &Arc<Loaded> {
         &self.loaded
     }
 
-    pub fn masks(&self) -> &MaskTable {
+    pub(super) fn masks(&self) -> &MaskTable {
         &self.masks
     }
 
     /// Follows the catalog and the policy.
-    pub fn follow(&mut self, loaded: Arc<Loaded>, view: &View) {
+    pub(super) fn follow(&mut self, loaded: Arc<Loaded>, view: &View) {
         let same = self.revision == view.revision() && self.loaded.catalog.revision == loaded.catalog.revision;
         self.loaded = loaded;
         if !same {
@@ -55,11 +55,11 @@ impl Planner {
     }
 
     /// Whether a text judged earlier was judged against what is in force now.
-    pub fn is_current(&self, judged: &Judged) -> bool {
+    pub(super) fn is_current(&self, judged: &Judged) -> bool {
         judged.planned == self.revision && judged.catalog == self.loaded.catalog.revision
     }
 
-    pub async fn judge(&mut self, sql: String) -> Arc<Judged> {
+    pub(super) async fn judge(&mut self, sql: String) -> Arc<Judged> {
         if let Some(judged) = self.cache.get(&sql) {
             return Arc::clone(judged);
         }

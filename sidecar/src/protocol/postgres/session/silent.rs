@@ -3,7 +3,7 @@
 use crate::gate::{AgentSide, Refused, Told};
 
 #[derive(Debug)]
-pub struct Silent;
+pub(super) struct Silent;
 
 impl AgentSide for Silent {
     fn told(&self, refused: &Refused) -> Told {

@@ -27,7 +27,7 @@ use crate::outside::{ClientAuth, Stream, Target};
 use crate::tls::ALPN;
 
 /// What an agent wants and has proven.
-pub struct Proven {
+pub(super) struct Proven {
     pub stream: Box<dyn Stream>,
     /// What was read behind the last message of the startup.
     pub rest: Bytes,
@@ -41,7 +41,7 @@ pub struct Proven {
 }
 
 /// How a connection can begin.
-pub enum Begun {
+pub(super) enum Begun {
     Session(Box<Proven>),
     /// A cancel request; the connection is closed without an answer.
     Cancel(KeyData),
@@ -50,7 +50,7 @@ pub enum Begun {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum StartupError {
+pub(super) enum StartupError {
     #[error("{0}")]
     Violation(#[from] Violation),
     #[error("bytes came before the tls handshake")]
@@ -72,7 +72,7 @@ pub enum StartupError {
 }
 
 /// Takes a connection to the point where the agent is known.
-pub async fn begin(
+pub(super) async fn begin(
     stream: Box<dyn Stream>,
     auth: &ClientAuth,
     target: &Target,
@@ -118,7 +118,9 @@ fn told(error: &StartupError) -> Words {
         StartupError::Refused(words) => words.clone(),
         StartupError::Authentication(_) => {
             let mut words = Words::new("28P01", "password authentication failed for this listener");
-            words.hint = Some("Use the login that this listener was given; the database's own passwords do not work here.".into());
+            words.hint = Some(
+                "Use the login that this listener was given; the database's own passwords do not work here.".into(),
+            );
             words
         }
         StartupError::Violation(violation) => Words::new(violation.sqlstate(), violation.to_string()),
@@ -248,7 +250,9 @@ impl Channel<'_> {
             if let Some(frame) = self.framer.next()? {
                 return match Frontend::decode(&frame, &core.codec_limits())? {
                     Frontend::Password(secret) => Ok(secret),
-                    other => Err(Violation::Unexpected { message: other.name(), state: "during authentication" }.into()),
+                    other => {
+                        Err(Violation::Unexpected { message: other.name(), state: "during authentication" }.into())
+                    }
                 };
             }
             if self.stream.read_buf(self.framer.read_buffer()).await? == 0 {
@@ -330,7 +334,8 @@ fn setting(name: &str, value: &str, settings: &mut Vec<(String, String)>) -> Res
     }
     if !settings::passed_on(name) {
         let mut words = Words::new("42501", format!("the startup setting {name:?} is not allowed with this value"));
-        words.hint = Some("Leave it out of the connection string; session settings that are allowed can be SET later.".into());
+        words.hint =
+            Some("Leave it out of the connection string; session settings that are allowed can be SET later.".into());
         return Err(words);
     }
     settings.retain(|(known, _)| !known.eq_ignore_ascii_case(name));

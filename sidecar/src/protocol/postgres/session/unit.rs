@@ -104,8 +104,14 @@ impl Session {
             Ok(permit) => {
                 let (obligations, running) = self.upstream.send(permit, frames).map_err(not_decided)?;
                 let token = self.token();
-                let flight =
-                    Flight::sent(running, &judged, Some(statement), operation, obligations, self.core.limits.recorded_body);
+                let flight = Flight::sent(
+                    running,
+                    &judged,
+                    Some(statement),
+                    operation,
+                    obligations,
+                    self.core.limits.recorded_body,
+                );
                 self.flights.insert(token, flight);
                 self.machine.sent(Expect::Bind { token: Some(token), id }).map_err(End::Upstream)?;
                 Ok(true)
