@@ -6,7 +6,6 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::config::units::{de_bytes, de_span, show_bytes};
-use crate::outside::MAX_POLICY_AGE;
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -43,9 +42,6 @@ pub struct Limits {
     pub masked_value: usize,
     /// Open approval requests of this sidecar.
     pub pending_approvals: usize,
-    /// Policies not confirmed for longer deny everything.
-    #[serde(deserialize_with = "de_span")]
-    pub max_policy_age: Duration,
     /// Buffers of all sessions together.
     #[serde(deserialize_with = "de_bytes")]
     pub buffers: usize,
@@ -88,7 +84,6 @@ impl Default for Limits {
             portals: 256,
             masked_value: MIB,
             pending_approvals: 32,
-            max_policy_age: MAX_POLICY_AGE,
             buffers: 32 * MIB,
             buffer_per_direction: 64 * KIB,
             recording_append: Duration::from_secs(1),
@@ -146,7 +141,6 @@ impl Limits {
         for (field, value, min, max) in [
             ("handshake", self.handshake, Duration::from_millis(100), Duration::from_secs(120)),
             ("upstreamConnect", self.upstream_connect, Duration::from_millis(100), Duration::from_secs(120)),
-            ("maxPolicyAge", self.max_policy_age, Duration::from_secs(1), Duration::from_secs(24 * 3600)),
             ("recordingAppend", self.recording_append, Duration::from_millis(10), Duration::from_secs(30)),
             ("recordingSegmentAge", self.recording_segment_age, Duration::from_secs(1), Duration::from_secs(24 * 3600)),
             ("drainGrace", self.drain_grace, Duration::ZERO, Duration::from_secs(3600)),

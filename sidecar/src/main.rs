@@ -1,1 +1,109 @@
-fn main() {}
+//! The sidecar's command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Parser, Subcommand};
+use rustix::fs::Mode;
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit, umask};
+use sidecar::config::{Config, LogFormat};
+use sidecar::{log, standalone};
+
+/// Governs what AI agents do to databases: policy, approval, masking, recording.
+#[derive(Parser)]
+#[command(name = "agentaccess-sidecar", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve until SIGTERM.
+    Run {
+        #[arg(long, default_value = "agentaccess.yaml")]
+        config: PathBuf,
+        /// Overrides `log.format` of the configuration.
+        #[arg(long)]
+        log_format: Option<LogFormat>,
+    },
+    /// Look for everything that is wrong: configuration, permissions, keys, ports, targets, credentials.
+    Check {
+        #[arg(long, default_value = "agentaccess.yaml")]
+        config: PathBuf,
+    },
+    /// Print the version.
+    Version,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = harden().and_then(|()| match arguments.command {
+        Command::Run { config, log_format } => run(load(config)?, log_format),
+        Command::Check { config } => check(&load(config)?),
+        Command::Version => {
+            println!("agentaccess-sidecar {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("agentaccess-sidecar: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// No core dump and no debugger may show a secret, and no file is made for others by accident.
+fn harden() -> Result<()> {
+    umask(Mode::from_raw_mode(0o077));
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).context("cannot switch core dumps off")?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).context("cannot switch debugging off")?;
+    log::quiet_panics();
+    Ok(())
+}
+
+fn load(path: PathBuf) -> Result<Config> {
+    Ok(Config::load(&path, rustix::process::geteuid().as_raw())?)
+}
+
+fn run(config: Config, log_format: Option<LogFormat>) -> Result<()> {
+    log::init(log_format.unwrap_or(config.log.format), config.log.level);
+    let runtime = runtime(config.threads)?;
+    let done = runtime.block_on(standalone::run::run(config));
+    // What still blocks, a disk for example, must not keep the process alive.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    Ok(done?)
+}
+
+fn check(config: &Config) -> Result<()> {
+    let findings = runtime(1)?.block_on(standalone::check::check(config));
+    let mut wrong = 0;
+    for finding in &findings {
+        match &finding.result {
+            Ok(text) => println!("ok    {}: {text}", finding.what),
+            Err(text) => {
+                wrong += 1;
+                println!("WRONG {}: {text}", finding.what);
+            }
+        }
+    }
+    if wrong > 0 {
+        bail!("{}: {wrong} of {} checks failed", config.file.display(), findings.len());
+    }
+    Ok(())
+}
+
+fn runtime(threads: usize) -> Result<tokio::runtime::Runtime> {
+    // One thread is fastest on small machines; the recording has a thread of its own.
+    let mut builder = match threads {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    if threads > 1 {
+        builder.worker_threads(threads);
+    }
+    builder.enable_all().build().context("cannot start the runtime")
+}

@@ -67,7 +67,8 @@ pub enum FailClosed {
 pub enum ConnectionRefused {
     Budget,
     Peer,
-    Draining,
+    /// The target or the login of the listener cannot be used now.
+    Unavailable,
 }
 
 // === impl Metrics ===
@@ -237,7 +238,7 @@ impl Metrics {
         let reason = match reason {
             ConnectionRefused::Budget => "budget",
             ConnectionRefused::Peer => "peer",
-            ConnectionRefused::Draining => "draining",
+            ConnectionRefused::Unavailable => "unavailable",
         };
         self.connections_refused.with_label_values(&[reason]).inc();
     }

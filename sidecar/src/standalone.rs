@@ -1,3 +1,10 @@
 //! Standalone mode: the five interfaces of `outside` fed from a directory of files and a local socket.
 
+pub mod approvals;
+pub mod check;
+pub mod folder;
+pub mod ledger;
+pub mod policies;
+pub mod run;
 pub mod state;
+mod vital;

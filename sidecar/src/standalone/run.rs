@@ -1,0 +1,354 @@
+//! `agentaccess-sidecar run`: from a configuration to a serving process and back to a clean end.
+//!
+//! Everything that can be wrong at the start is found before the first port is bound.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use policy::TargetKey;
+use recording::entry::{Approval, What};
+use recording::writer::Checkpointed;
+use recording::{FsStorage, SigningKey, Writer, WriterConfig};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use super::approvals::{LocalApprovals, SocketError};
+use super::folder::Unusable;
+use super::ledger::{Ledger, NotRecorded};
+use super::policies::PolicyFolder;
+use super::state::{StateDir, StateError, write_whole};
+use crate::admin;
+use crate::config::{Auth, Bind, Config, Listener};
+use crate::core::{Core, NoRandomness};
+use crate::drain::{Drain, Drained};
+use crate::gate::Gate;
+use crate::listen::{self, Door, Doorman, ListenError, Lobby};
+use crate::metrics::{FailClosed, Metrics};
+use crate::outside::{Answer, ClientAuth, Connections, Credentials, MAX_POLICY_AGE, Policies, Target};
+use crate::protocol;
+use crate::recorder::Recorder;
+use crate::secret::Secrets;
+use crate::tls::{self, CaError, Downstream, LocalCa};
+
+/// Files of the checkpoint key in `keys/`. The public half may be read by all.
+pub const CHECKPOINT_KEY: &str = "checkpoint.key";
+pub const CHECKPOINT_PUBLIC: &str = "checkpoint.pub";
+/// How often the metrics of the process's own state are refreshed.
+const REFRESH: Duration = Duration::from_secs(1);
+
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Policies(#[from] Unusable),
+    #[error("the CA of this sidecar: {0}")]
+    Ca(#[from] CaError),
+    #[error(transparent)]
+    Key(#[from] recording::keys::KeyError),
+    #[error("{0}")]
+    Recording(#[from] recording::OpenError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error("approve.sock: {0}")]
+    Approvals(#[from] SocketError),
+    #[error("cannot {action} `{path}`: {source}")]
+    Io { action: &'static str, path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+impl Ledger for Recorder {
+    fn approval(&self, approval: Approval) -> Answer<'_, Result<(), NotRecorded>> {
+        Box::pin(async move { Self::approval(self, approval).await.map_err(|e| NotRecorded(e.to_string())) })
+    }
+
+    fn marker(&self, what: What, detail: String) {
+        Self::marker(self, None, what, detail);
+    }
+}
+
+/// Serves until SIGTERM or SIGINT, then drains. Within the runtime.
+///
+/// # Errors
+/// What is wrong at the start; then nothing was served.
+pub async fn run(config: Config) -> Result<(), RunError> {
+    let begun = start(config).await?;
+    begun.serve().await;
+    Ok(())
+}
+
+/// A sidecar that listens and has not begun to serve.
+struct Started {
+    config: Config,
+    core: Arc<Core>,
+    doors: Vec<Door>,
+    lobby: Lobby,
+    connections: Connections,
+    writer: Writer,
+    _state: StateDir,
+}
+
+async fn start(config: Config) -> Result<Started, RunError> {
+    tls::install_provider();
+    let state = StateDir::open(&config.state_dir)?;
+    let listeners: Arc<[Listener]> = config.listeners.clone().into();
+    let folder = PolicyFolder::open(config.policies.clone(), Arc::clone(&listeners))?;
+    let names: Vec<String> = config.listeners.iter().flat_map(|l| l.tls_names.clone()).collect();
+    let tls = Downstream::new(&LocalCa::open(&state.keys())?, &names)?;
+    let key = SigningKey::load_or_create(&state.keys().join(CHECKPOINT_KEY))?;
+    let public = key.public().to_string();
+    let public_file = state.keys().join(CHECKPOINT_PUBLIC);
+    write_whole(&public_file, 0o644, format!("{public}\n").as_bytes()).map_err(io("write", &public_file))?;
+    config.listeners.iter().try_for_each(listen::check)?;
+    if let Some(address) = config.metrics {
+        check_metrics(address)?;
+    }
+
+    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))?);
+    let writer = open_recording(&config, &state, key)?;
+    let recorder = Recorder::new(writer.clone(), config.limits.recording_append, Arc::clone(&metrics));
+    let ledger: Arc<dyn Ledger> = recorder.clone();
+    let approvals = LocalApprovals::new(
+        &state,
+        config.approvers.clone(),
+        config.danger_shared_user,
+        config.limits.pending_approvals,
+        Arc::clone(&ledger),
+        Arc::clone(&metrics),
+    )
+    .map_err(io("read", &state.requests()))?;
+    let (policies, secrets) = (folder.policies(), folder.secrets());
+    let gate = Gate::new(Arc::clone(&recorder), Arc::new(approvals.clone()), policies.clone(), Arc::clone(&metrics));
+    let drain = Drain::new();
+    let ca_file = tls.ca_file.clone();
+    let core = Core::new(
+        gate,
+        Arc::clone(&secrets) as Arc<dyn Credentials>,
+        config.limits.clone(),
+        Arc::clone(&metrics),
+        drain.clone(),
+        tls,
+        Some(state.catalog()),
+    )?;
+
+    let doors = config.listeners.iter().cloned().map(Door::open).collect::<Result<Vec<_>, _>>()?;
+    approvals.listen(&state.approve_socket(), config.approver_group)?;
+    share_requests(&state, config.approver_group)?;
+    let ready = readiness(Arc::clone(&recorder), policies.clone());
+    let metrics_at = serve_metrics(config.metrics, &metrics, &ready)?;
+    folder.follow(Arc::clone(&metrics), ledger);
+    refresh(Arc::clone(&metrics), recorder, policies);
+
+    let listening: Vec<String> = doors.iter().map(|d| format!("{} for {}", d.bound(), d.listener().target)).collect();
+    tracing::info!(
+        event = "ready",
+        version = env!("CARGO_PKG_VERSION"),
+        listeners = listening.join(", "),
+        ports = doors.iter().filter_map(port).map(|p| p.to_string()).collect::<Vec<_>>().join(","),
+        metrics = metrics_at.map(|a| a.to_string()),
+        ca = %ca_file.display(),
+        checkpoint_key = public,
+        state_dir = %state.root().display(),
+    );
+    for listener in config.listeners.iter().filter(|l| l.auth == Auth::DangerTrustAnyPeer) {
+        tracing::warn!(event = "danger", listener = listener.field, "any local process is trusted as the agent");
+    }
+    if config.danger_shared_user {
+        tracing::warn!(event = "danger", "approvers, agents and the sidecar may share a user (dangerSharedUser)");
+    }
+    let doorman = Arc::new(Doorkeeper { secrets });
+    let (lobby, connections) = Lobby::new(doorman, config.limits.connections, drain, metrics);
+    Ok(Started { config, core, doors, lobby, connections, writer, _state: state })
+}
+
+impl Started {
+    async fn serve(self) {
+        let Self { config, core, doors, lobby, mut connections, writer, _state } = self;
+        for door in doors {
+            tokio::spawn(door.serve(lobby.clone()));
+        }
+        drop(lobby);
+        let mut sessions = JoinSet::new();
+        let mut signals = Signals::new();
+        loop {
+            // All arms are cancel-safe: `recv` and `join_next` lose nothing, signals are kept by the runtime.
+            tokio::select! {
+                connection = connections.recv() => match connection {
+                    Some(connection) => { sessions.spawn(protocol::serve(connection, Arc::clone(&core))); }
+                    None => break,
+                },
+                Some(ended) = sessions.join_next() => note_end(&ended, &core.metrics),
+                () = signals.next() => {
+                    tracing::info!(event = "drain", sessions = core.drain.sessions());
+                    core.drain.start();
+                }
+            }
+        }
+        let draining = Instant::now();
+        // Sessions run on by themselves; here is only waited for them.
+        let drained = core.drain.finish(config.limits.drain_grace).await;
+        if let Drained::Cut(cut) = drained {
+            tracing::warn!(event = "drain_cut", sessions = cut, "the grace is over");
+        }
+        sessions.abort_all();
+        while let Some(ended) = sessions.join_next().await {
+            note_end(&ended, &core.metrics);
+        }
+        let left = config.limits.drain_total.saturating_sub(draining.elapsed()).max(REFRESH);
+        let closed = tokio::time::timeout(left, tokio::task::spawn_blocking(move || writer.close())).await;
+        match closed {
+            Ok(Ok(Ok(head))) => tracing::info!(event = "stopped", %head),
+            Ok(Ok(Err(error))) => tracing::error!(event = "stopped", %error, "the recording was not closed in order"),
+            Ok(Err(_)) | Err(_) => tracing::error!(event = "stopped", "the recording was not closed in time"),
+        }
+    }
+}
+
+/// A session that panicked has closed its connections; nothing else is touched.
+fn note_end(ended: &Result<(), tokio::task::JoinError>, metrics: &Metrics) {
+    if ended.as_ref().is_err_and(tokio::task::JoinError::is_panic) {
+        metrics.panicked();
+        tracing::error!(event = "session_panicked");
+    }
+}
+
+fn open_recording(config: &Config, state: &StateDir, key: SigningKey) -> Result<Writer, RunError> {
+    let limits = &config.limits;
+    let bytes = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+    let folder = state.recordings();
+    let storage = FsStorage::create(&folder).map_err(io("open", &folder))?;
+    let writer_config = WriterConfig {
+        max_bytes: config.recording_max_bytes,
+        free_floor: bytes(limits.free_space_floor),
+        segment_bytes: bytes(limits.recording_segment),
+        segment_age: limits.recording_segment_age,
+        // With one thread a disk that stalls in an inline write would stall everybody.
+        inline: config.threads > 1,
+        ..WriterConfig::default()
+    };
+    let tell = |c: &Checkpointed| tracing::info!(event = "checkpoint", head = %c.head);
+    let (writer, recovery) = Writer::open(writer_config, Arc::new(storage), key, Box::new(tell))?;
+    if recovery.entries > 0 {
+        let (entries, cut, interrupted) = (recovery.entries, recovery.cut_bytes, recovery.interrupted);
+        tracing::info!(event = "recording_continued", entries, cut_bytes = cut, interrupted);
+    }
+    Ok(writer)
+}
+
+/// Approvers of the group read the whole requests here.
+fn share_requests(state: &StateDir, group: Option<u32>) -> Result<(), RunError> {
+    let folder = state.requests();
+    match group {
+        Some(group) => std::os::unix::fs::chown(&folder, None, Some(group)).map_err(io("change the group of", &folder)),
+        None => Ok(()),
+    }
+}
+
+fn serve_metrics(
+    address: Option<SocketAddr>,
+    metrics: &Arc<Metrics>,
+    ready: &admin::Ready,
+) -> Result<Option<SocketAddr>, RunError> {
+    let Some(address) = address else { return Ok(None) };
+    let socket: TcpListener =
+        listen::tcp(address).map_err(|e| listen::tcp_error("metrics.listen".to_owned(), address, e))?;
+    let bound = socket.local_addr().unwrap_or(address);
+    tokio::spawn(admin::serve(socket, Arc::clone(metrics), Arc::clone(ready)));
+    Ok(Some(bound))
+}
+
+pub(super) fn check_metrics(address: SocketAddr) -> Result<(), ListenError> {
+    let bound = std::net::TcpListener::bind(address);
+    bound.map(drop).map_err(|e| listen::tcp_error("metrics.listen".to_owned(), address, e))
+}
+
+fn readiness(recorder: Arc<Recorder>, policies: Policies) -> admin::Ready {
+    Arc::new(move || {
+        recorder.ready().map_err(|e| e.to_string())?;
+        match policies.borrow().confirmed.elapsed() > MAX_POLICY_AGE {
+            true => Err("the policies in force are too old: see the log for what is wrong with the folder".to_owned()),
+            false => Ok(()),
+        }
+    })
+}
+
+fn refresh(metrics: Arc<Metrics>, recorder: Arc<Recorder>, policies: Policies) {
+    tokio::spawn(async move {
+        loop {
+            metrics.fail_closed(FailClosed::Recording, recorder.ready().is_err());
+            metrics.fail_closed(FailClosed::PolicyAge, policies.borrow().confirmed.elapsed() > MAX_POLICY_AGE);
+            tokio::time::sleep(REFRESH).await;
+        }
+    });
+}
+
+/// Answers doors from what the folder of policies holds now.
+struct Doorkeeper {
+    secrets: Arc<Secrets>,
+}
+
+impl Doorman for Doorkeeper {
+    fn target(&self, listener: &Listener) -> Result<Arc<Target>, String> {
+        let held = self.secrets.held();
+        target(&listener.target, held.set.targets().get(&listener.target)).map(Arc::new)
+    }
+
+    fn client_auth(&self, listener: &Listener) -> Result<ClientAuth, String> {
+        Ok(match &listener.auth {
+            Auth::Scram { username, password } => {
+                let held = self.secrets.held();
+                let password = held.secrets.text(&listener.subject.namespace, password).map_err(|e| e.to_string())?;
+                ClientAuth::Scram { username: username.clone(), password }
+            }
+            Auth::PeerUid(_) => ClientAuth::Proven,
+            Auth::DangerTrustAnyPeer => ClientAuth::DangerTrustAnyPeer,
+        })
+    }
+}
+
+/// An AccessTarget as sessions need it.
+pub(super) fn target(key: &TargetKey, spec: Option<&crds::target::AccessTargetSpec>) -> Result<Target, String> {
+    let spec = spec.ok_or_else(|| format!("there is no AccessTarget `{key}` any more"))?;
+    Ok(Target {
+        key: key.clone(),
+        host: spec.host.clone(),
+        port: u16::try_from(spec.port).map_err(|_| format!("the port of AccessTarget `{key}` is not a port"))?,
+        tls: spec.tls.mode,
+        postgres: spec.postgres.clone().ok_or_else(|| format!("AccessTarget `{key}` is not a Postgres target"))?,
+    })
+}
+
+/// SIGTERM and SIGINT. Where one cannot be had, the process ends by it at once, as without us.
+struct Signals(Vec<tokio::signal::unix::Signal>);
+
+impl Signals {
+    fn new() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        Self([SignalKind::terminate(), SignalKind::interrupt()].into_iter().filter_map(|k| signal(k).ok()).collect())
+    }
+
+    async fn next(&mut self) {
+        std::future::poll_fn(|cx| match self.0.iter_mut().any(|s| s.poll_recv(cx).is_ready()) {
+            true => std::task::Poll::Ready(()),
+            false => std::task::Poll::Pending,
+        })
+        .await;
+    }
+}
+
+fn port(door: &Door) -> Option<u16> {
+    match door.bound() {
+        Bind::Tcp(address) => Some(address.port()),
+        Bind::Unix(_) => None,
+    }
+}
+
+fn io(action: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> RunError {
+    let path = path.to_owned();
+    move |source| RunError::Io { action, path, source }
+}
