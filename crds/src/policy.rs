@@ -111,6 +111,10 @@ pub enum Durability {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
     validation = Rule::new(
+        "self.pendingTTL == '1d' || (!self.pendingTTL.contains('d') && duration(self.pendingTTL) <= duration('24h'))"
+    )
+    .message("pendingTTL is at most 24h"),
+    validation = Rule::new(
         "!self.holdFor.contains('d') && duration(self.holdFor) <= duration('24h') && \
          (self.pendingTTL.contains('d') || duration(self.holdFor) <= duration(self.pendingTTL))"
     )
@@ -129,7 +133,7 @@ pub struct ApprovalSettings {
     pub deny_threshold: i32,
     #[serde(default)]
     pub scope: Scope,
-    /// How long the request lives; default 15m.
+    /// How long the request lives; default 15m, at most 24h.
     #[serde(default = "fifteen_minutes")]
     #[serde(rename = "pendingTTL")]
     pub pending_ttl: DurationText,

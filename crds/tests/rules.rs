@@ -1,5 +1,5 @@
 //! Every rule of the schema: the base object passes, one edit of it is refused, at that field, with that message.
-#![expect(clippy::unwrap_used, reason = "test helpers")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test helpers")]
 
 use std::collections::BTreeSet;
 
@@ -33,7 +33,7 @@ fn policy() -> Value {
             "approvals": [
                 {"name": "change", "requiredApprovals": 2, "pendingTTL": "15m", "holdFor": "20s", "reason": "Required",
                  "inTransaction": {"maxHold": "30s", "onTimeout": "Rollback"}},
-                {"name": "slow", "pendingTTL": "7d", "holdFor": "24h"},
+                {"name": "slow", "pendingTTL": "1d", "holdFor": "24h"},
             ],
             "targets": [{"targetRef": {"name": "orders-db"}, "postgres": {
                 "rules": [
@@ -202,6 +202,9 @@ fn cel_rows() -> Vec<Row> {
         row(policy, "spec.approvals.0.holdFor", Some("1d".into()), "spec.approvals[0]", hold),
         row(policy, "spec.approvals.1.holdFor", Some("25h".into()), "spec.approvals[1]", hold),
         row(policy, "spec.approvals.0.pendingTTL", Some("19s".into()), "spec.approvals[0]", hold),
+        row(policy, "spec.approvals.0.pendingTTL", Some("2d".into()), "spec.approvals[0]", "pendingTTL is at most 24h"),
+        row(policy, "spec.approvals.0.pendingTTL", Some("1d1s".into()), "spec.approvals[0]", "pendingTTL is at most 24h"),
+        row(policy, "spec.approvals.0.pendingTTL", Some("25h".into()), "spec.approvals[0]", "pendingTTL is at most 24h"),
         row(policy, "spec.approvals.0.inTransaction.maxHold", Some("31s".into()), "spec.approvals[0].inTransaction", max_hold),
         row(policy, "spec.approvals.0.inTransaction.maxHold", Some("1d".into()), "spec.approvals[0].inTransaction", max_hold),
         row(cluster, CLUSTER, cluster_rule(json!({"action": "Allow"}), json!({})), "spec.rules[1]", "a cluster policy only tightens: action is Deny or RequireApproval"),

@@ -117,7 +117,7 @@ pub(super) fn read(value: &Value, default_namespace: &str) -> Result<Header, Vec
     };
     let namespace = namespace(root, kind, default_namespace, &mut faults);
     unknown_keys(root, kind.keys(), "", "field", &mut faults);
-    tags(value, &mut String::new(), &mut faults);
+    unclear(value, &mut String::new(), &mut faults);
     match name {
         Some(name) if faults.is_empty() => Ok(Header { kind, name, namespace }),
         name => {
@@ -193,12 +193,13 @@ fn unknown_keys(map: &Mapping, known: &[&str], prefix: &str, what: &'static str,
     }
 }
 
-/// A tag of one's own asks for a meaning that nothing here gives it.
-fn tags(value: &Value, path: &mut String, faults: &mut Vec<Fault>) {
+/// A tag of one's own asks for a meaning that nothing here gives it. A line of a spec whose value was forgotten would
+/// be read as "nothing given", which for `serviceAccountNames` means everyone.
+fn unclear(value: &Value, path: &mut String, faults: &mut Vec<Fault>) {
     let length = path.len();
     let mut below = |path: &mut String, step: &str, child: &Value| {
         path.push_str(step);
-        tags(child, path, faults);
+        unclear(child, path, faults);
         path.truncate(length);
     };
     match value {
@@ -214,6 +215,10 @@ fn tags(value: &Value, path: &mut String, faults: &mut Vec<Fault>) {
                 let dot = if length == 0 { "" } else { "." };
                 below(path, &format!("{dot}{}", short(key.as_str().unwrap_or("?"))), child);
             }
+        }
+        Value::Null if path.starts_with("spec") => {
+            let text = "has no value: give one, or remove the line".to_owned();
+            faults.push(Fault::new(path.clone(), Problem::Invalid(text)));
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }

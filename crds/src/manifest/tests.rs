@@ -47,10 +47,10 @@ fn all_kinds_in_one_file() {
     assert_eq!(
         seen,
         [
-            ("AccessTarget local/orders-db".to_owned(), 2),
-            ("AgentAccessPolicy agents/support".to_owned(), 3),
-            ("ClusterAgentAccessPolicy prod".to_owned(), 5),
-            ("Secret local/orders".to_owned(), 6),
+            ("AccessTarget local/orders-db".to_owned(), 1),
+            ("AgentAccessPolicy agents/support".to_owned(), 2),
+            ("ClusterAgentAccessPolicy prod".to_owned(), 4),
+            ("Secret local/orders".to_owned(), 5),
         ]
     );
     assert!(found.iter().all(|l| l.file == Path::new("p/a.yaml")));
@@ -123,7 +123,7 @@ fn every_error_names_place_and_cure() {
         ),
         (
             "generateName",
-            TARGET.replace("{name: orders-db}", "{generateName: a-}"),
+            TARGET.replace("{name: orders-db}", "{name: a, generateName: a-}"),
             ": metadata.generateName: ",
             "unknown metadata field",
         ),
@@ -193,8 +193,11 @@ fn every_error_names_place_and_cure() {
             "null for a list",
             POLICY.replace("podSelector: {}", "podSelector: {}, approvals: "),
             ": spec.approvals: ",
-            "expected a sequence",
+            "has no value",
         ),
+        ("null for a map", POLICY.replace("podSelector: {}", "podSelector: "), ": spec.podSelector: ", "has no value"),
+        ("null in a list", TARGET.replace("[orders]", "[null]"), ": spec.postgres.databases[0]: ", "has no value"),
+        ("null for a spec", POLICY.split(" {podSelector").next().unwrap().into(), ": spec: ", "has no value"),
         (
             "bad duration",
             POLICY.replace("podSelector: {}", "podSelector: {}, approvals: [{name: a, holdFor: 20 s}]"),
