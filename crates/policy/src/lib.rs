@@ -19,6 +19,7 @@ pub mod verdict;
 pub mod view;
 
 pub use compile::{CompileError, Input, Named, Warning, compile};
+pub use crds::policy::{InPredicates, MaskMethod};
 pub use decide::decide;
 pub use set::{PolicySet, TargetKey};
 pub use view::{ColumnMask, MaskRule, NamedColumn, NamedRelation, View};
