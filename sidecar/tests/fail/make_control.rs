@@ -1,0 +1,11 @@
+//! A control message is made by the state machine only.
+use pgcodec::Control;
+use sidecar::upstream::Upstream;
+
+fn around(upstream: &mut Upstream) {
+    upstream.control(&Control { kind: () });
+}
+
+fn main() {
+    let _ = around;
+}
