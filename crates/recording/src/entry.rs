@@ -71,6 +71,10 @@ pub struct Line {
     pub prev: String,
 }
 
+/// The names of all kinds. A further one takes a further [`VERSION`].
+pub(crate) const KINDS: [&str; 10] =
+    ["header", "open", "close", "intent", "refusal", "approval", "data", "outcome", "marker", "checkpoint"];
+
 /// The kinds of entry.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(tag = "kind", rename_all = "lowercase")]

@@ -10,12 +10,15 @@ use std::fmt;
 use serde::Deserialize;
 
 use crate::chain::{Chain, Hash};
-use crate::entry::{Body, Entry, Line, MAX_LINE, Stamp, VERSION, finish, middle};
+use crate::entry::{Body, Entry, KINDS, Line, MAX_LINE, Stamp, VERSION, finish, middle};
 use crate::keys::VerifyingKey;
 use crate::note::{CheckpointText, Signed, SignedNote};
 use crate::prune::{self, Pruned};
 use crate::reader::{Lines, Raw, ReadError, Segment, first_line_ends, header, segments};
 use crate::spool::Storage;
+
+/// The least that a disk writes.
+const SECTOR: usize = 512;
 
 /// What is looked at in every line.
 #[derive(Deserialize)]
@@ -229,7 +232,7 @@ impl<'a> Walk<'a> {
         }
         let Ok(lean) = serde_json::from_slice::<Lean<'_>>(&raw.bytes) else {
             // A block that never reached the disk reads as zeros, which no entry of ours holds.
-            let unwritten = raw.last_segment && raw.bytes.contains(&0);
+            let unwritten = raw.last_segment && raw.bytes.windows(SECTOR).any(|w| w.iter().all(|b| *b == 0));
             return Ok(if unwritten { Found::Torn } else { edited(expected) });
         };
         let linked = lean.links(&self.chain.last());
@@ -244,7 +247,7 @@ impl<'a> Walk<'a> {
             let version = Fault::Version { seq: expected, version: lean.v };
             return Ok(if untouched == Some(true) { Found::Fault(version) } else { edited(expected) });
         }
-        if (lean.kind == "header") != raw.first {
+        if !KINDS.contains(&&*lean.kind) || (lean.kind == "header") != raw.first {
             return Ok(edited(expected));
         }
         if lean.kind == "header" && self.recorded_key.is_none() {

@@ -1,4 +1,6 @@
 //! `kill -9` of a process that writes at full speed: everything it was told is recorded is there.
+#![expect(clippy::unwrap_used, reason = "test helpers")]
+
 mod common;
 
 use std::io::{BufRead as _, BufReader, Write as _};

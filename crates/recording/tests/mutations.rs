@@ -272,6 +272,22 @@ fn cut_at_any_byte_it_opens_with_a_clean_prefix_and_a_marker() {
 }
 
 #[test]
+fn blocks_that_never_reached_the_disk_are_a_torn_tail() {
+    let storage = FaultyStorage::new();
+    let (_dir, key) = key_file();
+    let (writer, _) = open(&storage, key(), config());
+    for n in 0..20 {
+        write(&writer, intent(n), Durability::Written).unwrap();
+    }
+    let (name, mut content) = storage.files().remove(0);
+    let lost = storage.killed();
+    content[4096..8192].fill(0);
+    lost.put(&name, content);
+    let (_, recovery) = open(&lost, key(), config());
+    assert!(recovery.cut_bytes > 4096 && recovery.entries > 4, "{recovery:?}");
+}
+
+#[test]
 fn pruned_segments_are_expired_and_nobody_else_can_say_so() {
     let made = {
         let storage = FaultyStorage::new();
