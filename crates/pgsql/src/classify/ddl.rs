@@ -209,8 +209,8 @@ fn named_objects(root: Node<'_>, resolver: &mut Resolver<'_>) -> Result<Vec<Acce
             }
             out.push(object(vec![schema.schemaname().unwrap_or_default().to_owned()]));
         }
-        Node::CreateEnumStmt(stmt) => out.push(object(path_of(strings(stmt.type_name())?, resolver)?)),
-        Node::AlterEnumStmt(stmt) => out.push(object(path_of(strings(stmt.type_name())?, resolver)?)),
+        Node::CreateEnumStmt(stmt) => out.push(object(path_of(stmt.type_name().iter().filter_map(nodes::String::sval).collect(), resolver)?)),
+        Node::AlterEnumStmt(stmt) => out.push(object(path_of(stmt.type_name().iter().filter_map(nodes::String::sval).collect(), resolver)?)),
         Node::ReindexStmt(stmt) if stmt.relation().is_none() => {
             return Err(Refused::new("REINDEX of more than one relation"));
         }

@@ -251,7 +251,7 @@ impl<'c> Resolver<'c> {
     /// Columns of the same name on both sides are compared.
     fn natural(&mut self, left: &[Item], right: &[Item]) -> Result<(), Refused> {
         if left.iter().chain(right).any(|i| i.open) {
-            left.iter().chain(right).try_for_each(|i| self.whole(i, false))?;
+            left.iter().chain(right).try_for_each(|i| self.whole(i, false).map(drop))?;
             return Ok(());
         }
         let names: Vec<String> = left
