@@ -142,6 +142,11 @@ impl<T> Absent for &CastNodeList<T> {
     }
 }
 
+/// Whether a number or flag still has the value of a new node.
+pub(crate) fn unset<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 pub(crate) fn unexpected(node: &'static str, field: &'static str) -> Refused {
     Refused::new(format!("field `{field}` of {node} is set, which is not supported"))
 }
@@ -219,7 +224,7 @@ macro_rules! row {
         }
     };
     (visit $this:expr, $out:ident, $field:ident, refuse_scalar) => {
-        if $this.$field != Default::default() {
+        if !$crate::visit::table::unset(&$this.$field) {
             return Err($crate::visit::table::unexpected(Self::NAME, stringify!($field)));
         }
     };
