@@ -2,10 +2,10 @@
 //!
 //! The PostgreSQL grammar itself (18.4, through `pg_raw_parse`) is the only authority. What it cannot parse, what the
 //! reviewed field table of [`visit`] does not know, what cannot be resolved against the [`catalog`] and what does not
-//! survive a render-and-parse round trip is refused. [`plan`](plan::plan) is the one entry point.
+//! survive a render-and-parse round trip is refused. [`plan()`] is the one entry point.
 
 mod bounded;
-pub mod builtin;
+mod builtin;
 pub mod catalog;
 mod classify;
 pub mod compare;
@@ -20,5 +20,8 @@ pub mod settings;
 mod substitute;
 pub mod visit;
 
+pub use catalog::{Catalog, CatalogError, Oid, SNAPSHOT};
+pub use mask::MaskTable;
 pub use parse::{Limits, Parsed, parse};
+pub use plan::{Context, Effect, Plan, SettingParam, plan};
 pub use refused::Refused;

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use policy::operation::{Access, Fields, Resource, ResourceKind, Strictness, Verb};
 
 use crate::catalog::{Oid, Relation};
-use crate::plan::{Context, SettingParam};
+use crate::plan::Context;
 use crate::refused::Refused;
 
 pub(crate) use names::constant_text;
@@ -88,7 +88,6 @@ pub(crate) struct Findings {
     pub(crate) user_code: bool,
     pub(crate) approve: bool,
     pub(crate) settings: BTreeSet<String>,
-    pub(crate) checked_params: Vec<SettingParam>,
     /// Names and positions of outputs that may be nothing but outputs.
     deny_outputs: Vec<(usize, String)>,
     /// The weightiest word seen: Read is SELECT.

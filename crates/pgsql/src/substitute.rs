@@ -10,7 +10,7 @@ use pg_raw_parse::transform::{self, Assignable, Transform};
 use pg_raw_parse::{Node, NodeMut, Owned, nodes};
 
 use crate::catalog::Oid;
-use crate::mask::expression::{quote, template};
+use crate::mask::expression::template;
 use crate::parse::{Limits, Parsed, contained, parse};
 use crate::plan::Context;
 use crate::refused::Refused;
@@ -178,9 +178,4 @@ impl<'mem> Transform<'mem> for Hide<'_, 'mem> {
         }
         transform::transform_node(node.into_inner(), self);
     }
-}
-
-/// `schema.name` in SQL.
-pub(crate) fn quoted(schema: &str, name: &str) -> String {
-    format!("{}.{}", quote(schema), quote(name))
 }
