@@ -124,15 +124,16 @@ fn own_decision(op: &Operation, namespaced: &Judgement<'_>) -> Own {
         Own::Deny(reason.clone())
     } else if let Some(access) = uncovered {
         Own::Deny(DenyReason::NoRule(crate::explain::access(access)))
-    } else if !namespaced.asks.is_empty() {
-        Own::Ask
-    } else if op.ceiling == Strictness::RequireApproval {
+    } else if op.ceiling == Strictness::RequireApproval && !namespaced.surely_asked {
+        // A rule that only perhaps asks about this must not open what only an approval rule may open.
         Own::Deny(DenyReason::Ceiling(format!(
             "`{}` needs a RequireApproval rule; Allow rules do not reach it",
             op.action
         )))
-    } else {
+    } else if namespaced.asks.is_empty() {
         Own::Allow
+    } else {
+        Own::Ask
     }
 }
 

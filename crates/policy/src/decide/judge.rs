@@ -13,6 +13,8 @@ pub(super) struct Judgement<'a> {
     /// `requireWhere` that is not met, in order of rule.
     unbounded: Vec<DenyReason>,
     pub(super) asks: Vec<&'a Rule>,
+    /// One of those that ask surely speaks of what is done, and does not only perhaps.
+    pub(super) surely_asked: bool,
     /// Accesses that no Allow or RequireApproval rule covers, in the operation's order.
     pub(super) uncovered: Vec<&'a Access>,
     pub(super) max_rows: Option<u64>,
@@ -32,11 +34,13 @@ pub(super) fn judge<'a>(rules: &'a [Arc<Rule>], op: &'a Operation) -> Judgement<
         denied: Vec::new(),
         unbounded: Vec::new(),
         asks: Vec::new(),
+        surely_asked: false,
         uncovered: Vec::new(),
         max_rows: None,
     };
     for access in &op.accesses {
         let mut covered = covered_together(rules, op, access);
+        judgement.surely_asked |= covered;
         for rule in rules.iter().map(Arc::as_ref) {
             if rule.is_unbounded(op, access) {
                 let resource = crate::explain::resource(&access.resource);
@@ -54,7 +58,9 @@ pub(super) fn judge<'a>(rules: &'a [Arc<Rule>], op: &'a Operation) -> Judgement<
             match says {
                 Strictness::Allow => covered = true,
                 Strictness::RequireApproval => {
-                    covered |= rule.covers(op, access);
+                    let covers = rule.covers(op, access);
+                    covered |= covers;
+                    judgement.surely_asked |= covers;
                     judgement.asks.push(rule);
                 }
                 Strictness::Deny => {
