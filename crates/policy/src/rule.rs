@@ -165,7 +165,7 @@ impl Rule {
     pub(crate) fn covers(&self, op: &Operation, access: &Access) -> bool {
         self.covers_resource(op, access)
             && (!self.columns_apply(access)
-                || match &access.resource.fields {
+                || match fields(access) {
                     Fields::All => false,
                     // Reading no column still tells that rows exist, so the relation has to be one that is named.
                     Fields::Named(names) => {
@@ -181,7 +181,7 @@ impl Rule {
             && (!self.columns_apply(access)
                 || self.columns.iter().any(|c| {
                     c.relation.possibly(path)
-                        && match &access.resource.fields {
+                        && match fields(access) {
                             Fields::All => true,
                             Fields::Named(names) => names.iter().any(|n| c.column.matches(n)),
                         }
@@ -260,6 +260,14 @@ pub(crate) fn canonical_host(host: &str) -> String {
 /// Spaces after the commas of a signature mean nothing.
 pub(crate) fn canonical_signature(text: &str) -> String {
     text.split(',').map(str::trim).collect::<Vec<_>>().join(",")
+}
+
+/// A row is deleted with all its fields, whichever of them the statement names.
+pub(crate) fn fields(access: &Access) -> &Fields {
+    match access.verb {
+        Verb::Delete => &Fields::All,
+        _ => &access.resource.fields,
+    }
 }
 
 fn path_of(access: &Access) -> std::borrow::Cow<'_, [String]> {

@@ -1,5 +1,4 @@
 //! The count of votes: quorum, denials, expiry, single use.
-#![expect(clippy::unwrap_used, reason = "test helpers")]
 
 use std::time::Duration;
 

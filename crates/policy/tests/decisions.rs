@@ -1,6 +1,6 @@
 //! Decision tables as data: `decisions/*.yaml` hold policies and, for each operation, what is to be decided and by which
 //! rule.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "test helpers")]
+#![expect(clippy::unwrap_used, reason = "test helpers")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,5 +1,5 @@
 //! The eleven laws of `decide` as properties over generated policies and operations, and the two of merging.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test helpers")]
+#![expect(clippy::unwrap_used, reason = "test helpers")]
 
 mod world;
 

@@ -205,13 +205,19 @@ fn check_verbs(m: &Match<'_>, report: &mut Report) {
     if m.require_where && !m.verbs.iter().any(|v| matches!(v, PostgresVerb::Update | PostgresVerb::Delete)) {
         report.error(&path, "has a meaning only with the verbs Update or Delete");
     }
-    // Anything else such a rule would permit has no relation, so it matches none of it.
-    let unmatched = |v: &PostgresVerb| matches!(v, PostgresVerb::Listen | PostgresVerb::Notify | PostgresVerb::Do);
-    if m.action != Action::Deny && !(m.relations.is_empty() && m.columns.is_empty()) {
+    // What has no relation is not permitted by a rule that lists some, and rows are deleted with all their columns.
+    let unmatched = |v: &PostgresVerb| match v {
+        PostgresVerb::Listen | PostgresVerb::Notify | PostgresVerb::Do => {
+            !(m.relations.is_empty() && m.columns.is_empty())
+        }
+        PostgresVerb::Delete | PostgresVerb::Ddl => !m.columns.is_empty(),
+        _ => false,
+    };
+    if m.action != Action::Deny {
         for (at, verb) in m.verbs.iter().enumerate().filter(|(_, v)| unmatched(v)) {
-            let text = format!(
-                "permits no {verb:?} while the rule lists relations or columns: give {verb:?} a rule of its own"
-            );
+            let verb = shown_verb(*verb);
+            let text =
+                format!("permits no {verb} while the rule lists relations or columns: give {verb} a rule of its own");
             report.warn(&format!("{}.verbs[{at}]", m.block), &text);
         }
     }

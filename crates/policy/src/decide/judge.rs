@@ -84,7 +84,7 @@ pub(super) fn judge<'a>(rules: &'a [Arc<Rule>], op: &'a Operation) -> Judgement<
 /// An approval rule with columns covers those columns only. The others may be covered by further rules: "may read
 /// `id`; must ask for `email`" lets both be asked for in one statement.
 fn covered_together(rules: &[Arc<Rule>], op: &Operation, access: &Access) -> bool {
-    let Fields::Named(names) = &access.resource.fields else { return false };
+    let Fields::Named(names) = crate::rule::fields(access) else { return false };
     let permitting: Vec<&Rule> = rules
         .iter()
         .map(Arc::as_ref)
