@@ -18,21 +18,31 @@ use pgcodec::startup::StartupMessage;
 use pgcodec::{Backend, Framer, Frontend, Limits, Machine, ProtocolVersion, Target};
 use support::{DENY, DENY_LATE, Session};
 
-const SCRIPTS: u64 = 400;
+const SCRIPTS: u64 = 300;
 
 #[test]
 fn answers_are_those_of_the_server_itself() {
     let server = Server::start();
+    let mut crashed = 0;
     for seed in 0..SCRIPTS {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let script = script(&mut random);
+        // Shown when the test fails.
+        println!("seed {seed}: {script:?}");
         for database in ["native", "governed"] {
             Link::open(&server, database).query("truncate t, deferred");
         }
-        let native = native(&server, &script);
+        let Some(native) = native(&server, &script) else {
+            // PostgreSQL 15 itself dies on a few of these (an Execute of a portal whose savepoint was rolled back, in one
+            // pipeline): nothing to compare with.
+            crashed += 1;
+            server.wait();
+            continue;
+        };
         let governed = governed(&server, &script, seed);
         assert_eq!(governed, native, "seed {seed}\n{script:#?}");
     }
+    assert!(crashed * 50 <= SCRIPTS, "{crashed} scripts could not be compared");
 }
 
 /// What the agent sees, shortened to what has to be equal.
@@ -42,7 +52,8 @@ struct Seen {
     table: Vec<String>,
 }
 
-fn native(server: &Server, script: &[Frontend]) -> Seen {
+/// `None` when the server died.
+fn native(server: &Server, script: &[Frontend]) -> Option<Seen> {
     let mut link = Link::open(server, "native");
     let mut out = BytesMut::new();
     for message in script {
@@ -52,14 +63,14 @@ fn native(server: &Server, script: &[Frontend]) -> Seen {
     let mut sent = false;
     link.send(&out);
     loop {
-        let message = link.receive();
+        let message = link.try_receive()?;
         let end = is_end(&message, &mut sent);
         messages.push(message);
         if end {
             break;
         }
     }
-    Seen { messages: shorten(&messages), table: table(server, "native") }
+    Some(Seen { messages: shorten(&messages), table: table(server, "native") })
 }
 
 fn governed(server: &Server, script: &[Frontend], seed: u64) -> Seen {
@@ -309,7 +320,13 @@ impl Link {
         let mut out = BytesMut::new();
         LoginFrame::Startup(StartupMessage { version: ProtocolVersion::V3_0, parameters }).encode(&mut out).unwrap();
         link.send(&out);
-        while !matches!(link.receive(), Backend::ReadyForQuery(_)) {}
+        loop {
+            match link.receive() {
+                Backend::ReadyForQuery(_) => break,
+                Backend::ErrorResponse(fields) => panic!("login: {fields:?}"),
+                _ => {}
+            }
+        }
         link
     }
 
@@ -318,17 +335,27 @@ impl Link {
     }
 
     fn receive(&mut self) -> Backend {
+        self.try_receive().expect("the server keeps the connection")
+    }
+
+    /// `None` at the end of the connection.
+    fn try_receive(&mut self) -> Option<Backend> {
         loop {
             if let Some(frame) = self.framer.next().unwrap() {
                 let message = Backend::decode(&frame).unwrap();
+                if let Backend::ErrorResponse(fields) = &message {
+                    assert!(!fields.is_fatal(), "{fields:?}");
+                }
                 let mut again = BytesMut::new();
                 message.encode(&mut again).unwrap();
                 assert_eq!(&again[..], &frame.bytes()[..], "encoding gives what the server sent");
-                return message;
+                return Some(message);
             }
             let mut chunk = [0; 8192];
             let length = self.stream.read(&mut chunk).expect("an answer within 20 s");
-            assert!(length > 0, "the server closed the connection");
+            if length == 0 {
+                return None;
+            }
             self.framer.push(chunk.get(..length).unwrap()).unwrap();
         }
     }
@@ -350,6 +377,16 @@ impl Link {
                 _ => {}
             }
         }
+    }
+}
+
+impl Drop for Link {
+    /// Waits until the server's process is gone: hundreds of connections in a row would reach its limit.
+    fn drop(&mut self) {
+        let mut out = BytesMut::new();
+        let _ = Frontend::Terminate.encode(&mut out);
+        let _ = self.stream.write_all(&out);
+        let _ = self.stream.read_to_end(&mut Vec::new());
     }
 }
 

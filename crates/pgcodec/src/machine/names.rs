@@ -152,6 +152,11 @@ impl<D> Names<D> {
         versions.into_iter().flatten().any(|version| asked(version) && !version.tombstone)
     }
 
+    /// Whether that batch asked for a new version of a name and has no answer yet.
+    pub(super) fn is_asked(&self, name: &str, batch: u64) -> bool {
+        self.names.get(name).into_iter().flatten().any(|version| version.batch == batch && !version.live)
+    }
+
     fn retain_of(&mut self, id: u64, keep: impl FnMut(&mut Version<D>) -> bool) {
         let Some(name) = self.index.get(&id).cloned() else { return };
         let Some(versions) = self.names.get_mut(&name) else { return };

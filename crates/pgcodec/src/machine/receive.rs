@@ -131,8 +131,13 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
             return Err(unexpected(&Backend::ErrorResponse(fields), "after the error of the same message"));
         }
         let (kind, batch, copy) = (front.kind, front.batch, front.progress.copy);
-        // A Parse of the unnamed statement takes the old one away even if it fails (`exec_parse_message`).
-        let unnamed_parse = matches!(kind, Kind::Parse { id } if self.statements.name(id.0) == Some(""));
+        // A Parse of the unnamed statement takes the old one away even if it fails (`exec_parse_message`), and so does one
+        // that a poison stands for.
+        let unnamed_parse = match kind {
+            Kind::Parse { id } => self.statements.name(id.0) == Some(""),
+            Kind::PoisonParse => self.statements.is_asked("", batch),
+            _ => false,
+        };
         let poison = matches!(kind, Kind::PoisonParse | Kind::Query { poison: true, .. })
             || copy == CopyState::InEnded { refused: true };
         let mut failure = Failure { poison, fatal: false, skipped: Vec::new(), sync: None };

@@ -1,6 +1,17 @@
 //! A session in miniature: it drives a [`Machine`] the way a proxy does, with a verdict that is a function of the text.
 //! The tests and the fuzz targets share it.
-#![allow(unreachable_pub, dead_code, reason = "each test uses its part")]
+#![allow(
+    unreachable_pub,
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test support: each test uses its part"
+)]
+
+pub mod checks;
+pub mod model;
 
 use std::collections::VecDeque;
 
@@ -40,6 +51,8 @@ pub struct Session {
     held: Vec<(Frontend, Option<Control>, Sent, u32)>,
     waiting: VecDeque<Frontend>,
     token: u32,
+    /// The machine refused a message of the agent.
+    pub agent_fault: bool,
 }
 
 impl Session {
@@ -54,6 +67,7 @@ impl Session {
             held: Vec::new(),
             waiting: VecDeque::new(),
             token: 0,
+            agent_fault: false,
         }
     }
 
@@ -104,7 +118,8 @@ impl Session {
     }
 
     fn step(&mut self, message: Frontend) -> Result<Option<Frontend>, Violation> {
-        let candidate = match self.machine.frontend(message)? {
+        let step = self.machine.frontend(message).inspect_err(|_| self.agent_fault = true)?;
+        let candidate = match step {
             Step::Wait(message) => {
                 // What is kept back may be what the answer depends on.
                 self.release()?;
