@@ -9,6 +9,7 @@ mod failpoint;
 pub mod gate;
 pub mod limits;
 pub mod listen;
+pub mod log;
 pub mod metrics;
 pub mod outside;
 pub mod protocol;

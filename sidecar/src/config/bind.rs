@@ -6,8 +6,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-/// The longest path a Unix socket can have (`sun_path` without its NUL).
-const LONGEST_SOCKET_PATH: usize = 107;
+use crate::listen::unix::LONGEST;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Bind {
@@ -25,11 +24,8 @@ impl Bind {
             return Err("`unix:` needs a path, for example `unix:/run/agentaccess/orders.sock`".to_owned());
         }
         let path = base.join(path);
-        if path.as_os_str().len() > LONGEST_SOCKET_PATH {
-            return Err(format!(
-                "`{}` is longer than {LONGEST_SOCKET_PATH} bytes: choose a shorter path",
-                path.display()
-            ));
+        if path.as_os_str().len() > LONGEST {
+            return Err(format!("`{}` is longer than {LONGEST} bytes: choose a shorter path", path.display()));
         }
         Ok(Self::Unix(path))
     }

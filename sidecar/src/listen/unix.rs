@@ -6,12 +6,17 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::UnixListener;
 
+/// The longest path of a Unix socket (`sun_path` without its NUL).
+pub const LONGEST: usize = 107;
+
 #[derive(Debug, thiserror::Error)]
 pub enum UnixError {
     #[error("`{0}` is served by another process: stop it, or choose another path")]
     Served(PathBuf),
     #[error("`{0}` exists and is not a socket: remove it, or choose another path")]
     NotASocket(PathBuf),
+    #[error("`{0}` is longer than the {LONGEST} bytes a socket may have: choose a shorter path")]
+    TooLong(PathBuf),
     #[error("cannot listen on `{path}`: {source}; check that the folder exists and is writable")]
     Io { path: PathBuf, source: io::Error },
     #[error("cannot give `{path}` to group {group}: {source}; be a member of the group, or run as root")]
@@ -20,6 +25,9 @@ pub enum UnixError {
 
 /// Whether [`bind`] could succeed; changes nothing.
 pub fn check(path: &Path) -> Result<(), UnixError> {
+    if path.as_os_str().len() > LONGEST {
+        return Err(UnixError::TooLong(path.to_owned()));
+    }
     match std::fs::symlink_metadata(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => match path.parent() {
             Some(folder) if folder.is_dir() => Ok(()),

@@ -105,6 +105,7 @@ async fn start(config: Config) -> Result<Started, RunError> {
     let public_file = state.keys().join(CHECKPOINT_PUBLIC);
     write_whole(&public_file, 0o644, format!("{public}\n").as_bytes()).map_err(io("write", &public_file))?;
     config.listeners.iter().try_for_each(listen::check)?;
+    listen::unix::check(&state.approve_socket())?;
     if let Some(address) = config.metrics {
         check_metrics(address)?;
     }

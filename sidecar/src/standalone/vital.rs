@@ -2,16 +2,22 @@
 
 use std::future::Future;
 
-/// Aborts the process when it is dropped by a panic.
+/// Lives while such a task runs, and is dropped by unwinding only.
 struct AbortOnPanic(&'static str);
 
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            tracing::error!(task = self.0, "a vital task panicked; the process ends");
-            std::process::abort();
-        }
+        tracing::error!(task = self.0, "a vital task panicked; the process ends");
+        std::process::abort();
     }
+}
+
+/// Runs `work`; a panic in it ends the process.
+fn guarded<T>(name: &'static str, work: impl FnOnce() -> T) -> T {
+    let guard = AbortOnPanic(name);
+    let result = work();
+    std::mem::forget(guard);
+    result
 }
 
 /// Spawns a task without which the process must not go on.
@@ -19,21 +25,16 @@ pub(crate) fn spawn<T: Send + 'static>(
     name: &'static str,
     task: impl Future<Output = T> + Send + 'static,
 ) -> tokio::task::JoinHandle<T> {
-    tokio::spawn(async move {
-        let _guard = AbortOnPanic(name);
-        task.await
-    })
+    let mut task = Box::pin(task);
+    // Around each poll and not around the task: a runtime that ends drops tasks, which is no panic of theirs.
+    tokio::spawn(std::future::poll_fn(move |cx| guarded(name, || task.as_mut().poll(cx))))
 }
 
 /// Runs blocking work of such a task on another thread.
 pub(crate) async fn blocking<T: Send + 'static>(name: &'static str, work: impl FnOnce() -> T + Send + 'static) -> T {
-    let run = tokio::task::spawn_blocking(move || {
-        let _guard = AbortOnPanic(name);
-        work()
-    });
-    match run.await {
+    match tokio::task::spawn_blocking(move || guarded(name, work)).await {
         Ok(result) => result,
-        // The runtime ends; nothing may be answered any more, and a panic has aborted before.
+        // The runtime ends; a panic has ended the process before.
         Err(_) => std::future::pending().await,
     }
 }

@@ -173,7 +173,7 @@ async fn prepare(
     let limits = pgsql::parse::Limits { bytes: core.limits.sql_text, ..pgsql::parse::Limits::default() };
     let planner = Planner::new(loaded, desk.view(), limits);
     for problem in planner.masks().problems() {
-        tracing::warn!(target: "agentaccess", access_target = %target.key, %problem, "mask cannot be applied: its relation is denied");
+        tracing::warn!(target: "agentaccess", access_target = %target.key, problem = problem.text, "mask cannot be applied: its relation is denied");
     }
     let random = |_| Failed(Words::new("XX000", "the session could not begin"), "no random numbers".to_owned());
     let registered = loop {
