@@ -89,46 +89,71 @@ pub(super) fn show(show: &nodes::VariableShowStmt) -> Result<Judged, Refused> {
     Ok(Judged::simple("SHOW", on(ResourceKind::SessionSetting, &name.to_ascii_lowercase()), Effect::None))
 }
 
-/// `SELECT set_config('name', value, false)`, which drivers send, as the only output of a query of nothing else.
+/// `SELECT set_config('name', value, false)`, which drivers send: outputs of nothing but this and `current_setting`.
+///
+/// `None` when the function is not a top-level output; resolution then refuses it wherever it stands.
 pub(super) fn set_config(parsed: &Parsed, root: Node<'_>) -> Result<Option<Judged>, Refused> {
     let Node::SelectStmt(select) = root else { return Ok(None) };
-    let (Some(target), 1) = (select.target_list().first(), select.target_list().len()) else { return Ok(None) };
-    let Node::FuncCall(call) = target.val() else { return Ok(None) };
-    let names: Vec<&str> = call.funcname().iter().filter_map(Node::as_str).collect();
-    if !matches!(names.as_slice(), ["set_config"] | ["pg_catalog", "set_config"]) {
+    let calls: Vec<&nodes::FuncCall> = select
+        .target_list()
+        .iter()
+        .filter_map(|target| match target.val() {
+            Node::FuncCall(call) => Some(call),
+            _ => None,
+        })
+        .collect();
+    if !calls.iter().any(|call| is_named(call, "set_config")) {
         return Ok(None);
     }
-    let other = || Refused::new("this use of set_config").hint("use SET with a literal");
-    // Nothing else in the whole tree: its nodes are the statement, the output, the call, two names at most, the arguments.
-    let only = parsed.counts().nodes <= 12
-        && select.from_clause().is_empty()
-        && select.with_clause().is_none()
-        && matches!(select.where_clause(), Node::None)
-        && select.larg().is_none()
-        && call.over().is_none()
-        && matches!(call.agg_filter(), Node::None)
-        && call.agg_order().is_empty();
-    let args: Vec<Node<'_>> = call.args().iter().collect();
-    let [Node::A_Const(name), value, Node::A_Const(local)] = args.as_slice() else { return Err(other()) };
-    let (true, Some(name)) = (only, crate::resolve::constant_text(name)) else { return Err(other()) };
-    let Some(known) = changeable(&name) else {
-        return Err(Refused::new(format!("set_config of `{name}`, which is not on the list of settings")));
-    };
-    if !matches!(local.val(), Some(ConstValue::Boolean(_))) {
+    // Nothing else in the whole tree: one node for the statement, and for each output itself, the call, two names at
+    // most and three arguments, one of them maybe a boolean cast.
+    let most = calls.len().saturating_mul(7).saturating_add(2);
+    if calls.len() != select.target_list().len() || parsed.counts().nodes > most {
         return Err(other());
     }
-    let mut judged =
-        Judged::simple("SET", on(ResourceKind::SessionSetting, known), Effect::Set { name: known.to_owned() });
-    match value {
-        Node::ParamRef(param) => {
-            let number = u32::try_from(param.number).map_err(|_| other())?;
-            judged.checked_params.push(SettingParam { number, setting: known.to_owned() });
-            judged.findings.params = number;
+    let mut judged = Judged::simple("SET", Vec::new(), Effect::None);
+    for call in calls {
+        let args: Vec<Node<'_>> = call.args().iter().collect();
+        match args.as_slice() {
+            [Node::A_Const(name)] if is_named(call, "current_setting") => {
+                let known = crate::resolve::constant_text(name).filter(|n| readable(n)).ok_or_else(other)?;
+                judged.accesses.extend(on(ResourceKind::SessionSetting, &known.to_ascii_lowercase()));
+            }
+            [Node::A_Const(name), value, Node::A_Const(local)] if is_named(call, "set_config") => {
+                let name = crate::resolve::constant_text(name).ok_or_else(other)?;
+                let Some(known) = changeable(&name) else {
+                    return Err(Refused::new(format!("set_config of `{name}`, which is not on the list of settings")));
+                };
+                if !matches!(local.val(), Some(ConstValue::Boolean(_))) {
+                    return Err(other());
+                }
+                match value {
+                    Node::ParamRef(param) => {
+                        let number = u32::try_from(param.number).map_err(|_| other())?;
+                        judged.checked_params.push(SettingParam { number, setting: known.to_owned() });
+                        judged.findings.params = judged.findings.params.max(number);
+                    }
+                    value => check_value(known, &literal(*value)?)?,
+                }
+                judged.accesses.extend(on(ResourceKind::SessionSetting, known));
+                judged.effect = Effect::Set { name: known.to_owned() };
+            }
+            _ => return Err(other()),
         }
-        value => check_value(known, &literal(*value)?)?,
+        judged.findings.edits.functions.insert(call.location, "pg_catalog".to_owned());
     }
-    judged.findings.edits.functions.insert(call.location, "pg_catalog".to_owned());
+    judged.accesses.sort();
+    judged.accesses.dedup();
     Ok(Some(judged))
+}
+
+fn other() -> Refused {
+    Refused::new("this use of set_config").hint("use SET with a literal")
+}
+
+fn is_named(call: &nodes::FuncCall, name: &str) -> bool {
+    let names: Vec<Option<&str>> = call.funcname().iter().map(Node::as_str).collect();
+    names == [Some(name)] || names == [Some("pg_catalog"), Some(name)]
 }
 
 pub(super) fn listen(listen: &nodes::ListenStmt) -> Judged {

@@ -107,7 +107,6 @@ impl<'c> Resolver<'c> {
             return Ok(());
         }
         self.open(Verb::Update, relation.oid, Some(true));
-        self.weigh(Verb::Update);
         let mut excluded = item.clone();
         excluded.uid = self.uid();
         excluded.name = Some("excluded".to_owned());

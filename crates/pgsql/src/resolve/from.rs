@@ -108,11 +108,7 @@ impl<'c> Resolver<'c> {
                 self.weigh(Verb::Read);
                 let mut item = self.base(relation, Origin::Scan(relation.oid));
                 if self.ctx.masks.relation(relation.oid).is_some() {
-                    self.edit_range(range, RangeEdit::Keep).ok();
-                    self.out
-                        .edits
-                        .ranges
-                        .insert(range.location, RangeEdit::Template { oid: relation.oid, only: !range.inh });
+                    self.edit_range(range, RangeEdit::Template { oid: relation.oid, only: !range.inh })?;
                     self.out.substituted.insert(relation.oid);
                     item.substituted = true;
                 }

@@ -85,12 +85,21 @@ impl<'c> Resolver<'c> {
     }
 
     pub(crate) fn edit_range(&mut self, range: &nodes::RangeVar, edit: RangeEdit) -> Result<(), Refused> {
-        // One shared node may be walked again, with the same result.
-        match self.out.edits.ranges.insert(range.location, edit.clone()) {
-            Some(old) if old != edit => Err(Refused::new("two relations at one place of the text")),
-            _ if range.location < 0 => Err(Refused::new("a relation without a place in the text")),
-            _ => Ok(()),
+        if range.location < 0 {
+            return Err(Refused::new("a relation without a place in the text"));
         }
+        // One shared node may be walked again, with the same result; a template follows on its qualification.
+        let same = match (self.out.edits.ranges.get(&range.location), &edit) {
+            (None | Some(RangeEdit::Template { .. }), RangeEdit::Qualify { .. })
+            | (Some(RangeEdit::Qualify { .. }), RangeEdit::Template { .. })
+            | (None, _) => true,
+            (Some(old), new) => old == new,
+        };
+        if !same {
+            return Err(Refused::new("two relations at one place of the text"));
+        }
+        self.out.edits.ranges.insert(range.location, edit);
+        Ok(())
     }
 
     /// A function that is called with `arguments` arguments.

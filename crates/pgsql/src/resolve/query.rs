@@ -293,7 +293,6 @@ impl<'c> Resolver<'c> {
                         return Err(Refused::new("a row lock on a relation with masked columns"));
                     }
                     self.open(Verb::Update, oid, Some(within));
-                    self.weigh(Verb::Update);
                 }
                 // Locks reach into sub-queries.
                 _ => return Err(Refused::new("a row lock on something that is not a table").hint("lock tables only")),

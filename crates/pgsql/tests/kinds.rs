@@ -1,0 +1,199 @@
+//! The table of statement kinds: what each touches, its ceiling, its effect; or that it is refused.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, unreachable_pub, dead_code, reason = "test helpers")]
+
+mod support;
+
+use pgsql::{Effect, MaskTable, Plan};
+use policy::operation::{Access, Fields, ResourceKind, Strictness, Verb};
+use support::{Server, plan, rules};
+
+/// `verb kind path (fields) bounded`, in order, joined with `; `.
+fn shown(accesses: &[Access]) -> String {
+    let one = |a: &Access| {
+        let fields = match (&a.resource.fields, a.resource.kind) {
+            (Fields::Named(names), _) => format!("({})", names.iter().cloned().collect::<Vec<_>>().join(",")),
+            (Fields::All, ResourceKind::Relation | ResourceKind::RelationStream) => "(*)".to_owned(),
+            (Fields::All, _) => String::new(),
+        };
+        let bounded = match a.bounded {
+            Some(true) => " bounded",
+            Some(false) => " unbounded",
+            None => "",
+        };
+        format!("{:?} {:?} {}{fields}{bounded}", a.verb, a.resource.kind, a.resource.path.join("."))
+    };
+    accesses.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+/// `SQL => ACTION | CEILING | ACCESSES`, or `SQL => refused: PART OF THE REASON`.
+const TABLE: &str = include_str!("data/kinds.txt");
+
+#[test]
+fn on_a_real_server() {
+    let server = Server::start();
+    let catalog = server.catalog();
+    let none = MaskTable::default();
+    let mut wrong = Vec::new();
+    let mut rows = 0;
+    for line in TABLE.lines().filter(|l| !l.is_empty() && !l.starts_with("--")) {
+        let (sql, expected) = line.split_once(" => ").unwrap();
+        rows += 1;
+        let got = match plan(sql, &catalog, &none) {
+            Ok(p) => format!("{} | {:?} | {}", p.action, p.ceiling, shown(&p.accesses)),
+            Err(why) => format!("refused: {why}"),
+        };
+        let fits = match expected.strip_prefix("refused: ") {
+            Some(part) => got.starts_with("refused") && got.contains(part),
+            None => got == expected,
+        };
+        if !fits {
+            wrong.push(format!("{sql} => {got}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong\n{}", wrong.len(), wrong.join("\n"));
+    assert!(rows > 100, "{rows}");
+    masks(&server);
+    hidden_values(&server);
+    bare_outputs_only(&server);
+    reads_cover_what_the_server_opens(&server);
+    a_catalog_survives_its_file(&server);
+}
+
+fn masks(server: &Server) {
+    let catalog = server.catalog();
+    // A column that does not exist closes its relation; families are masked as one.
+    let table = MaskTable::build(&catalog, &rules(&[("public.plain.emial", "Redact", "Allow")]));
+    assert_eq!(table.problems().len(), 1);
+    assert!(plan("SELECT id FROM plain", &catalog, &table).is_err());
+    assert!(plan("SELECT id FROM plain_view", &catalog, &table).is_err());
+    assert!(plan("SELECT id FROM orders", &catalog, &table).is_ok());
+
+    let table = MaskTable::build(&catalog, &rules(&[("app.events_2021.secret", "Redact", "Allow")]));
+    for name in ["events", "events_2020", "events_2021"] {
+        let oid = catalog.find("app", name).unwrap().oid;
+        assert_eq!(table.relation(oid).unwrap().columns.len(), 1, "{name}");
+        assert!(table.scrubbed(oid));
+    }
+    // A foreign key shows values of the other side in errors.
+    let table = MaskTable::build(&catalog, &rules(&[("public.users.email", "Redact", "Allow")]));
+    assert!(plan("INSERT INTO orders (id, user_id, total) VALUES (9, 99, 1)", &catalog, &table).unwrap().scrub);
+    assert!(!plan("SELECT * FROM plain", &catalog, &table).unwrap().scrub);
+    let masked = plan("SELECT id FROM users", &catalog, &table).unwrap();
+    assert_eq!(masked.masked, vec![(catalog.find("public", "users").unwrap().oid, vec![3])]);
+    assert_eq!(masked.applied.len(), 1);
+    // A view that reads a masked relation is reported once for each view.
+    assert_eq!(table.problems().iter().filter(|p| p.denied.is_some()).count(), 3);
+    // A duplicate in a unique masked column is an oracle.
+    let insert = |sql| plan(sql, &catalog, &table).unwrap().ceiling;
+    assert_eq!(insert("INSERT INTO users (name, email) VALUES ('a', 'b')"), Strictness::RequireApproval);
+    assert_eq!(insert("INSERT INTO users (name) VALUES ('a')"), Strictness::Allow);
+}
+
+fn hidden_values(server: &Server) {
+    let catalog = server.catalog();
+    let table = MaskTable::build(&catalog, &rules(&[("public.users.email", "Redact", "Allow")]));
+    let of = |sql: &str| -> Plan { plan(sql, &catalog, &table).unwrap() };
+    for (sql, shown) in [
+        ("UPDATE users SET email = 'a@b' WHERE id = 5", "UPDATE users SET email = '?' WHERE id = 5"),
+        ("INSERT INTO users (name, email) VALUES ('n', 'a@b')", "INSERT INTO users (name, email) VALUES ('n', '?')"),
+        ("SELECT id FROM users WHERE email = 'a@b' AND id = 5", "SELECT id FROM users WHERE email = '?' AND id = 5"),
+        ("SELECT id FROM users WHERE lower(email) IN ('a', 'b') OR name = 'x'", "SELECT id FROM users WHERE lower(email) IN ('?', '?') OR name = 'x'"),
+        ("SELECT id FROM users WHERE name = 'x'", "SELECT id FROM users WHERE name = 'x'"),
+        ("SELECT 1 FROM users u JOIN (VALUES ('a@b')) v(e) ON v.e = u.email", "SELECT '?' FROM users u JOIN (VALUES ('?')) v(e) ON v.e = u.email"),
+        ("SELECT 1 FROM (SELECT email AS e FROM users) s WHERE s.e = 'a@b'", "SELECT '?' FROM (SELECT email AS e FROM users) s WHERE s.e = '?'"),
+        ("SELECT email FROM users EXCEPT SELECT 'a@b'", "SELECT email FROM users EXCEPT SELECT '?'"),
+    ] {
+        assert_eq!(of(sql).display.as_str(), shown, "{sql}");
+    }
+    assert_eq!(of("SELECT id FROM users WHERE email = $2 AND id = $1").hidden_params, [2]);
+    assert_eq!(of("INSERT INTO users (email, name) VALUES ($1, $2)").hidden_params, [1]);
+    assert_eq!(of("UPDATE users SET email = $3 WHERE id = $1").params, 3);
+    let jit = of("SELECT set_config('jit', $1, false)");
+    assert_eq!(jit.checked_params.len(), 1);
+    assert!(pgsql::settings::check_value(&jit.checked_params[0].setting, "off").is_ok());
+    assert!(pgsql::settings::check_value("client_encoding", "SJIS").is_err());
+    assert!(matches!(of("").effect, Effect::Empty) && matches!(of(" ; -- x").effect, Effect::Empty));
+}
+
+fn bare_outputs_only(server: &Server) {
+    let catalog = server.catalog();
+    let table = MaskTable::build(&catalog, &rules(&[("public.users.email", "Partial", "Deny")]));
+    for sql in [
+        "SELECT email FROM users",
+        "SELECT id, email AS e FROM users ORDER BY id",
+        "SELECT * FROM users WHERE id = 1",
+        "SELECT u.* FROM users u ORDER BY name",
+        "SELECT id FROM users ORDER BY 1",
+        "COPY (SELECT email FROM users) TO STDOUT",
+    ] {
+        assert!(plan(sql, &catalog, &table).is_ok(), "{sql}: {:?}", plan(sql, &catalog, &table));
+    }
+    for sql in [
+        "SELECT id FROM users WHERE email = 'x'",
+        "SELECT lower(email) FROM users",
+        "SELECT email || '' FROM users",
+        "SELECT id FROM users ORDER BY email",
+        "SELECT email FROM users ORDER BY 1",
+        "SELECT email AS e FROM users ORDER BY e",
+        "SELECT * FROM users ORDER BY 3",
+        "SELECT DISTINCT email FROM users",
+        "SELECT DISTINCT ON (email) id FROM users",
+        "SELECT email FROM users GROUP BY 1",
+        "SELECT email, count(*) FROM users GROUP BY email",
+        "SELECT email FROM users UNION SELECT 'x'",
+        "SELECT s.email FROM (SELECT email FROM users) s",
+        "SELECT u FROM users u",
+        "SELECT 1 FROM users u JOIN plain p USING (email)",
+        "SELECT 1 FROM users NATURAL JOIN plain",
+        "SELECT (SELECT email FROM users LIMIT 1)",
+        "SELECT * FROM (users u JOIN plain p ON true) AS j",
+        "SELECT max(email) FROM users",
+    ] {
+        assert!(plan(sql, &catalog, &table).is_err(), "{sql}");
+    }
+}
+
+/// Our relations contain those that the server opens, and no more columns are hidden than exist.
+fn reads_cover_what_the_server_opens(server: &Server) {
+    let catalog = server.catalog();
+    let none = MaskTable::default();
+    let mut compared = 0;
+    for sql in include_str!("data/canary.sql").lines().filter(|l| !l.is_empty() && !l.starts_with("--")) {
+        let Ok(plan) = plan(sql, &catalog, &none) else { continue };
+        if !matches!(plan.action.as_str(), "SELECT" | "INSERT" | "UPDATE" | "DELETE") {
+            continue;
+        }
+        let (ok, text) = server.run(&[&format!("EXPLAIN (VERBOSE, COSTS OFF) {sql}")]);
+        if !ok {
+            continue;
+        }
+        let ours: Vec<String> = plan.accesses.iter().map(|a| a.resource.path.join(".")).collect();
+        for name in text.lines().filter_map(|l| l.split_once(" on ")).filter_map(|(_, rest)| rest.split_whitespace().next()) {
+            let Some((schema, relation)) = name.split_once('.') else { continue };
+            let Some(relation) = catalog.find(schema, relation.trim_matches('"')) else { continue };
+            let family: Vec<String> =
+                catalog.closure(relation.oid, |r| &r.parents).iter().map(|o| catalog.relation(*o).unwrap().display()).collect();
+            // A view's tables are its own.
+            let viewed = ours.iter().any(|o| o.contains("_view") || o.contains("user_mat"));
+            assert!(
+                viewed || ours.contains(&relation.display()) || family.iter().any(|f| ours.contains(f)),
+                "{sql}: the server opens {name}, we found {ours:?}"
+            );
+            compared += 1;
+        }
+    }
+    assert!(compared > 100, "{compared}");
+}
+
+fn a_catalog_survives_its_file(server: &Server) {
+    let catalog = server.catalog();
+    let again = pgsql::Catalog::from_json(&catalog.to_json().unwrap()).unwrap();
+    assert_eq!(again, catalog);
+    assert_eq!(again.revision, server.catalog().revision);
+    assert_eq!(again.find_in_path("users").unwrap().schema, "public");
+    assert!(catalog.relations.values().any(|r| r.parents.len() == 1));
+    assert_eq!(catalog.find("app", "typed").unwrap().column("w").unwrap().type_sql, "text");
+    assert_eq!(catalog.find("app", "typed").unwrap().column("v").unwrap().type_sql, "app.mood");
+    assert_eq!(catalog.find("app", "typed").unwrap().column("b").unwrap().type_sql, "character varying(12)");
+    let _ = Verb::Read;
+}
