@@ -97,6 +97,7 @@ const CATALOG_ONLY: &[&str] = &[
     "aclexplode",
     "col_description",
     "format_type",
+    "getdatabaseencoding",
     "has_any_column_privilege",
     "has_column_privilege",
     "has_database_privilege",

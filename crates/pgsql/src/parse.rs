@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pg_raw_parse::{Node, Owned, StmtList, nodes};
 
-use crate::Refused;
+use crate::refused::{Code, Refused};
 use crate::visit::choice::{GrantTargetType, ObjectType};
 use crate::visit::{Counts, Next, Visit, walk};
 
@@ -101,7 +101,9 @@ pub fn parse(sql: &str, limits: &Limits) -> Result<Parsed, Refused> {
         // The error's own text quotes the statement ("at or near ..."): it is dropped unread.
         let tree = pg_raw_parse::parse(sql)
             .map_err(|_| {
-                Refused::new("the statement is not valid in PostgreSQL 18's grammar").hint("check the syntax")
+                Refused::new("the statement is not valid in PostgreSQL 18's grammar")
+                    .hint("check the syntax")
+                    .code(Code::Syntax)
             })?
             .into_inner();
         if tree.len() > 1 {

@@ -205,7 +205,7 @@ impl<'c> Resolver<'c> {
     fn written(&mut self, relation: &Relation, target: &nodes::ResTarget, verb: Verb) -> Result<String, Refused> {
         let name = target.name().ok_or_else(|| Refused::new("a written column without a name"))?;
         if relation.column(name).is_none() {
-            return Err(Refused::new(format!("column `{name}` of `{}` does not exist", relation.display())));
+            return Err(Refused::new(format!("column `{name}` of `{}` does not exist", relation.display())).code(crate::refused::Code::UndefinedColumn));
         }
         self.touch(verb, relation.oid, Some(name));
         self.unique(relation, &[name.to_owned()]);

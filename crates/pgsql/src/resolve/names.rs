@@ -29,6 +29,7 @@ pub(crate) fn strings<'a>(nodes: impl IntoIterator<Item = Node<'a>>) -> Result<V
 
 fn no_relation(name: &str) -> Refused {
     Refused::new(format!("relation `{name}` does not exist or is not visible to this role"))
+        .code(crate::refused::Code::UndefinedRelation)
 }
 
 impl<'c> Resolver<'c> {

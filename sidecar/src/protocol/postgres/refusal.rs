@@ -96,8 +96,22 @@ pub fn words(refused: &Refused) -> Words {
     }
 }
 
+/// The words for a text that could not be planned, in PostgreSQL's own terms where it has some.
+pub fn words_not_planned(refused: &Refused, why: &pgsql::Refused) -> Words {
+    if !matches!(refused.refusal, Refusal::Denied(DenyReason::Opaque(_))) {
+        return words(refused);
+    }
+    let mut words = Words::new(why.code.sqlstate(), format!("refused: {} ({})", why.reason, refused.id));
+    words.hint = Some(
+        why.hint.clone().unwrap_or_else(|| "What is not understood is refused; write it in a simpler form.".to_owned()),
+    );
+    words
+}
+
 fn denied(reason: &DenyReason, id: &str) -> Words {
-    let words = Words::new("42501", format!("denied by policy: {} ({id})", reason.message()));
+    let said = reason.message();
+    let message = if said.starts_with("denied") { said } else { format!("denied by policy: {said}") };
+    let words = Words::new("42501", format!("{message} ({id})"));
     let hint = reason.hint();
     if hint.is_empty() { words } else { words.hint(hint) }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use pgsql::plan::Plan;
+use pgsql::refused::Refused as NotPlanned;
 use policy::operation::{Operation, Revision};
 
 /// A text that was judged: a plan, or why there is none.
@@ -10,7 +11,7 @@ use policy::operation::{Operation, Revision};
 pub struct Judged {
     /// The agent's own text.
     pub sql: String,
-    pub plan: Result<Plan, String>,
+    pub plan: Result<Plan, NotPlanned>,
     /// The policy under which masks were applied.
     pub planned: Revision,
     /// The catalog under which names were resolved.

@@ -6,7 +6,7 @@ use pgcodec::Backend;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::super::refusal::{Words, words};
+use super::super::refusal::{Words, words, words_not_planned};
 use super::agent::{Reader, Writer, fields};
 use crate::gate::{AgentSide, Refused, Told};
 
@@ -18,11 +18,13 @@ pub(super) struct Company<'a> {
     pub writer: &'a mut Writer,
     /// A cancel request with this session's key.
     pub cancel: &'a Notify,
+    /// Why the statement at hand could not be planned.
+    pub not_planned: Option<&'a pgsql::Refused>,
 }
 
 impl AgentSide for Company<'_> {
     fn told(&self, refused: &Refused) -> Told {
-        let words = words(refused);
+        let words = self.not_planned.map_or_else(|| words(refused), |why| words_not_planned(refused, why));
         Told { code: Some(words.sqlstate.to_owned()), text: words.message }
     }
 

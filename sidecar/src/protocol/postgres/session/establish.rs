@@ -153,7 +153,8 @@ async fn prepare(
         planned,
         transaction: Transaction::Idle,
     });
-    let mut company = Company { reader: &mut agent.reader, writer: &mut agent.writer, cancel: &cancel };
+    let mut company =
+        Company { reader: &mut agent.reader, writer: &mut agent.writer, cancel: &cancel, not_planned: None };
     let permit = desk.admit(&connect, Stage::Run, Moment::InBatch, &mut company).await.map_err(|refused| {
         let words = words(&refused);
         Failed(words, format!("connect refused: {}", refused.refusal.word()))

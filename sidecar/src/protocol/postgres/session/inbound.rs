@@ -6,13 +6,14 @@ use bytes::Bytes;
 use pgcodec::frontend::{Bind, Execute, Parse};
 use pgcodec::machine::{Copy, PortalId, StatementId};
 use pgcodec::{Candidate, Control, Expect, Format, Frontend, Step, TxState};
+use pgsql::Refused as NotPlanned;
 use pgsql::plan::{Effect, Plan};
 use policy::operation::{Operation, Strictness};
 use policy::verdict::DenyReason;
 
 use super::super::operation;
 use super::super::parameter::Parameter;
-use super::super::refusal::Words;
+use super::super::refusal::{Words, words, words_not_planned};
 use super::super::statement::{Judged, Portal, Prepared};
 use super::company::Company;
 use super::flight::{Flight, Token};
@@ -119,6 +120,16 @@ impl Session {
 
     /// Through the gate, keeping the agent company while it waits.
     pub(super) async fn admit(&mut self, operation: &Operation, stage: Stage) -> Result<Permit, Refused> {
+        self.admit_about(operation, stage, None).await
+    }
+
+    /// As `admit`, for a text of which there may be no plan.
+    async fn admit_about(
+        &mut self,
+        operation: &Operation,
+        stage: Stage,
+        not_planned: Option<&NotPlanned>,
+    ) -> Result<Permit, Refused> {
         self.operations = self.operations.saturating_add(1);
         let moment = if self.machine.idle() {
             Moment::Idle
@@ -130,9 +141,23 @@ impl Session {
         } else {
             Moment::InBatch
         };
-        let mut company =
-            Company { reader: &mut self.agent.reader, writer: &mut self.agent.writer, cancel: &self.cancel };
+        let mut company = Company {
+            reader: &mut self.agent.reader,
+            writer: &mut self.agent.writer,
+            cancel: &self.cancel,
+            not_planned,
+        };
         self.desk.admit(operation, stage, moment, &mut company).await
+    }
+
+    /// A text without a plan, through the gate all the same: the words that refuse it, or `None` to judge it again.
+    async fn refuse_text(&mut self, sql: &str, why: &NotPlanned) -> Result<Option<Words>, End> {
+        let operation = self.with_context(|ctx| operation::opaque(ctx, sql, &why.reason));
+        match self.admit_about(&operation, Stage::Run, Some(why)).await {
+            Err(refused) if is_stale(&refused) => Ok(None),
+            Err(refused) => Ok(Some(words_not_planned(&refused, why))),
+            Ok(_) => Err(End::Caught("an internal check failed", "opaque operation permitted".into())),
+        }
     }
 
     // === the simple protocol ===
@@ -142,16 +167,10 @@ impl Session {
             let judged = self.judge(&sql).await?;
             let plan = match &judged.plan {
                 Ok(plan) => plan,
-                Err(reason) => {
-                    let operation = self.with_context(|ctx| operation::opaque(ctx, &sql, reason));
-                    match self.admit(&operation, Stage::Run).await {
-                        Err(refused) if is_stale(&refused) => continue,
-                        Err(refused) => return self.refuse_query(&refused),
-                        Ok(_) => {
-                            return Err(End::Caught("an internal check failed", "opaque operation permitted".into()));
-                        }
-                    }
-                }
+                Err(why) => match self.refuse_text(&sql, why).await? {
+                    Some(words) => return self.refuse_query_with(words),
+                    None => continue,
+                },
             };
             if let Some(words) = self.forbidden_now(plan) {
                 return self.refuse_query_with(words);
@@ -180,32 +199,22 @@ impl Session {
     async fn prepare(&mut self, id: StatementId, message: Parse) -> Result<(), End> {
         for _ in 0..REPLANS {
             let judged = self.judge(&message.sql).await?;
-            let (operation, frames) = match &judged.plan {
-                Err(reason) => (self.with_context(|ctx| operation::opaque(ctx, &message.sql, reason)), None),
-                Ok(plan) => {
-                    let parse = Parse {
-                        name: message.name.clone(),
-                        sql: plan.text.clone(),
-                        param_types: message.param_types.clone(),
-                    };
-                    let frames = encoded(&Frontend::Parse(parse))?;
-                    let mut operation = self.with_context(|ctx| operation::planned(ctx, plan, &[], &frames));
-                    operation.action = format!("PREPARE {}", operation.action);
-                    (operation, Some(frames))
-                }
+            let plan = match &judged.plan {
+                Ok(plan) => plan,
+                Err(why) => match self.refuse_text(&message.sql, why).await? {
+                    Some(words) => return self.release_then_refuse(words).await,
+                    None => continue,
+                },
             };
-            match (self.admit(&operation, Stage::Prepare).await, frames) {
-                (Err(refused), _) if is_stale(&refused) => continue,
-                (Err(refused), _) => {
-                    if self.release().await? {
-                        self.refuse_extended(&refused)?;
-                    }
-                    return Ok(());
-                }
-                (Ok(_), None) => {
-                    return Err(End::Caught("an internal check failed", "opaque operation permitted".into()));
-                }
-                (Ok(permit), Some(frames)) => {
+            let parse =
+                Parse { name: message.name.clone(), sql: plan.text.clone(), param_types: message.param_types.clone() };
+            let frames = encoded(&Frontend::Parse(parse))?;
+            let mut operation = self.with_context(|ctx| operation::planned(ctx, plan, &[], &frames));
+            operation.action = format!("PREPARE {}", operation.action);
+            match self.admit(&operation, Stage::Prepare).await {
+                Err(refused) if is_stale(&refused) => continue,
+                Err(refused) => return self.release_then_refuse(words(&refused)).await,
+                Ok(permit) => {
                     let prepared =
                         Prepared { judged: Arc::clone(&judged), parameter_types: message.param_types, checked: false };
                     self.machine.attach_statement(id, prepared);
@@ -214,10 +223,7 @@ impl Session {
                 }
             }
         }
-        if self.release().await? {
-            self.refuse_extended_with(changing())?;
-        }
-        Ok(())
+        self.release_then_refuse(changing()).await
     }
 
     async fn bind(&mut self, id: PortalId, statement: StatementId, message: Bind) -> Result<(), End> {
@@ -325,7 +331,7 @@ impl Session {
         operation.planned = judged.planned;
         match self.admit(&operation, Stage::Run).await {
             Err(refused) => {
-                let words = if is_stale(&refused) { changing() } else { super::super::refusal::words(&refused) };
+                let words = if is_stale(&refused) { changing() } else { words(&refused) };
                 self.release_then_refuse(words).await
             }
             Ok(permit) => {

@@ -68,7 +68,7 @@ impl Planner {
         let long = sql.len() > INLINE;
         let work = move || {
             let context = Context { catalog: &loaded.catalog, masks: &masks, limits };
-            let plan = plan(&sql, &context).map_err(|refused| refused.reason);
+            let plan = plan(&sql, &context);
             Judged { sql, plan, planned: revision, catalog: loaded.catalog.revision.clone() }
         };
         let judged = if long {
@@ -77,7 +77,7 @@ impl Planner {
                 // The parser's own panics are caught inside; whatever else happened there, nothing was understood.
                 Err(_) => Arc::new(Judged {
                     sql: String::new(),
-                    plan: Err("the statement could not be judged".to_owned()),
+                    plan: Err(pgsql::Refused::new("the statement could not be judged")),
                     planned: revision,
                     catalog: self.loaded.catalog.revision.clone(),
                 }),
