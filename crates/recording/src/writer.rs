@@ -9,7 +9,8 @@
 //! - Everything else goes to the queue: the thread writes all that waits with one `write`, syncs once if any of it
 //!   asks for it, and answers.
 //! - So a disk that begins to stall holds up one thread of one caller, since the next finds the core taken and queues;
-//!   after an inline write of more than 1 ms callers keep off the disk for a second. A storage that may block for ever
+//!   after an inline write of more than 1 ms callers keep off the disk for
+//!   twenty times as long as it took, at most a second. A storage that may block for ever
 //!   must not call itself fast; [`WriterConfig::inline`] switches it off altogether, as a runtime with a single thread
 //!   should.
 //!

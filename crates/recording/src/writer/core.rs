@@ -16,9 +16,11 @@ use crate::walk::render_checkpoint;
 
 /// Bytes written at once: bounds the buffer, and how much of a batch one failure takes along.
 const CHUNK: usize = 1 << 20;
-/// An inline write that took longer keeps callers off the disk.
+/// An inline write that took longer keeps callers off the disk, for this many times as long as it took, up to the
+/// limit: a thread that was merely preempted costs little, and stalls take at most a twentieth of a caller's time.
 const SLOW: Duration = Duration::from_millis(1);
-const BACK_OFF: Duration = Duration::from_secs(1);
+const BACK_OFF_FACTOR: u32 = 20;
+const BACK_OFF_LIMIT: Duration = Duration::from_secs(1);
 
 /// An entry that waits.
 pub(super) struct Item {
@@ -129,8 +131,9 @@ impl Core {
         let start = Instant::now();
         self.write(vec![item]);
         let end = Instant::now();
-        if end.duration_since(start) > SLOW {
-            self.inline_after = end + BACK_OFF;
+        let took = end.duration_since(start);
+        if took > SLOW {
+            self.inline_after = end + took.saturating_mul(BACK_OFF_FACTOR).min(BACK_OFF_LIMIT);
         }
     }
 
