@@ -1,5 +1,5 @@
 //! Frames: the table of bad ones, the identity of decoding and encoding, and the split at every byte.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "test helpers")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test helpers")]
 
 use bytes::{Bytes, BytesMut};
 use pgcodec::backend::{

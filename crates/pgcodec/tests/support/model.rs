@@ -95,6 +95,7 @@ impl Model {
 
     fn execute(&mut self, portal: &str, max: u32) -> Vec<Backend> {
         let Some((text, left)) = self.portals.get(portal).cloned() else { return self.fail() };
+        assert!(!text.contains("deny_late"), "a text ran that was refused whenever it was to run");
         if (self.tx == TxState::Failed && !ends(&text)) || text.contains("fail") || text == "copy no from stdin" {
             return self.fail();
         }
