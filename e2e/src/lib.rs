@@ -14,3 +14,4 @@ pub mod proxy;
 pub mod tls;
 pub mod wait;
 pub mod wire;
+pub mod world;

@@ -1,5 +1,6 @@
 //! The real sidecar, run standalone in a folder of its own, and the real CLI beside it.
 
+mod approver;
 mod binaries;
 
 use std::fs;
@@ -105,6 +106,8 @@ pub struct Sidecar {
     state: PathBuf,
     ports: Vec<u16>,
     metrics: u16,
+    /// Listens only when the test has not put something else in its place.
+    metrics_expected: bool,
     environment: Vec<(String, String)>,
     program: PathBuf,
 }
@@ -134,7 +137,9 @@ impl Sidecar {
         let ports: Vec<u16> = setup.listeners.iter().map(|_| ports::free()).collect::<Result<_>>()?;
         let program = binary(if setup.failpoints { FAILPOINTS } else { SIDECAR })?;
         let environment = setup.environment.clone();
-        let sidecar = Self { process: None, folder, state, ports, metrics: ports::free()?, environment, program };
+        let metrics = ports::free()?;
+        let metrics_expected = setup.config.as_ref().is_none_or(|config| config.get("metrics").is_none());
+        let sidecar = Self { process: None, folder, state, ports, metrics, metrics_expected, environment, program };
         fs::create_dir(sidecar.policies())?;
         sidecar.write("objects.yaml", &setup.objects)?;
         sidecar.write("agent.yaml", &objects::secret("agent-login", &[("password", AGENT_PASSWORD)]))?;
@@ -225,6 +230,11 @@ impl Sidecar {
 
     pub fn state(&self) -> &Path {
         &self.state
+    }
+
+    /// PEM of the CA that the listeners' certificates chain to.
+    pub fn ca_file(&self) -> PathBuf {
+        self.state.join("keys/ca.crt")
     }
 
     pub fn recordings(&self) -> PathBuf {
@@ -378,7 +388,9 @@ impl Sidecar {
     }
 
     fn listening(&self) -> bool {
-        self.ports.iter().enumerate().all(|(n, port)| ports::listening(*port) || self.unix_socket(n).exists())
+        let mut listeners = self.ports.iter().enumerate();
+        listeners.all(|(n, port)| ports::listening(*port) || self.unix_socket(n).exists())
+            && (!self.metrics_expected || ports::listening(self.metrics))
     }
 
     fn log_file(&self) -> PathBuf {

@@ -5,7 +5,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use e2e::objects;
 use e2e::postgres::{DATABASE, Options, Server};
+use e2e::proxy::{Listener, Setup, Sidecar};
 use e2e::wait::eventually;
 use e2e::wire::{Form, Login, Wire};
 
@@ -118,4 +120,56 @@ fn the_drivers_are_there() {
     runs(e2e::drivers::python().unwrap().args(["-c", "import psycopg, psycopg_binary, asyncpg, pg8000, sqlalchemy"]));
     runs(e2e::drivers::node().unwrap().args(["-e", "require('pg')"]));
     runs(e2e::drivers::java().unwrap().arg("--version"));
+}
+
+#[test]
+fn a_sidecar_serves_dies_and_comes_back_on_the_same_port() {
+    let server = orders();
+    server.role("upstream", "upstream secret", &["SELECT ON orders"]).unwrap();
+    let policy = "---
+apiVersion: agentaccess.dev/v1alpha1
+kind: AgentAccessPolicy
+metadata: {name: read-orders, namespace: local}
+spec:
+  podSelector: {}
+  targets:
+    - targetRef: {name: orders-db}
+      postgres:
+        rules:
+          - {name: read, action: Allow, verbs: [Select], relations: [public.orders]}
+";
+    let mut sidecar = Sidecar::start(&Setup {
+        objects: objects::target("orders-db", &server, "upstream", "upstream secret") + policy,
+        listeners: vec![Listener::scram("orders-db")],
+        ..Setup::default()
+    })
+    .unwrap();
+    for _ in 0..2 {
+        let answer = sidecar.psql().run("SELECT id FROM orders ORDER BY id;").unwrap();
+        assert_eq!(
+            (answer.status, answer.stdout.as_str()),
+            (Some(0), "1\n2\n"),
+            "{}\n{}",
+            answer.stderr,
+            sidecar.log()
+        );
+        let trusting = sidecar.psql().trusting(&sidecar.ca_file()).run("SELECT 1").unwrap();
+        assert_eq!(trusting.stdout, "1\n", "{}", trusting.stderr);
+        let refused = sidecar.psql().run("DELETE FROM orders;").unwrap();
+        assert_eq!(refused.status, Some(3), "{}", refused.all());
+        assert_eq!(server.executed_with("DELETE"), 0);
+        assert!(sidecar.metrics().unwrap().contains("agentaccess_"));
+        sidecar.kill9();
+        assert!(!e2e::ports::listening(sidecar.port()));
+        sidecar.start_again().unwrap();
+    }
+}
+
+#[test]
+fn a_sidecar_that_cannot_start_says_why() {
+    let setup = Setup { config: Some(serde_json::json!({"stateDri": "/tmp"})), ..Setup::default() };
+    let error = Sidecar::start(&setup).unwrap_err();
+    assert!(format!("{error:#}").contains("stateDri"), "{error:#}");
+    let mut sidecar = Sidecar::prepare(&setup).unwrap();
+    assert!(!sidecar.run_to_end().unwrap().success());
 }
