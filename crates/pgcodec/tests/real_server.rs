@@ -76,7 +76,7 @@ fn native(server: &Server, script: &[Frontend]) -> Option<Seen> {
 fn governed(server: &Server, script: &[Frontend], seed: u64) -> Seen {
     let mut link = Link::open(server, "governed");
     let machine = Machine::new(&Limits::default());
-    let mut session = Session::new(machine, seed % 2 == 1, seed % 3 == 0);
+    let mut session = Session::new(machine, seed % 2 == 1, seed.is_multiple_of(3));
     for message in script {
         session.agent(message.clone()).unwrap_or_else(|e| panic!("seed {seed}: {e}, {script:#?}"));
     }
