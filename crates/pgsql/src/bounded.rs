@@ -22,7 +22,7 @@ fn bounds(condition: Node<'_>, strict: bool) -> bool {
         }
         Node::A_Expr(expr) => {
             let (left, right) = (expr.lexpr(), expr.rexpr());
-            let name = expr.name().iter().last().and_then(Node::as_str).unwrap_or_default();
+            let name = expr.name().iter().next_back().and_then(Node::as_str).unwrap_or_default();
             match expr.kind {
                 A_Expr_Kind::AEXPR_OP => {
                     let equal = name == "=";
@@ -63,11 +63,11 @@ fn column(node: Node<'_>) -> bool {
         Node::TypeCast(cast) => column(cast.arg()),
         Node::CollateClause(collate) => column(collate.arg()),
         Node::A_Expr(expr) => {
-            let name = expr.name().iter().last().and_then(Node::as_str).unwrap_or_default();
+            let name = expr.name().iter().next_back().and_then(Node::as_str).unwrap_or_default();
             matches!(name, "->" | "->>" | "#>" | "#>>") && column(expr.lexpr()) && fixed(expr.rexpr())
         }
         Node::FuncCall(call) => {
-            let name = call.funcname().iter().last().and_then(Node::as_str).unwrap_or_default();
+            let name = call.funcname().iter().next_back().and_then(Node::as_str).unwrap_or_default();
             matches!(name, "lower" | "upper" | "btrim" | "date") && call.args().first().is_some_and(column)
         }
         _ => false,

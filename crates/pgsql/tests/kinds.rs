@@ -1,5 +1,12 @@
 //! The table of statement kinds: what each touches, its ceiling, its effect; or that it is refused.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, unreachable_pub, dead_code, reason = "test helpers")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    dead_code,
+    reason = "test helpers; each file uses some of them"
+)]
 
 mod support;
 
@@ -97,10 +104,19 @@ fn hidden_values(server: &Server) {
         ("UPDATE users SET email = 'a@b' WHERE id = 5", "UPDATE users SET email = '?' WHERE id = 5"),
         ("INSERT INTO users (name, email) VALUES ('n', 'a@b')", "INSERT INTO users (name, email) VALUES ('n', '?')"),
         ("SELECT id FROM users WHERE email = 'a@b' AND id = 5", "SELECT id FROM users WHERE email = '?' AND id = 5"),
-        ("SELECT id FROM users WHERE lower(email) IN ('a', 'b') OR name = 'x'", "SELECT id FROM users WHERE lower(email) IN ('?', '?') OR name = 'x'"),
+        (
+            "SELECT id FROM users WHERE lower(email) IN ('a', 'b') OR name = 'x'",
+            "SELECT id FROM users WHERE lower(email) IN ('?', '?') OR name = 'x'",
+        ),
         ("SELECT id FROM users WHERE name = 'x'", "SELECT id FROM users WHERE name = 'x'"),
-        ("SELECT 1 FROM users u JOIN (VALUES ('a@b')) v(e) ON v.e = u.email", "SELECT '?' FROM users u JOIN (VALUES ('?')) v(e) ON v.e = u.email"),
-        ("SELECT 1 FROM (SELECT email AS e FROM users) s WHERE s.e = 'a@b'", "SELECT '?' FROM (SELECT email AS e FROM users) s WHERE s.e = '?'"),
+        (
+            "SELECT 1 FROM users u JOIN (VALUES ('a@b')) v(e) ON v.e = u.email",
+            "SELECT '?' FROM users u JOIN (VALUES ('?')) v(e) ON v.e = u.email",
+        ),
+        (
+            "SELECT 1 FROM (SELECT email AS e FROM users) s WHERE s.e = 'a@b'",
+            "SELECT '?' FROM (SELECT email AS e FROM users) s WHERE s.e = '?'",
+        ),
         ("SELECT email FROM users EXCEPT SELECT 'a@b'", "SELECT email FROM users EXCEPT SELECT '?'"),
     ] {
         assert_eq!(of(sql).display.as_str(), shown, "{sql}");
@@ -168,11 +184,16 @@ fn reads_cover_what_the_server_opens(server: &Server) {
             continue;
         }
         let ours: Vec<String> = plan.accesses.iter().map(|a| a.resource.path.join(".")).collect();
-        for name in text.lines().filter_map(|l| l.split_once(" on ")).filter_map(|(_, rest)| rest.split_whitespace().next()) {
+        for name in
+            text.lines().filter_map(|l| l.split_once(" on ")).filter_map(|(_, rest)| rest.split_whitespace().next())
+        {
             let Some((schema, relation)) = name.split_once('.') else { continue };
             let Some(relation) = catalog.find(schema, relation.trim_matches('"')) else { continue };
-            let family: Vec<String> =
-                catalog.closure(relation.oid, |r| &r.parents).iter().map(|o| catalog.relation(*o).unwrap().display()).collect();
+            let family: Vec<String> = catalog
+                .closure(relation.oid, |r| &r.parents)
+                .iter()
+                .map(|o| catalog.relation(*o).unwrap().display())
+                .collect();
             // A view's tables are its own.
             let viewed = ours.iter().any(|o| o.contains("_view") || o.contains("user_mat"));
             assert!(

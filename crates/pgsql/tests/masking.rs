@@ -1,5 +1,12 @@
 //! What a real server answers to planned statements: nothing masked, and nothing else when there are no masks.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, unreachable_pub, reason = "test helpers")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    dead_code,
+    reason = "test helpers; each file uses some of them"
+)]
 
 mod support;
 
@@ -74,7 +81,11 @@ fn no_statement_shows_what_a_mask_hides(server: &Server, catalog: &Catalog) {
             }
         } else {
             // It may repeat its own word, but the predicate must not have matched.
-            assert!(!shown.lines().any(|l| l.contains(CANARY) && !l.starts_with("LINE")), "{sql}\n{}\n{text}", plan.text);
+            assert!(
+                !shown.lines().any(|l| l.contains(CANARY) && !l.starts_with("LINE")),
+                "{sql}\n{}\n{text}",
+                plan.text
+            );
         }
         if !ok {
             failed.push(format!("{sql}\n    {}\n    {text}", plan.text));

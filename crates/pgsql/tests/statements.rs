@@ -1,5 +1,12 @@
 //! Texts of psql, drivers and frameworks pass as reads of catalogs, and the server answers the planned text the same.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, unreachable_pub, dead_code, reason = "test helpers")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    dead_code,
+    reason = "test helpers; each file uses some of them"
+)]
 
 mod support;
 

@@ -80,7 +80,8 @@ fn columns<'c>(
         names.into_iter().map(str::to_owned).collect()
     };
     if let Some(name) = names.iter().find(|n| relation.column(n).is_none()) {
-        return Err(Refused::new(format!("column `{name}` of `{}` does not exist", relation.display())).code(crate::refused::Code::UndefinedColumn));
+        return Err(Refused::new(format!("column `{name}` of `{}` does not exist", relation.display()))
+            .code(crate::refused::Code::UndefinedColumn));
     }
     Ok((relation, names))
 }

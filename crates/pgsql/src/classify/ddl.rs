@@ -154,7 +154,7 @@ trait LastName {
 
 impl LastName for pg_raw_parse::list::CastNodeList<nodes::String> {
     fn last_name(&self) -> Option<&str> {
-        self.iter().last().and_then(nodes::String::sval)
+        self.iter().next_back().and_then(nodes::String::sval)
     }
 }
 
@@ -209,8 +209,12 @@ fn named_objects(root: Node<'_>, resolver: &mut Resolver<'_>) -> Result<Vec<Acce
             }
             out.push(object(vec![schema.schemaname().unwrap_or_default().to_owned()]));
         }
-        Node::CreateEnumStmt(stmt) => out.push(object(path_of(stmt.type_name().iter().filter_map(nodes::String::sval).collect(), resolver)?)),
-        Node::AlterEnumStmt(stmt) => out.push(object(path_of(stmt.type_name().iter().filter_map(nodes::String::sval).collect(), resolver)?)),
+        Node::CreateEnumStmt(stmt) => {
+            out.push(object(path_of(stmt.type_name().iter().filter_map(nodes::String::sval).collect(), resolver)?))
+        }
+        Node::AlterEnumStmt(stmt) => {
+            out.push(object(path_of(stmt.type_name().iter().filter_map(nodes::String::sval).collect(), resolver)?))
+        }
         Node::ReindexStmt(stmt) if stmt.relation().is_none() => {
             return Err(Refused::new("REINDEX of more than one relation"));
         }

@@ -60,7 +60,7 @@ impl<'c> Resolver<'c> {
         let masked = |name: &String| item.column(name).is_some_and(|c| c.masked);
         let Node::SelectStmt(select) = insert.select_stmt() else { return Ok(()) };
         let plain =
-            select.values_lists().len() > 0 && select.with_clause().is_none() && select.sort_clause().is_empty();
+            !select.values_lists().is_empty() && select.with_clause().is_none() && select.sort_clause().is_empty();
         if !plain {
             self.select(select, parent, ctes, Level::Inner)?;
             self.out.hide_all |= columns.iter().any(masked);
@@ -128,7 +128,7 @@ impl<'c> Resolver<'c> {
         let ctes = self.with_clause(update.with_clause(), parent, ctes)?;
         let (relation, item) = self.change(update.relation(), Verb::Update)?;
         self.open(Verb::Update, relation.oid, Some(bounded(update.where_clause())));
-        let brought = self.from_clause(update.from_clause(), vec![item.clone()], parent, &ctes)?;
+        let brought = self.items_of(update.from_clause(), vec![item.clone()], parent, &ctes)?;
         let mut items = vec![item.clone()];
         items.extend(brought.items);
         let env = Env { parent, items, ctes, merged: brought.merged };
@@ -147,7 +147,7 @@ impl<'c> Resolver<'c> {
         let (relation, item) = self.change(delete.relation(), Verb::Delete)?;
         self.open(Verb::Delete, relation.oid, Some(bounded(delete.where_clause())));
         self.touch(Verb::Delete, relation.oid, None);
-        let brought = self.from_clause(delete.using_clause(), vec![item.clone()], parent, &ctes)?;
+        let brought = self.items_of(delete.using_clause(), vec![item.clone()], parent, &ctes)?;
         let mut items = vec![item];
         items.extend(brought.items);
         let env = Env { parent, items, ctes, merged: brought.merged };
@@ -205,7 +205,8 @@ impl<'c> Resolver<'c> {
     fn written(&mut self, relation: &Relation, target: &nodes::ResTarget, verb: Verb) -> Result<String, Refused> {
         let name = target.name().ok_or_else(|| Refused::new("a written column without a name"))?;
         if relation.column(name).is_none() {
-            return Err(Refused::new(format!("column `{name}` of `{}` does not exist", relation.display())).code(crate::refused::Code::UndefinedColumn));
+            return Err(Refused::new(format!("column `{name}` of `{}` does not exist", relation.display()))
+                .code(crate::refused::Code::UndefinedColumn));
         }
         self.touch(verb, relation.oid, Some(name));
         self.unique(relation, &[name.to_owned()]);

@@ -231,7 +231,11 @@ impl<'c> Resolver<'c> {
         if !items.is_empty() {
             return Ok(seen.and(self.whole_of(items, name, false)?));
         }
-        if known { Ok(seen) } else { Err(Refused::new(format!("column `{name}` does not exist")).code(crate::refused::Code::UndefinedColumn)) }
+        if known {
+            Ok(seen)
+        } else {
+            Err(Refused::new(format!("column `{name}` does not exist")).code(crate::refused::Code::UndefinedColumn))
+        }
     }
 
     fn column_of(&mut self, items: Vec<&Item>, item_name: &str, name: &str, bare: bool) -> Result<Seen, Refused> {
@@ -251,7 +255,8 @@ impl<'c> Resolver<'c> {
                 self.touch(Verb::Read, oid, Some(name));
             } else {
                 // `item.f` would call a function of a user on the whole row.
-                return Err(Refused::new(format!("column `{item_name}.{name}` does not exist")).code(crate::refused::Code::UndefinedColumn));
+                return Err(Refused::new(format!("column `{item_name}.{name}` does not exist"))
+                    .code(crate::refused::Code::UndefinedColumn));
             }
         }
         Ok(seen)

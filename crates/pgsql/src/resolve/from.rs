@@ -23,7 +23,7 @@ pub(super) struct Brought {
 
 impl<'c> Resolver<'c> {
     /// All items of a FROM clause. Those to the left are visible to LATERAL items to the right.
-    pub(super) fn from_clause<'a>(
+    pub(super) fn items_of<'a>(
         &mut self,
         nodes: impl IntoIterator<Item = Node<'a>>,
         mut left: Vec<Item>,
@@ -32,7 +32,7 @@ impl<'c> Resolver<'c> {
     ) -> Result<Brought, Refused> {
         let mut out = Brought::default();
         for node in nodes {
-            let brought = self.from_item(node, &left, parent, ctes)?;
+            let brought = self.item_of(node, &left, parent, ctes)?;
             left.extend(brought.items.iter().cloned());
             out.items.extend(brought.items);
             out.merged |= brought.merged;
@@ -40,7 +40,7 @@ impl<'c> Resolver<'c> {
         Ok(out)
     }
 
-    fn from_item(
+    fn item_of(
         &mut self,
         node: Node<'_>,
         left: &[Item],
@@ -198,10 +198,10 @@ impl<'c> Resolver<'c> {
         parent: Option<&Env<'_>>,
         ctes: &Ctes,
     ) -> Result<Brought, Refused> {
-        let larg = self.from_item(join.larg(), left, parent, ctes)?;
+        let larg = self.item_of(join.larg(), left, parent, ctes)?;
         let mut both_left = left.to_vec();
         both_left.extend(larg.items.iter().cloned());
-        let rarg = self.from_item(join.rarg(), &both_left, parent, ctes)?;
+        let rarg = self.item_of(join.rarg(), &both_left, parent, ctes)?;
         let merged = larg.merged || rarg.merged || join.is_natural || !join.using_clause().is_empty();
         if join.is_natural {
             self.natural(&larg.items, &rarg.items)?;

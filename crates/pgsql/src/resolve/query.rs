@@ -37,7 +37,7 @@ impl<'c> Resolver<'c> {
         if select.op != SetOperation::SETOP_NONE {
             return self.set_operation(select, parent, &ctes);
         }
-        let brought = self.from_clause(select.from_clause(), Vec::new(), parent, &ctes)?;
+        let brought = self.items_of(select.from_clause(), Vec::new(), parent, &ctes)?;
         let env = Env { parent, items: brought.items, ctes, merged: brought.merged };
         self.locks(select, &env)?;
         let output = self.targets(select, &env, level)?;
@@ -175,7 +175,7 @@ impl<'c> Resolver<'c> {
             if bare && seen.masked {
                 self.note_deny(column, target, env, position);
             }
-            if matches!(column.fields().iter().last(), Some(Node::A_Star(_))) {
+            if matches!(column.fields().iter().next_back(), Some(Node::A_Star(_))) {
                 self.star(column, env, output)?;
                 return Ok(seen);
             }
@@ -194,7 +194,7 @@ impl<'c> Resolver<'c> {
     fn note_deny(&mut self, column: &nodes::ColumnRef, target: &nodes::ResTarget, env: &Env<'_>, position: usize) {
         let deny: Vec<String> =
             env.items.iter().flat_map(|i| i.cols.iter()).filter(|c| c.deny).map(|c| c.name.clone()).collect();
-        let last = column.fields().iter().last();
+        let last = column.fields().iter().next_back();
         let star = matches!(last, Some(Node::A_Star(_)));
         let name = last.and_then(Node::as_str).unwrap_or_default();
         if star {
@@ -265,7 +265,7 @@ impl<'c> Resolver<'c> {
                 _ => false,
             },
             Node::ColumnRef(column) => {
-                let name = column.fields().iter().last().and_then(Node::as_str).unwrap_or_default();
+                let name = column.fields().iter().next_back().and_then(Node::as_str).unwrap_or_default();
                 self.out.deny_outputs.iter().any(|(_, n)| n == name)
             }
             _ => false,
@@ -313,8 +313,8 @@ fn cte_name(cte: &nodes::CommonTableExpr) -> Result<&str, Refused> {
 /// The name that the server gives to an output without one, where it is certain.
 fn figured(node: Node<'_>) -> Option<String> {
     match node {
-        Node::ColumnRef(column) => column.fields().iter().last()?.as_str().map(str::to_owned),
-        Node::FuncCall(call) => call.funcname().iter().last()?.as_str().map(str::to_owned),
+        Node::ColumnRef(column) => column.fields().iter().next_back()?.as_str().map(str::to_owned),
+        Node::FuncCall(call) => call.funcname().iter().next_back()?.as_str().map(str::to_owned),
         Node::TypeCast(cast) => match cast.arg() {
             inner @ (Node::ColumnRef(_) | Node::FuncCall(_)) => figured(inner),
             _ => None,

@@ -131,16 +131,16 @@ impl<'p> Env<'p> {
     }
 
     /// The items that a name before a dot means: those of the innermost level that has any.
-    pub(crate) fn named<'e>(&'e self, name: &str) -> Vec<&'e Item> {
+    pub(crate) fn named(&self, name: &str) -> Vec<&Item> {
         self.first(|item| item.name.as_deref() == Some(name))
     }
 
     /// The items that `schema.relation` before a dot means.
-    pub(crate) fn plain<'e>(&'e self, oid: Oid) -> Vec<&'e Item> {
+    pub(crate) fn plain(&self, oid: Oid) -> Vec<&Item> {
         self.first(|item| item.plain == Some(oid))
     }
 
-    fn first<'e>(&'e self, is: impl Fn(&Item) -> bool) -> Vec<&'e Item> {
+    fn first(&self, is: impl Fn(&Item) -> bool) -> Vec<&Item> {
         self.levels()
             .map(|level| level.items.iter().filter(|item| is(item)).collect::<Vec<_>>())
             .find(|items| !items.is_empty())
