@@ -339,6 +339,7 @@ impl Session {
                     return Ok(());
                 }
                 self.before_effect(&plan.effect);
+                self.batch_committed |= matches!(plan.effect, Effect::Commit | Effect::Rollback);
                 let token = self.token();
                 self.send(token, permit, &frames, &judged, Some(statement), operation)?;
                 self.announce(token, portal_id, &unit, describe.as_ref(), copy_of(&plan.effect))
@@ -514,10 +515,11 @@ impl Session {
             Effect::Listen { channel } => {
                 self.listening.insert(channel.clone());
             }
-            Effect::Commit | Effect::Rollback => self.batch_committed = true,
             Effect::None
             | Effect::Empty
             | Effect::Begin
+            | Effect::Commit
+            | Effect::Rollback
             | Effect::Savepoint { .. }
             | Effect::Release { .. }
             | Effect::RollbackTo { .. }
