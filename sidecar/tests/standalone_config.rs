@@ -1,5 +1,5 @@
 //! Bad configuration: each mistake gives one message that names the file, the field and what to do.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "test helpers")]
+#![expect(clippy::panic, reason = "test helpers")]
 
 use std::path::Path;
 

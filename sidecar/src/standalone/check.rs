@@ -1,5 +1,5 @@
 //! `agentaccess-sidecar check`: everything that `run` would find wrong, and whether the targets let us in. Nothing is
-//! served, recorded or made.
+//! served or recorded, and no key is made.
 
 use std::sync::Arc;
 

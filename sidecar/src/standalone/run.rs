@@ -2,7 +2,9 @@
 //!
 //! Everything that can be wrong at the start is found before the first port is bound.
 
+use std::fs::Permissions;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -241,13 +243,12 @@ fn open_recording(config: &Config, state: &StateDir, key: SigningKey) -> Result<
     Ok(writer)
 }
 
-/// Approvers of the group read the whole requests here.
+/// Approvers of the group read the whole requests here; the set-group-id bit hands the group on to each file.
 fn share_requests(state: &StateDir, group: Option<u32>) -> Result<(), RunError> {
-    let folder = state.requests();
-    match group {
-        Some(group) => std::os::unix::fs::chown(&folder, None, Some(group)).map_err(io("change the group of", &folder)),
-        None => Ok(()),
-    }
+    let (folder, Some(_)) = (state.requests(), group) else { return Ok(()) };
+    std::os::unix::fs::chown(&folder, None, group)
+        .and_then(|()| std::fs::set_permissions(&folder, Permissions::from_mode(0o2750)))
+        .map_err(io("change the group of", &folder))
 }
 
 fn serve_metrics(
