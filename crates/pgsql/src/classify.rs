@@ -13,12 +13,15 @@ use pg_raw_parse::{Node, Owned, nodes};
 use policy::operation::{Access, Strictness};
 use policy::redact::Redacted;
 
-use crate::parse::{Parsed, parse};
+use crate::parse::{Limits, Parsed, parse};
 use crate::plan::{Context, Effect, Plan, SettingParam};
 use crate::refused::Refused;
 use crate::resolve::Findings;
 use crate::visit::name;
 
+/// Resolution and substitution recurse: this many levels fit the 2 MiB stack of a thread four times over in a release
+/// build, and also without optimisation.
+const MAX_DEPTH: usize = 400;
 /// Most characters of a statement that are shown.
 const DISPLAY_CHARS: usize = 4_096;
 
@@ -52,6 +55,7 @@ impl Judged {
 }
 
 pub(crate) fn plan(sql: &str, ctx: &Context<'_>) -> Result<Plan, Refused> {
+    let ctx = &Context { limits: Limits { depth: ctx.limits.depth.min(MAX_DEPTH), ..ctx.limits }, ..*ctx };
     let parsed = parse(sql, &ctx.limits)?;
     if parsed.is_empty() {
         return Ok(empty());
@@ -95,7 +99,11 @@ fn finish(judged: Judged, parsed: &Parsed, ctx: &Context<'_>) -> Result<Plan, Re
                 None => crate::substitute::substitute(parsed, &judged.findings.edits, ctx)?,
             };
             // A template makes the tree larger than what the agent sent.
-            let limits = crate::parse::Limits { nodes: ctx.limits.nodes.saturating_mul(4), ..ctx.limits };
+            let limits = Limits {
+                nodes: ctx.limits.nodes.saturating_mul(4),
+                depth: ctx.limits.depth.saturating_add(64),
+                ..ctx.limits
+            };
             crate::render::render(Node::RawStmt(&tree), &limits)?
         }
     };
