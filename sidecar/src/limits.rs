@@ -37,17 +37,8 @@ pub struct Limits {
     pub prepared_statements: usize,
     /// Portals of one session.
     pub portals: usize,
-    /// A single value under a mask; a longer one is replaced whole.
-    #[serde(deserialize_with = "de_bytes")]
-    pub masked_value: usize,
     /// Open approval requests of this sidecar.
     pub pending_approvals: usize,
-    /// Buffers of all sessions together.
-    #[serde(deserialize_with = "de_bytes")]
-    pub buffers: usize,
-    /// Buffer of one direction of one session.
-    #[serde(deserialize_with = "de_bytes")]
-    pub buffer_per_direction: usize,
     /// How long an operation waits until its intent is recorded.
     #[serde(deserialize_with = "de_span")]
     pub recording_append: Duration,
@@ -82,10 +73,7 @@ impl Default for Limits {
             statements_per_batch: 64,
             prepared_statements: 1000,
             portals: 256,
-            masked_value: MIB,
             pending_approvals: 32,
-            buffers: 32 * MIB,
-            buffer_per_direction: 64 * KIB,
             recording_append: Duration::from_secs(1),
             recorded_body: 64 * KIB,
             recording_segment: 16 * MIB,
@@ -126,9 +114,6 @@ impl Limits {
             ("startupPacket", self.startup_packet, 512, 64 * KIB),
             ("frontendMessage", self.frontend_message, 16 * KIB, 256 * MIB),
             ("sqlText", self.sql_text, KIB, 4 * MIB),
-            ("maskedValue", self.masked_value, KIB, 64 * MIB),
-            ("buffers", self.buffers, MIB, 4096 * MIB),
-            ("bufferPerDirection", self.buffer_per_direction, 4 * KIB, 16 * MIB),
             ("recordedBody", self.recorded_body, KIB, MIB),
             ("recordingSegment", self.recording_segment, 64 * KIB, 1024 * MIB),
             ("freeSpaceFloor", self.free_space_floor, MIB, 65_536 * MIB),
@@ -153,7 +138,6 @@ impl Limits {
         }
         for (smaller, larger, holds) in [
             ("sqlText", "frontendMessage", self.sql_text <= self.frontend_message),
-            ("bufferPerDirection", "buffers", self.buffer_per_direction <= self.buffers),
             ("drainGrace", "drainTotal", self.drain_grace <= self.drain_total),
         ] {
             if !holds {

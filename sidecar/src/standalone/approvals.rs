@@ -262,7 +262,7 @@ impl Inner {
         let _turn = self.turn.lock().await;
         let reason = reason.map(|r| Redacted::danger_caller_redacted(&cut(r.trim(), REASON_CHARS)).as_str().to_owned());
         // The vote is tried on a copy, so that it counts only once it is on record.
-        let (tally, before, entries) = {
+        let (tally, entries) = {
             let book = self.book.lock();
             let Some(request) = book.get(name) else {
                 return Err(match book.knows(name) {
@@ -271,7 +271,6 @@ impl Inner {
                 });
             };
             let mut tally = request.tally.clone();
-            let before = tally.standing(request.age());
             let after = match tally.vote(&approver.name, decision, reason.as_deref(), request.age()) {
                 Ok(after) => after,
                 Err(error) => {
@@ -300,20 +299,19 @@ impl Inner {
             };
             let entries: Vec<Approval> =
                 [Some(ApprovalEvent::Vote), outcome].into_iter().flatten().map(about).collect();
-            (tally, before, entries)
+            (tally, entries)
         };
         for entry in entries {
             if let Err(error) = self.ledger.approval(entry).await {
                 return Err(format!("the vote cannot be recorded and does not count: {error}"));
             }
         }
-        let (object, after, waited, policies) = {
+        let (object, after) = {
             let mut book = self.book.lock();
             let request = book.get_mut(name).ok_or("the request is gone")?;
             // It may have expired while the record was written; then the vote came too late by itself.
             request.tally = tally;
-            let policies: Vec<String> = request.ask.terms.asked_by.iter().map(|id| id.policy.clone()).collect();
-            (request.object(name), request.tally.standing(request.age()), request.age(), policies)
+            (request.object(name), request.tally.standing(request.age()))
         };
         let counted = match after {
             Tallied::Approved => Some(ApprovalOutcome::Granted),
@@ -321,12 +319,7 @@ impl Inner {
             Tallied::Revoked => Some(ApprovalOutcome::Revoked),
             Tallied::Pending { .. } | Tallied::Expired | Tallied::Withdrawn | Tallied::Consumed => None,
         };
-        if let Some(outcome) = counted {
-            self.metrics.approval(outcome);
-            if before != after && outcome != ApprovalOutcome::Revoked {
-                policies.iter().take(1).for_each(|policy| self.metrics.approval_waited(policy, waited));
-            }
-        }
+        counted.into_iter().for_each(|outcome| self.metrics.approval(outcome));
         self.changed(name);
         tracing::info!(event = "approval_vote", request = name, approver = approver.name, standing = ?after);
         Ok((object, sentence(approver, decision, after)))
