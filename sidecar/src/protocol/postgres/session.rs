@@ -39,7 +39,7 @@ use self::startup::Begun;
 use self::unit::Kept;
 use super::operation::{self, Transaction};
 use super::refusal::Words;
-use super::statement::{Portal, Prepared};
+use super::statement::{Cursor, Portal, Prepared};
 use crate::core::Core;
 use crate::gate::Desk;
 use crate::outside::Connection;
@@ -127,7 +127,9 @@ pub(super) struct Session {
     next_token: u64,
     /// The stream that a permitted operation opened, and the operation.
     stream: Option<(Token, StreamGrant)>,
-    cursors: HashSet<String>,
+    cursors: BTreeMap<String, Cursor>,
+    /// A hold inside a transaction ended without an approval: nothing but ROLLBACK is taken until it is over.
+    must_roll_back: bool,
     listening: HashSet<String>,
     /// COMMIT or ROLLBACK was sent in this batch: nothing may follow in it, or all-or-nothing would not hold.
     batch_committed: bool,

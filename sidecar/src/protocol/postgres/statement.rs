@@ -37,4 +37,20 @@ pub struct Portal {
     pub operation: Operation,
     /// Its result was described to the agent or to us.
     pub described: bool,
+    /// Rows that were fetched from it so far.
+    pub rows: u64,
+}
+
+/// A cursor that the session declared. Each FETCH is decided again on what its query reads.
+#[derive(Debug)]
+pub struct Cursor {
+    pub judged: Arc<Judged>,
+    pub rows: u64,
+}
+
+/// Where rows come from in several portions, for limits that count them together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    Portal(pgcodec::machine::PortalId),
+    Cursor(String),
 }

@@ -8,7 +8,7 @@ use policy::verdict::{Level, Obligations};
 use recording::entry::Status;
 
 use super::super::refusal::Words;
-use super::super::statement::Judged;
+use super::super::statement::{Judged, Source};
 use super::capture::Capture;
 use crate::gate::{Outcome, Running};
 
@@ -28,6 +28,9 @@ pub(super) struct Flight {
     /// The words that take the place of the server's error.
     pub refused: Option<Words>,
     pub rows: u64,
+    /// Rows of earlier portions of the same portal or cursor.
+    pub rows_before: u64,
+    pub source: Option<Source>,
     pub bytes: u64,
     pub sqlstate: Option<String>,
     pub capture: Option<Capture>,
@@ -57,6 +60,8 @@ impl Flight {
             obligations,
             refused: None,
             rows: 0,
+            rows_before: 0,
+            source: None,
             bytes: 0,
             sqlstate: None,
             capture,
@@ -76,6 +81,8 @@ impl Flight {
             obligations: Obligations::default(),
             refused: Some(words),
             rows: 0,
+            rows_before: 0,
+            source: None,
             bytes: 0,
             sqlstate: None,
             capture: None,
@@ -93,7 +100,7 @@ impl Flight {
     }
 
     pub(super) fn over_row_limit(&self) -> bool {
-        self.obligations.max_rows.is_some_and(|most| self.rows > most)
+        self.obligations.max_rows.is_some_and(|most| self.rows.saturating_add(self.rows_before) > most)
     }
 
     /// Records how it ended.

@@ -14,12 +14,12 @@ use policy::verdict::DenyReason;
 use super::super::operation;
 use super::super::parameter::Parameter;
 use super::super::refusal::{Words, words, words_not_planned};
-use super::super::statement::{Judged, Portal, Prepared};
+use super::super::statement::{Cursor, Judged, Portal, Prepared, Source};
 use super::company::Company;
 use super::flight::{Flight, Token};
 use super::unit::{Kept, MOST_KEPT, not_decided};
 use super::{End, Session, agent, encoded};
-use crate::gate::{Moment, Permit, Refusal, Refused, Stage};
+use crate::gate::{Moment, NotHeld, Permit, Refusal, Refused, Stage};
 use crate::upstream::HIGH_WATER;
 
 /// How often a statement is planned again because the policy changed in between.
@@ -62,7 +62,8 @@ impl Session {
 
     async fn take_control(&mut self, control: Control) -> Result<(), End> {
         if control.is_terminate() {
-            self.release().await?;
+            // The agent asked for no answer to what is kept back.
+            self.drop_kept();
             self.control(&control)?;
             let _ = self.upstream.flush().await;
             return Err(End::Terminated);
@@ -147,7 +148,14 @@ impl Session {
             cancel: &self.cancel,
             not_planned,
         };
-        self.desk.admit(operation, stage, moment, &mut company).await
+        let admitted = self.desk.admit(operation, stage, moment, &mut company).await;
+        if let Err(Refused { refusal: Refusal::Pending { why: NotHeld::HoldOver, .. }, .. }) = &admitted
+            && moment == Moment::InTransaction
+        {
+            // With a savepoint open, the poison would end only what is inside it, and the locks would stay.
+            self.must_roll_back = true;
+        }
+        admitted
     }
 
     /// A text without a plan, through the gate all the same: the words that refuse it, or `None` to judge it again.
@@ -176,14 +184,19 @@ impl Session {
                 return self.refuse_query_with(words);
             }
             let frames = encoded(&Frontend::Query { sql: plan.text.clone() })?;
-            let operation = self.with_context(|ctx| operation::planned(ctx, plan, &[], &frames));
+            let mut operation = self.with_context(|ctx| operation::planned(ctx, plan, &[], &frames));
+            let reading = match self.reads_cursor(plan, &mut operation).await? {
+                Ok(reading) => reading,
+                Err(words) => return self.refuse_query_with(words),
+            };
             match self.admit(&operation, Stage::Run).await {
                 Err(refused) if is_stale(&refused) => continue,
                 Err(refused) => return self.refuse_query(&refused),
                 Ok(permit) => {
-                    self.before_effect(&plan.effect);
+                    self.before_effect(&plan.effect, &judged);
                     let token = self.token();
                     self.send(token, permit, &frames, &judged, None, operation)?;
+                    self.count_together(token, reading);
                     return self
                         .machine
                         .sent(Expect::Query { token, copy: copy_of(&plan.effect) })
@@ -262,7 +275,8 @@ impl Session {
             .collect();
         let operation = self.with_context(|ctx| operation::planned(ctx, plan, &parameters, &[]));
         let frames = encoded(&Frontend::Bind(message.clone()))?;
-        self.machine.attach_portal(id, Portal { judged: Arc::clone(&judged), statement, operation, described: false });
+        self.machine
+            .attach_portal(id, Portal { judged: Arc::clone(&judged), statement, operation, described: false, rows: 0 });
         self.keep(Kept::Bind { id, frames });
         self.bound_kept().await
     }
@@ -306,6 +320,13 @@ impl Session {
         if let Some(words) = self.forbidden_now(plan) {
             return self.release_then_refuse(words).await;
         }
+        let reading = match self.reads_cursor(plan, &mut operation).await? {
+            Ok(reading) => reading.or_else(|| {
+                let rows = self.machine.portal(portal_id).map_or(0, |portal| portal.rows);
+                Some(Reading { source: Source::Portal(portal_id), rows, judged: None })
+            }),
+            Err(words) => return self.release_then_refuse(words).await,
+        };
         // The Bind and what describes it go out with the Execute as one unit; what is before them goes out first.
         let unit_at = self
             .kept
@@ -338,10 +359,11 @@ impl Session {
                 if !self.release().await? {
                     return Ok(());
                 }
-                self.before_effect(&plan.effect);
+                self.before_effect(&plan.effect, &judged);
                 self.batch_committed |= matches!(plan.effect, Effect::Commit | Effect::Rollback);
                 let token = self.token();
                 self.send(token, permit, &frames, &judged, Some(statement), operation)?;
+                self.count_together(token, reading);
                 self.announce(token, portal_id, &unit, describe.as_ref(), copy_of(&plan.effect))
             }
         }
@@ -485,28 +507,65 @@ impl Session {
                 "current transaction is aborted, commands ignored until end of transaction block",
             ));
         }
+        if self.must_roll_back && !matches!(plan.effect, Effect::Rollback) {
+            let mut words =
+                Words::new("25P02", "the approval did not come in time: the transaction has to be rolled back");
+            words.hint = Some("Send ROLLBACK.".to_owned());
+            return Some(words);
+        }
         if self.batch_committed && self.machine.unsynced() {
             let mut words = Words::new("42501", "refused: COMMIT or ROLLBACK ends a batch");
             words.hint = Some("Send Sync after COMMIT or ROLLBACK before anything else.".to_owned());
             return Some(words);
         }
         match &plan.effect {
-            Effect::FetchCursor { name } if !self.cursors.contains(name) => {
+            Effect::FetchCursor { name } if !self.cursors.contains_key(name) => {
                 Some(Words::new("34000", format!("cursor {name:?} does not exist")))
             }
-            Effect::DeclareCursor { name } if !self.cursors.contains(name) && self.cursors.len() >= CURSORS => {
+            Effect::DeclareCursor { name } if !self.cursors.contains_key(name) && self.cursors.len() >= CURSORS => {
                 Some(Words::new("54000", format!("more than {CURSORS} cursors: close some")))
             }
             _ => None,
         }
     }
 
+    /// A FETCH reads what its cursor's query reads: it is decided on that, on the policy of this moment.
+    async fn reads_cursor(
+        &mut self,
+        plan: &Plan,
+        operation: &mut Operation,
+    ) -> Result<Result<Option<Reading>, Words>, End> {
+        let Effect::FetchCursor { name } = &plan.effect else { return Ok(Ok(None)) };
+        let Some(cursor) = self.cursors.get(name) else { return Ok(Ok(None)) };
+        let (declared, rows) = (Arc::clone(&cursor.judged), cursor.rows);
+        let judged =
+            if self.planner.is_current(&declared) { Arc::clone(&declared) } else { self.judge(&declared.sql).await? };
+        let (Ok(now), Ok(then)) = (&judged.plan, &declared.plan) else { return Ok(Err(declare_again())) };
+        if now.text != then.text {
+            return Ok(Err(declare_again()));
+        }
+        operation.accesses.extend(now.accesses.iter().cloned());
+        operation.ceiling = operation.ceiling.max(now.ceiling);
+        let source = Source::Cursor(name.clone());
+        Ok(Ok(Some(Reading { source, rows, judged: Some(judged) })))
+    }
+
+    /// Rows of one portal or cursor count together, and its result is guarded as its query says.
+    fn count_together(&mut self, token: Token, reading: Option<Reading>) {
+        let (Some(flight), Some(reading)) = (self.flights.get_mut(&token), reading) else { return };
+        flight.rows_before = reading.rows;
+        flight.source = Some(reading.source);
+        if let Some(judged) = reading.judged {
+            flight.judged = Some(judged);
+        }
+    }
+
     /// Names and flags that change when this is sent.
-    fn before_effect(&mut self, effect: &Effect) {
+    fn before_effect(&mut self, effect: &Effect, judged: &Arc<Judged>) {
         match effect {
             Effect::DeclareCursor { name } => {
                 self.machine.forget_portal(name);
-                self.cursors.insert(name.clone());
+                self.cursors.insert(name.clone(), Cursor { judged: Arc::clone(judged), rows: 0 });
             }
             Effect::CloseCursor { name: Some(name) } => self.machine.forget_portal(name),
             Effect::CloseCursor { name: None } => self.machine.forget_all_portals(),
@@ -540,6 +599,21 @@ fn copy_of(effect: &Effect) -> Copy {
         Effect::CopyOut => Copy::Out,
         _ => Copy::No,
     }
+}
+
+/// Where an operation continues to read.
+struct Reading {
+    source: Source,
+    /// Rows read from it before.
+    rows: u64,
+    /// Of a cursor: what its query may show.
+    judged: Option<Arc<Judged>>,
+}
+
+fn declare_again() -> Words {
+    let mut words = Words::new("34000", "the cursor was declared under an access policy that is no longer in force");
+    words.hint = Some("Declare it again.".to_owned());
+    words
 }
 
 fn is_stale(refused: &Refused) -> bool {

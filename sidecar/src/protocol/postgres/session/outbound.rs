@@ -9,6 +9,7 @@ use recording::entry::Status;
 use super::super::mask;
 use super::super::refusal::Words;
 use super::super::settings;
+use super::super::statement::Source;
 use super::agent::fields;
 use super::flight::{Flight, Token};
 use super::{End, Session};
@@ -66,7 +67,7 @@ impl Session {
                 self.completed(token)?;
             }
             Backend::NoticeResponse(notice) => {
-                let scrub = token.and_then(|t| self.flights.get(&t)).is_some_and(Flight::scrub);
+                let scrub = token.and_then(|t| self.flights.get(&t)).is_none_or(Flight::scrub);
                 let notice = mask::server_words(notice, scrub);
                 return self.put(&Backend::NoticeResponse(notice));
             }
@@ -147,6 +148,22 @@ impl Session {
             // The target was faster than the cancel request. Without an error of its own it must not go on.
             return Err(End::Caught("a result has more rows than the policy's limit", "row limit".to_owned()));
         }
+        let (source, rows) = (flight.source.clone(), flight.rows);
+        match source {
+            Some(Source::Portal(id)) => {
+                if let Some(portal) = self.machine.portal_mut(id) {
+                    portal.rows = portal.rows.saturating_add(rows);
+                }
+            }
+            Some(Source::Cursor(name)) => {
+                if let Some(cursor) = self.cursors.get_mut(&name) {
+                    cursor.rows = cursor.rows.saturating_add(rows);
+                }
+                return Ok(());
+            }
+            None => {}
+        }
+        let Some(flight) = self.flights.get(&token) else { return Ok(()) };
         let effect =
             flight.judged.as_ref().and_then(|judged| judged.plan.as_ref().ok()).map(|plan| plan.effect.clone());
         match effect {
@@ -254,6 +271,7 @@ impl Session {
         if state == TxState::Idle {
             // Cursors without HOLD end with their transaction, and HOLD is refused.
             self.cursors.clear();
+            self.must_roll_back = false;
         }
     }
 }
