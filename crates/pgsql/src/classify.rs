@@ -19,9 +19,9 @@ use crate::refused::Refused;
 use crate::resolve::Findings;
 use crate::visit::name;
 
-/// Resolution and substitution recurse: this many levels fit the 2 MiB stack of a thread four times over in a release
-/// build, and also without optimisation.
-const MAX_DEPTH: usize = 400;
+/// Resolution and substitution recurse: this many levels fit the 2 MiB stack of a thread even
+/// without optimisation.
+const MAX_DEPTH: usize = 250;
 /// Most characters of a statement that are shown.
 const DISPLAY_CHARS: usize = 4_096;
 

@@ -10,7 +10,7 @@ use super::names::strings;
 use super::query::Level;
 use super::scope::{Col, Env, Item, Origin};
 use super::{Literal, Resolver};
-use crate::builtin::SYSTEM_COLUMNS;
+use crate::builtin::{SYSTEM_COLUMNS, is_system_schema};
 use crate::refused::Refused;
 use crate::visit::{children, name};
 
@@ -189,6 +189,10 @@ impl<'c> Resolver<'c> {
         schema: &str,
         name: &str,
     ) -> Result<Vec<&'e Item>, Refused> {
+        if is_system_schema(schema) {
+            // The columns of a system catalog are not known, so nothing of a user is meant by them.
+            return Ok(env.named(name).into_iter().filter(|i| i.open && i.origin == Origin::Derived).collect());
+        }
         let relation = self.ctx.catalog.find(schema, name);
         let Some(relation) = relation else {
             return Err(Refused::new(format!("column reference through `{schema}.{name}`, which is not in FROM"))

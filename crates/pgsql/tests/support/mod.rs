@@ -62,7 +62,12 @@ impl Server {
             .status()
             .unwrap();
         assert!(status.success());
-        let ran = server.psql(&["-v", "ON_ERROR_STOP=1", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/schema.sql")]);
+        let ran = server.psql(&[
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-f",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/schema.sql"),
+        ]);
         assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
         server
     }
