@@ -117,6 +117,14 @@ fn hidden_values(server: &Server) {
             "SELECT 1 FROM (SELECT email AS e FROM users) s WHERE s.e = 'a@b'",
             "SELECT '?' FROM (SELECT email AS e FROM users) s WHERE s.e = '?'",
         ),
+        (
+            "CREATE INDEX i ON users (id) WHERE email = 'a@b'",
+            "CREATE INDEX i ON users USING btree (id) WHERE email = '?'",
+        ),
+        (
+            "SELECT 1 FROM (VALUES ((SELECT email FROM users))) v(e) WHERE v.e = 'a@b'",
+            "SELECT '?' FROM (VALUES ((SELECT email FROM users))) v(e) WHERE v.e = '?'",
+        ),
         ("SELECT email FROM users EXCEPT SELECT 'a@b'", "SELECT email FROM users EXCEPT SELECT '?'"),
     ] {
         assert_eq!(of(sql).display.as_str(), shown, "{sql}");

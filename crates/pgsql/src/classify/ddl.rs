@@ -17,7 +17,7 @@ use crate::plan::{Context, Effect};
 use crate::refused::Refused;
 use crate::resolve::names::{Named, strings};
 use crate::resolve::scope::Ctes;
-use crate::resolve::{Env, Level, RangeEdit, Resolver};
+use crate::resolve::{Env, Level, Literal, RangeEdit, Resolver};
 use crate::visit::{Next, walk};
 
 /// `RELPERSISTENCE_TEMP`.
@@ -124,12 +124,16 @@ fn object(
                     relation.display()
                 )));
             }
+            resolver.out.hide_all |= resolver.ctx.masks.relation(relation.oid).is_some();
             resolver.out.touched.insert(relation.oid);
             accesses.push(crate::resolve::access(
                 Verb::Administer,
                 ResourceKind::Relation,
                 vec![relation.schema.clone(), relation.name.clone()],
             ));
+        }
+        Node::A_Const(constant) => {
+            resolver.out.literals.push(Literal { location: constant.location, param: None, hidden: false });
         }
         Node::FuncCall(call) => resolver.function(call, call.args().len())?,
         Node::TypeName(name) => {

@@ -45,9 +45,7 @@ impl<'c> Resolver<'c> {
         self.by_output(select.group_clause(), &env, &output)?;
         self.expr(select.having_clause(), &env)?;
         self.list(select.window_clause(), &env)?;
-        for row in select.values_lists() {
-            self.expr(row, &env)?;
-        }
+        let rows = self.list(select.values_lists(), &env)?;
         // `DISTINCT` alone is a list that holds one null.
         self.by_output(select.distinct_clause(), &env, &output)?;
         let sorts: Vec<Node<'_>> = select.sort_clause().iter().map(Node::SortBy).collect();
@@ -57,15 +55,7 @@ impl<'c> Resolver<'c> {
         if level == Level::Top && !select.distinct_clause().is_empty() && self.has_deny_outputs() {
             return Err(only_output());
         }
-        if select.values_lists().is_empty() { Ok(output) } else { Ok(self.values(select)) }
-    }
-
-    fn values(&self, select: &nodes::SelectStmt) -> Output {
-        let width =
-            select.values_lists().iter().filter_map(|row| row.as_node_list().map(|l| l.len())).max().unwrap_or(0);
-        let mut output = Output::default();
-        (1..=width).for_each(|i| output.push(&format!("column{i}"), false));
-        output
+        if select.values_lists().is_empty() { Ok(output) } else { Ok(values(select, rows.masked)) }
     }
 
     fn set_operation(
@@ -322,4 +312,12 @@ fn figured(node: Node<'_>) -> Option<String> {
         Node::CollateClause(collate) => figured(collate.arg()),
         _ => None,
     }
+}
+
+/// The columns of VALUES.
+fn values(select: &nodes::SelectStmt, masked: bool) -> Output {
+    let width = select.values_lists().iter().filter_map(|row| row.as_node_list().map(|l| l.len())).max().unwrap_or(0);
+    let mut output = Output::default();
+    (1..=width).for_each(|i| output.push(&format!("column{i}"), masked));
+    output
 }
