@@ -1,0 +1,87 @@
+//! One request, whole: what a person needs to decide, and the command to do it.
+
+use anyhow::Result;
+use crds::approval::{ApprovalRequest, Phase};
+use crds::policy::Reason;
+
+use super::{agent, named, phase, phase_word, statement};
+use crate::screen::{Paint, Screen, indent, line};
+
+pub(super) fn say(screen: &mut Screen, item: &ApprovalRequest) -> Result<()> {
+    let spec = &item.spec;
+    let name = line(named(item));
+    let field = |label: &str, value: &str| format!("  {label:<10}{value}");
+    let title = format!("{}  {}", screen.paint(&name, Paint::Strong), phase_painted(screen, item));
+    screen.say(&title)?;
+    screen.say(&field("agent", &agent(item)))?;
+    if let Some(pod) = &spec.subject.pod {
+        screen.say(&field("pod", &line(pod)))?;
+    }
+    let target = format!("{} ({}:{}, {:?})", spec.target.name, spec.target.host, spec.target.port, spec.protocol);
+    screen.say(&field("target", &line(&target)))?;
+    screen.say(&field("action", &line(&spec.action.verb)))?;
+    for (index, resource) in spec.action.resources.iter().enumerate() {
+        screen.say(&field(if index == 0 { "touches" } else { "" }, &line(resource)))?;
+    }
+    for (index, policy) in spec.policy_refs.iter().enumerate() {
+        let text = format!("{} {}, rule {}", policy.kind, policy.name, policy.rule);
+        screen.say(&field(if index == 0 { "asked by" } else { "" }, &line(&text)))?;
+    }
+    let have = item.status.as_ref().map_or(0, |s| s.approvals);
+    let reason = if spec.reason == Reason::Required { ", each with a reason" } else { "" };
+    let (needs, denials) = (spec.required_approvals, spec.deny_threshold);
+    screen.say(&field("needs", &format!("{needs} approvals{reason}, has {have}; {denials} denials end it")))?;
+    screen.say(&field("expires", &line(&spec.expires_at)))?;
+    screen.say(&field("digest", &line(&spec.digest)))?;
+    for (index, vote) in item.status.iter().flat_map(|s| &s.decisions).enumerate() {
+        let why = vote.reason.as_deref().map(|r| format!(": {r}")).unwrap_or_default();
+        let text = format!("{} {:?} by {}{why}", vote.time, vote.decision, vote.user);
+        screen.say(&field(if index == 0 { "votes" } else { "" }, &line(&text)))?;
+    }
+    // Parameters stand below the statement, one a line, as the sidecar redacted them.
+    screen.say("  statement")?;
+    screen.say(&indent(&statement(item), "    "))?;
+    if phase(item) == Phase::Pending {
+        screen.say("")?;
+        say_commands(screen, item, "  ")?;
+    }
+    Ok(())
+}
+
+/// One change, for `watch`: open requests with what is needed to decide, others in a line.
+pub(super) fn say_change(screen: &mut Screen, item: &ApprovalRequest) -> Result<()> {
+    let name = screen.paint(&line(named(item)), Paint::Strong);
+    let target = line(&item.spec.target.name);
+    let by = item.status.iter().flat_map(|s| &s.decisions).next_back();
+    let by = by.map(|vote| {
+        let why = vote.reason.as_deref().map(|r| format!(" ({r})")).unwrap_or_default();
+        line(&format!(", {:?} by {}{why}", vote.decision, vote.user))
+    });
+    let have = item.status.as_ref().map_or(0, |s| s.approvals);
+    let tally = format!("{have} of {}", item.spec.required_approvals);
+    let phase_text = phase_painted(screen, item);
+    let by = by.unwrap_or_default();
+    screen.say(&format!("{name}  {phase_text}  {} on {target}, {tally}{by}", agent(item)))?;
+    if phase(item) == Phase::Pending {
+        screen.say(&indent(&statement(item), "    "))?;
+        say_commands(screen, item, "  ")?;
+    }
+    Ok(())
+}
+
+fn say_commands(screen: &mut Screen, item: &ApprovalRequest, margin: &str) -> Result<()> {
+    let reason = if item.spec.reason == Reason::Required { " --reason '...'" } else { "" };
+    let (program, name) = (screen.name().to_owned(), line(named(item)));
+    screen.say(&format!("{margin}to approve: {program} approve {name}{reason}"))?;
+    screen.say(&format!("{margin}to deny:    {program} deny {name}{reason}"))
+}
+
+fn phase_painted(screen: &Screen, item: &ApprovalRequest) -> String {
+    let paint = match phase(item) {
+        Phase::Pending => Paint::Waiting,
+        Phase::Approved => Paint::Good,
+        Phase::Denied | Phase::Revoked => Paint::Bad,
+        Phase::Expired | Phase::Withdrawn => Paint::Dim,
+    };
+    screen.paint(&phase_word(item), paint)
+}

@@ -1,0 +1,169 @@
+//! What reaches the terminal: escaped text, colours where they are wanted, tables.
+//!
+//! Invariant: whatever came from elsewhere passes [`line`] or [`block`] before it is written.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use comfy_table::presets::NOTHING;
+use comfy_table::{ContentArrangement, Table};
+use owo_colors::OwoColorize as _;
+use policy::redact::Redacted;
+use serde::Serialize;
+
+#[derive(Args)]
+pub(crate) struct ScreenOptions {
+    /// How to print results.
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Text)]
+    output: Format,
+    /// Whether to use colours; `auto` does so on a terminal unless NO_COLOR is set.
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    color: Color,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Format {
+    Text,
+    Json,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+/// What a colour means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Paint {
+    Good,
+    Waiting,
+    Bad,
+    Dim,
+    Strong,
+}
+
+/// Standard output.
+#[derive(Debug)]
+pub(crate) struct Screen {
+    format: Format,
+    color: bool,
+    color_errors: bool,
+    name: String,
+}
+
+impl Screen {
+    pub(crate) fn new(options: &ScreenOptions, name: String) -> Self {
+        let wanted = |terminal: bool| match options.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => terminal && !set("NO_COLOR") && std::env::var("TERM").is_ok_and(|t| t != "dumb"),
+        };
+        let (out, err) = (io::stdout().is_terminal(), io::stderr().is_terminal());
+        Self { format: options.output, color: wanted(out), color_errors: wanted(err), name }
+    }
+
+    /// The name we were called by.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn json(&self) -> bool {
+        self.format == Format::Json
+    }
+
+    /// Somebody watches.
+    pub(crate) fn is_terminal(&self) -> bool {
+        io::stdout().is_terminal()
+    }
+
+    /// `text` has been escaped where it is not ours.
+    pub(crate) fn say(&mut self, text: &str) -> Result<()> {
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        out.write_all(b"\n")?;
+        Ok(out.flush()?)
+    }
+
+    /// One value on one line; JSON escapes control characters by itself, bidi ones are of no harm to machines.
+    pub(crate) fn say_json(&mut self, value: &impl Serialize) -> Result<()> {
+        let text = serde_json::to_string(value)?;
+        self.say(&text)
+    }
+
+    /// A remark that is not part of the result.
+    pub(crate) fn remark(&self, text: &str) {
+        eprintln!("{} {}", self.paint_error("note:", Paint::Waiting), block(text));
+    }
+
+    pub(crate) fn paint(&self, text: &str, paint: Paint) -> String {
+        if self.color { painted(text, paint) } else { text.to_owned() }
+    }
+
+    pub(crate) fn paint_error(&self, text: &str, paint: Paint) -> String {
+        if self.color_errors { painted(text, paint) } else { text.to_owned() }
+    }
+
+    /// Columns under their headings, as kubectl prints them. Cells are escaped here.
+    pub(crate) fn table(&mut self, headings: &[&str], rows: &[Vec<String>]) -> Result<()> {
+        let mut table = Table::new();
+        table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        table.set_header(headings.to_vec());
+        for row in rows {
+            table.add_row(row.iter().map(|cell| line(cell)).collect::<Vec<_>>());
+        }
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
+        self.say(&table.trim_fmt())
+    }
+}
+
+fn set(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|v| !v.is_empty())
+}
+
+fn painted(text: &str, paint: Paint) -> String {
+    match paint {
+        Paint::Good => text.green().to_string(),
+        Paint::Waiting => text.yellow().to_string(),
+        Paint::Bad => text.red().bold().to_string(),
+        Paint::Dim => text.dimmed().to_string(),
+        Paint::Strong => text.bold().to_string(),
+    }
+}
+
+/// Text on one line: control and bidi characters escaped, line ends and tabs too.
+pub(crate) fn line(text: &str) -> String {
+    block(text).replace('\n', "\\n").replace('\t', "\\t")
+}
+
+/// Text that may have several lines: everything else that could steer a terminal is escaped.
+pub(crate) fn block(text: &str) -> String {
+    Redacted::danger_caller_redacted(text).as_str().to_owned()
+}
+
+/// Each line of `text` behind `margin`.
+pub(crate) fn indent(text: &str, margin: &str) -> String {
+    let lines: Vec<String> = text.split('\n').map(|l| format!("{margin}{l}").trim_end().to_owned()).collect();
+    lines.join("\n")
+}
+
+/// `1 row`, `2 rows`.
+pub(crate) fn count(n: u64, one: &str, many: &str) -> String {
+    if n == 1 { format!("1 {one}") } else { format!("{n} {many}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_steers_the_terminal() {
+        assert_eq!(line("a\u{1b}[2Jb\nc\td\u{202e}e\u{9b}"), "a\\u{1b}[2Jb\\nc\\td\\u{202e}e\\u{9b}");
+        assert_eq!(block("a\nb\r\u{7}"), "a\nb\\u{d}\\u{7}");
+        assert_eq!(indent("a\n\nb", "  "), "  a\n\n  b");
+    }
+}

@@ -1,0 +1,156 @@
+//! `verify`: is a recording what was written?
+//!
+//! The key comes from the caller. One that lies in or beside the recording is refused: who changed the recording could
+//! have changed it too.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use recording::verify::{Report, Verdict, verify};
+use recording::{Head, VerifyingKey};
+use serde_json::json;
+
+use crate::exit::{self, Usage};
+use crate::keys::read_public;
+use crate::place::{self, Place};
+use crate::screen::{Paint, Screen, count, line};
+
+const STATUSES: &str = "Exit status:
+   0  intact: every line is what was written, up to the last checkpoint and to --head if given
+  10  edited at seq N
+  11  gap or reorder at seq N
+  12  truncated: shorter than --head says
+  13  unsigned tail since seq N: nothing is wrong, but lines after the last checkpoint are not signed
+  14  segment missing
+  15  wrong key: signed by another one than --key
+  16  not the recording that --head was kept of
+  17  a version of the format that this program does not know
+  18  not a recording
+   1  files cannot be read
+   2  wrong usage, also a --key that lies in or beside the recording
+
+A cut at the end is found by the entry of an orderly stop and by --head: keep the head that the sidecar logs at each
+checkpoint somewhere else. Without either, a recording that was cut at a checkpoint is intact as far as it goes.";
+
+/// Say whether a recording is what was written.
+#[derive(Args)]
+#[command(after_long_help = STATUSES)]
+pub(crate) struct Verify {
+    /// Public key of the checkpoints (NAME+ID+BASE64) as `keys` printed it, or a file that holds it.
+    #[arg(long, value_name = "FILE|KEY")]
+    key: String,
+    /// Head that was kept elsewhere, as logged at a checkpoint.
+    #[arg(long, value_name = "SIZE:ROOT")]
+    head: Option<Head>,
+    /// Folder of the segments [default: recordings/ of the state directory].
+    #[arg(long, value_name = "DIR")]
+    recordings: Option<PathBuf>,
+}
+
+impl Verify {
+    pub(crate) fn run(self, place: &Place, screen: &mut Screen) -> Result<u8> {
+        let dir = match &self.recordings {
+            Some(dir) => dir.clone(),
+            None => place.state_dir()?.join("recordings"),
+        };
+        let key = key(&self.key, &dir, screen)?;
+        let shown = dir.display().to_string();
+        if dir.exists() && !dir.is_dir() {
+            return nothing(screen, &shown, "is not a folder");
+        }
+        let storage = place::open_recordings(&dir)?;
+        if place::is_empty(&storage)? {
+            return nothing(screen, &shown, "holds no segment-*.jsonl");
+        }
+        let report = verify(&storage, &key, self.head)
+            .with_context(|| format!("the recording in `{shown}` cannot be read: check its files and permissions"))?;
+        say(screen, &report, self.head)?;
+        Ok(report.verdict.exit_code())
+    }
+}
+
+fn nothing(screen: &mut Screen, dir: &str, why: &str) -> Result<u8> {
+    if screen.json() {
+        screen.say_json(&json!({"verdict": "not a recording", "intact": false, "exitStatus": exit::NO_RECORDING}))?;
+    } else {
+        screen.say(&format!("not a recording: `{}` {why}", line(dir)))?;
+    }
+    Ok(exit::NO_RECORDING)
+}
+
+fn say(screen: &mut Screen, report: &Report, head: Option<Head>) -> Result<()> {
+    let Report { verdict, entries, checkpoints, signed, torn_bytes, expired, head: end, head_expired } = report;
+    let text = line(&verdict.to_string());
+    if screen.json() {
+        return screen.say_json(&json!({
+            "verdict": text,
+            "intact": *verdict == Verdict::Intact,
+            "exitStatus": verdict.exit_code(),
+            "entries": entries,
+            "checkpoints": checkpoints,
+            "signedEntries": signed,
+            "tornBytes": torn_bytes,
+            "expiredEntries": expired,
+            "head": end.to_string(),
+            "headCompared": head.is_some() && !head_expired,
+        }));
+    }
+    let paint = match verdict {
+        Verdict::Intact => Paint::Good,
+        Verdict::UnsignedTail { .. } => Paint::Waiting,
+        Verdict::Truncated { .. } | Verdict::OtherHead { .. } | Verdict::Fault { .. } => Paint::Bad,
+    };
+    let text = screen.paint(&text, paint);
+    screen.say(&text)?;
+    let entries = count(*entries, "entry", "entries");
+    screen.say(&format!("  {entries} sound, {} of them signed by {checkpoints} checkpoints", sound(report)))?;
+    if let Some(expired) = expired {
+        screen.say(&format!("  the {expired} before them were pruned by the holder of the key"))?;
+    }
+    if *torn_bytes > 0 {
+        screen.say(&format!("  {torn_bytes} bytes of half a line stand at the end: a write that was interrupted"))?;
+    }
+    if *head_expired {
+        screen.say("  --head lies in what was pruned and could not be compared")?;
+    }
+    let at = if matches!(verdict, Verdict::Fault { .. }) { "sound up to" } else { "head" };
+    screen.say(&format!("  {at} {end}"))
+}
+
+/// How many of the sound entries that are still there a checkpoint covers.
+fn sound(report: &Report) -> u64 {
+    report.signed.saturating_sub(report.expired.unwrap_or(0)).min(report.entries)
+}
+
+fn key(text: &str, recordings: &Path, screen: &Screen) -> Result<VerifyingKey> {
+    if let Ok(key) = text.parse() {
+        return Ok(key);
+    }
+    let file = Path::new(text);
+    if !file.exists() {
+        let shown = line(text);
+        return Err(Usage(format!(
+            "--key: `{shown}` is neither a public key (NAME+ID+BASE64, as `keys` prints it) nor a file"
+        ))
+        .into());
+    }
+    // Both as they really are, so that no link leads back into the recording.
+    let (real, folder) = (file.canonicalize()?, recordings.canonicalize().unwrap_or_else(|_| recordings.to_owned()));
+    let beside = real.parent().is_some_and(|parent| Some(parent) == folder.parent());
+    if real.starts_with(&folder) || beside {
+        return Err(Usage(format!(
+            "--key: `{}` lies beside the recording, so whoever changed one could have changed the other: \
+             give a copy that was kept elsewhere",
+            line(text)
+        ))
+        .into());
+    }
+    if folder.parent().is_some_and(|state| real.starts_with(state)) {
+        screen.remark(
+            "the key was read from the state directory of the same sidecar: against somebody who can write there, \
+             use a copy that was kept elsewhere",
+        );
+    }
+    read_public(file)
+}
