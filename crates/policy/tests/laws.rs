@@ -78,7 +78,7 @@ fn session_only(op: &Operation) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 384, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn law_1_total_and_never_looser_than_the_ceiling(input in input(), op in operation(), internal: bool) {

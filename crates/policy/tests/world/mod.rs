@@ -175,7 +175,7 @@ pub(crate) fn cluster(deny_all: u32) -> impl Strategy<Value = ClusterAgentAccess
     let rule = prop_oneof![rule_of(Action::Deny), rule_of(Action::RequireApproval)];
     let hosts = subsequence(vec!["*", "db.*", "other"], 1..=2);
     let parts = (selector(), recording(), approvals(), vec((rule, hosts), 0..3), vec(mask(), 0..2));
-    let deny_all = prop_oneof![8 => Just(false), deny_all => Just(deny_all > 0)];
+    let deny_all = prop_oneof![24 => Just(false), deny_all => Just(deny_all > 0)];
     (parts, deny_all).prop_map(|((pod_selector, recording, approvals, rules, masks), deny_all)| {
         let rules = rules.into_iter().enumerate().map(|(at, (rule, hosts))| ClusterRule {
             name: format!("c{at}"),
@@ -210,10 +210,17 @@ pub(crate) fn cluster(deny_all: u32) -> impl Strategy<Value = ClusterAgentAccess
 }
 
 pub(crate) fn input() -> impl Strategy<Value = Input> {
-    (vec(policy(), 0..4), vec(cluster(1), 0..3)).prop_map(|(policies, cluster)| Input {
-        targets: vec![Named { namespace: "agents".to_owned(), name: "db".to_owned(), spec: a_target() }],
-        policies: policies.into_iter().enumerate().map(|(at, spec)| named("agents", format!("p{at}"), spec)).collect(),
-        cluster: cluster.into_iter().enumerate().map(|(at, spec)| named("", format!("c{at}"), spec)).collect(),
+    // Audit counts only where all policies are in it, which would be rare by chance.
+    let all_audit = prop_oneof![2 => Just(false), 1 => Just(true)];
+    (vec(policy(), 0..4), vec(cluster(1), 0..3), all_audit).prop_map(|(mut policies, cluster, all_audit)| {
+        if all_audit {
+            policies.iter_mut().for_each(|p| p.mode = Mode::Audit);
+        }
+        Input {
+            targets: vec![Named { namespace: "agents".to_owned(), name: "db".to_owned(), spec: a_target() }],
+            policies: (0_u8..).zip(policies).map(|(at, spec)| named("agents", format!("p{at}"), spec)).collect(),
+            cluster: (0_u8..).zip(cluster).map(|(at, spec)| named("", format!("c{at}"), spec)).collect(),
+        }
     })
 }
 
@@ -274,11 +281,12 @@ pub(crate) fn access() -> impl Strategy<Value = Access> {
 pub(crate) fn operation() -> impl Strategy<Value = Operation> {
     let ceiling = prop_oneof![
         6 => Just(Strictness::Allow),
-        2 => Just(Strictness::RequireApproval),
+        3 => Just(Strictness::RequireApproval),
         1 => Just(Strictness::Deny)
     ];
     let action = select(vec!["SELECT", "UPDATE", "LISTEN", "UNLISTEN", "NOTIFY"]);
-    (vec(access(), 1..3), action, ceiling, option::of(select(vec!["db.example.com", "OTHER.", "x"]))).prop_map(
+    let accesses = prop_oneof![3 => vec(access(), 1), 2 => vec(access(), 2)];
+    (accesses, action, ceiling, option::of(select(vec!["db.example.com", "OTHER.", "x"]))).prop_map(
         |(accesses, action, ceiling, host)| Operation {
             protocol: Protocol::Postgres,
             action: action.to_owned(),
