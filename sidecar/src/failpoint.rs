@@ -1,18 +1,57 @@
-//! Named points where a crash test kills the process. Without the feature `failpoints` they compile to nothing.
+//! Named points where a crash test kills the process. Without the feature `failpoints` they compile to nothing, and
+//! the variable that names one is not read.
+
+#[cfg(feature = "failpoints")]
+mod storage;
+
+use std::sync::Arc;
+
+use recording::{FsStorage, Storage};
 
 /// Kills the process with SIGKILL when `AGENTACCESS_FAILPOINT` names this point (`NAME` or `NAME:N` for the Nth pass).
 #[cfg(feature = "failpoints")]
-pub fn failpoint(name: &str) {
+pub(crate) fn failpoint(name: &str) {
     use std::sync::atomic::{AtomicU64, Ordering};
     static PASSED: AtomicU64 = AtomicU64::new(0);
-    let Ok(wanted) = std::env::var("AGENTACCESS_FAILPOINT") else { return };
-    let (point, nth) = wanted.split_once(':').map_or((wanted.as_str(), 1), |(p, n)| (p, n.parse().unwrap_or(1)));
-    if point == name && PASSED.fetch_add(1, Ordering::SeqCst) + 1 == nth {
+    if wanted(name).is_some_and(|nth| PASSED.fetch_add(1, Ordering::SeqCst) + 1 == nth) {
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         std::thread::sleep(std::time::Duration::from_secs(5));
     }
 }
 
+/// At which pass of this point to die, when it is the one that was asked for.
+#[cfg(feature = "failpoints")]
+fn wanted(name: &str) -> Option<u64> {
+    let wanted = std::env::var("AGENTACCESS_FAILPOINT").ok()?;
+    let (point, nth) = wanted.split_once(':').map_or((wanted.as_str(), 1), |(p, n)| (p, n.parse().unwrap_or(1)));
+    (point == name).then_some(nth)
+}
+
+/// What to write next: half of it when this point is the one that was asked for, so that a pass lies inside a message.
+#[cfg(feature = "failpoints")]
+pub(crate) fn part<'a>(name: &str, bytes: &'a [u8]) -> &'a [u8] {
+    let half = if wanted(name).is_some() { bytes.len().div_ceil(2) } else { bytes.len() };
+    bytes.get(..half).unwrap_or(bytes)
+}
+
+/// The storage of the recording, with `mid_rotate` in it.
+#[cfg(feature = "failpoints")]
+pub(crate) fn storage(inner: FsStorage) -> Arc<dyn Storage> {
+    storage::wrap(inner)
+}
+
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
 pub(crate) fn failpoint(_name: &str) {}
+
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub(crate) fn part<'a>(_name: &str, bytes: &'a [u8]) -> &'a [u8] {
+    bytes
+}
+
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub(crate) fn storage(inner: FsStorage) -> Arc<dyn Storage> {
+    Arc::new(inner)
+}

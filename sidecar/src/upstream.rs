@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::channel_binding;
-use crate::failpoint::failpoint;
+use crate::failpoint::{self, failpoint};
 use crate::gate::{Permit, Running};
 use crate::outside::Stream;
 
@@ -293,8 +293,8 @@ impl Reader {
 impl Writer {
     /// Writes what the socket takes. Cancel-safe: what was written is no longer in the buffer.
     pub async fn write_some(&mut self) -> io::Result<()> {
+        let written = self.write.write(failpoint::part("mid_send", &self.out)).await?;
         failpoint("mid_send");
-        let written = self.write.write(&self.out).await?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use recording::entry::Status;
 
+use crate::failpoint::failpoint;
 use crate::recorder::{OpRef, Recorder};
 
 /// How an operation ended.
@@ -60,6 +61,7 @@ impl Running {
     /// Records how it ended. The slot was reserved with the intent, so this never waits.
     pub fn finish(mut self, outcome: &Outcome) {
         self.finished = true;
+        failpoint("before_outcome");
         self.recorder.outcome(&self.op, outcome, self.started.elapsed());
     }
 }

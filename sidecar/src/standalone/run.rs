@@ -235,7 +235,7 @@ fn open_recording(config: &Config, state: &StateDir, key: SigningKey) -> Result<
         ..WriterConfig::default()
     };
     let tell = |c: &Checkpointed| tracing::info!(event = "checkpoint", head = %c.head);
-    let (writer, recovery) = Writer::open(writer_config, Arc::new(storage), key, Box::new(tell))?;
+    let (writer, recovery) = Writer::open(writer_config, crate::failpoint::storage(storage), key, Box::new(tell))?;
     if recovery.entries > 0 {
         let (entries, cut, interrupted) = (recovery.entries, recovery.cut_bytes, recovery.interrupted);
         tracing::info!(event = "recording_continued", entries, cut_bytes = cut, interrupted);
