@@ -91,6 +91,8 @@ pub(super) enum End {
     /// A net caught what must not pass; the words are for the agent, the text for the record.
     Caught(&'static str, String),
     Drained,
+    /// A result was longer than policy allows and could not be ended alone.
+    TooManyRows,
 }
 
 impl End {
@@ -103,6 +105,7 @@ impl End {
             Self::Upstream(_) => "the target broke the protocol",
             Self::Caught(..) => "cut by a safety net",
             Self::Drained => "drained",
+            Self::TooManyRows => "a result was longer than the policy's limit",
         }
     }
 }
@@ -134,6 +137,8 @@ pub(super) struct Session {
     /// COMMIT or ROLLBACK was sent in this batch: nothing may follow in it, or all-or-nothing would not hold.
     batch_committed: bool,
     cancel: Arc<Notify>,
+    /// A cancel request under way to the target: what is sent next must not be what it hits.
+    cancelling: Option<tokio::task::JoinHandle<()>>,
     /// Keeps the key that the agent was given valid.
     _registered: super::cancel::Registered,
     upstream_key: Option<KeyData>,
@@ -291,7 +296,7 @@ impl Session {
     }
 
     /// Asks the target to cancel what runs; the request is an operation of our own.
-    fn cancel_upstream(&self) {
+    fn cancel_upstream(&mut self) {
         let Some(key) = self.upstream_key.clone() else { return };
         if self.machine.in_flight() == 0 {
             return;
@@ -299,11 +304,12 @@ impl Session {
         let core = Arc::clone(&self.core);
         let target = Arc::clone(self.desk.target());
         let database = self.database.clone();
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             if let Err(error) = establish::cancel(&core, &target, &database, &key).await {
                 tracing::warn!(target: "agentaccess", %error, access_target = %target.key, "cancel request not delivered");
             }
         });
+        self.cancelling = Some(task);
     }
 
     /// Sends a message that needs no verdict.
@@ -322,6 +328,9 @@ fn farewell(end: &End) -> Option<Words> {
         End::Agent(violation) => Some(Words::new(violation.sqlstate(), violation.to_string())),
         End::Upstream(_) => Some(Words::new("08P01", "the target broke the protocol; the session is closed")),
         End::Caught(words, _) => Some(Words::new("XX000", format!("{words}; the session is closed"))),
+        End::TooManyRows => {
+            Some(Words::new("54000", "a result has more rows than the policy's limit; the session is closed"))
+        }
         End::Drained => Some(Words::new("57P01", "terminating connection: the sidecar is shutting down")),
     }
 }

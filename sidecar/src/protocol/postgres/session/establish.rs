@@ -277,6 +277,7 @@ impl Prepared {
             listening: HashSet::new(),
             batch_committed: false,
             cancel: self.cancel,
+            cancelling: None,
             _registered: self.registered,
             upstream_key: self.upstream_key,
             operations: 0,

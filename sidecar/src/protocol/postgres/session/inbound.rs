@@ -1,6 +1,7 @@
 //! The agent's messages, in order: each becomes an operation that is admitted and sent, or refused with a poison.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use pgcodec::frontend::{Bind, Execute, Parse};
@@ -26,6 +27,8 @@ use crate::upstream::HIGH_WATER;
 const REPLANS: usize = 3;
 /// A COPY FROM STDIN longer than this is ended.
 const COPY_IN_BYTES: u64 = 1 << 30;
+/// How long the next operation waits for a cancel request that is under way.
+const MOST_CANCELLING: Duration = Duration::from_secs(2);
 /// Cursors that one session may declare.
 const CURSORS: usize = 256;
 
@@ -149,6 +152,10 @@ impl Session {
             not_planned,
         };
         let admitted = self.desk.admit(operation, stage, moment, &mut company).await;
+        if let Some(cancelling) = self.cancelling.take() {
+            // The target closes the connection of a cancel request when the signal is on its way.
+            let _ = tokio::time::timeout(MOST_CANCELLING, cancelling).await;
+        }
         if let Err(Refused { refusal: Refusal::Pending { why: NotHeld::HoldOver, .. }, .. }) = &admitted
             && moment == Moment::InTransaction
         {
@@ -312,6 +319,14 @@ impl Session {
         };
         let (statement, described) = (portal.statement, portal.described);
         let mut operation = portal.operation.clone();
+        // The Bind and what describes it go out with the Execute as one unit; what is before them goes out first. A
+        // refusal drops the unit.
+        let unit_at = self
+            .kept
+            .iter()
+            .rposition(|kept| kept.is_bind_of(portal_id))
+            .filter(|at| self.kept.iter().skip(at.saturating_add(1)).all(|kept| matches!(kept, Kept::Control(_))));
+        let unit = unit_at.map(|at| self.kept.split_off(at)).unwrap_or_default();
         let judged = match self.current_portal(portal_id).await? {
             Ok(judged) => judged,
             Err(words) => return self.release_then_refuse(words).await,
@@ -327,13 +342,6 @@ impl Session {
             }),
             Err(words) => return self.release_then_refuse(words).await,
         };
-        // The Bind and what describes it go out with the Execute as one unit; what is before them goes out first.
-        let unit_at = self
-            .kept
-            .iter()
-            .rposition(|kept| kept.is_bind_of(portal_id))
-            .filter(|at| self.kept.iter().skip(at.saturating_add(1)).all(|kept| matches!(kept, Kept::Control(_))));
-        let unit = unit_at.map(|at| self.kept.split_off(at)).unwrap_or_default();
         let mut frames = bytes::BytesMut::new();
         for kept in &unit {
             match kept {
@@ -507,7 +515,8 @@ impl Session {
                 "current transaction is aborted, commands ignored until end of transaction block",
             ));
         }
-        if self.must_roll_back && !matches!(plan.effect, Effect::Rollback) {
+        // COMMIT of a failed transaction is a ROLLBACK, and drivers send it.
+        if self.must_roll_back && !matches!(plan.effect, Effect::Rollback | Effect::Commit) {
             let mut words =
                 Words::new("25P02", "the approval did not come in time: the transaction has to be rolled back");
             words.hint = Some("Send ROLLBACK.".to_owned());

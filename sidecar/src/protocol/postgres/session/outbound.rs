@@ -4,6 +4,7 @@ use pgcodec::backend::{ErrorFields, RowDescription};
 use pgcodec::machine::{About, Failure, Reply};
 use pgcodec::{Backend, TxState};
 use pgsql::plan::Effect;
+use policy::operation::Verb;
 use recording::entry::Status;
 
 use super::super::mask;
@@ -64,6 +65,13 @@ impl Session {
                 }
             }
             Backend::CommandComplete { .. } | Backend::EmptyQueryResponse | Backend::PortalSuspended => {
+                if let Some(words) = self.completed_beyond_limit(token)? {
+                    self.put(&Backend::ErrorResponse(fields("ERROR", &words)))?;
+                    if last && let Some(token) = token {
+                        self.ended(token, Status::Cancelled);
+                    }
+                    return Ok(());
+                }
                 self.completed(token)?;
             }
             Backend::NoticeResponse(notice) => {
@@ -140,14 +148,33 @@ impl Session {
         Ok(())
     }
 
+    /// The target was faster than the cancel request. A read that was all of its batch and of its transaction may end in
+    /// an error of ours, since nothing is kept of it; after anything else the session ends.
+    fn completed_beyond_limit(&mut self, token: Option<Token>) -> Result<Option<Words>, End> {
+        let Some(token) = token else { return Ok(None) };
+        let Some(flight) = self.flights.get_mut(&token).filter(|flight| flight.over_row_limit()) else {
+            return Ok(None);
+        };
+        let reads = flight
+            .operation
+            .as_ref()
+            .is_some_and(|operation| operation.accesses.iter().all(|access| access.verb == Verb::Read));
+        let words = flight.refused.take();
+        flight.failed = Some(Status::Cancelled);
+        let alone = self.flights.len() == 1
+            && self.machine.in_flight() == 1
+            && !self.machine.unsynced()
+            && self.machine.tx_state() == TxState::Idle;
+        match words {
+            Some(words) if reads && alone => Ok(Some(words)),
+            _ => Err(End::TooManyRows),
+        }
+    }
+
     /// An operation ran to its end.
     fn completed(&mut self, token: Option<Token>) -> Result<(), End> {
         let Some(token) = token else { return Ok(()) };
         let Some(flight) = self.flights.get_mut(&token) else { return Ok(()) };
-        if flight.over_row_limit() {
-            // The target was faster than the cancel request. Without an error of its own it must not go on.
-            return Err(End::Caught("a result has more rows than the policy's limit", "row limit".to_owned()));
-        }
         let (source, rows) = (flight.source.clone(), flight.rows);
         match source {
             Some(Source::Portal(id)) => {
