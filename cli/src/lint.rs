@@ -1,9 +1,11 @@
 //! `lint`: everything that is wrong with a folder of policies, before a sidecar reads it.
 //!
 //! Three tiers, as at an API server: do the files hold our objects, do they obey schema and CEL, do they compile
-//! together. Then, where a sidecar has its state directory here, whether it could load what it was given last.
+//! together. Then, where a sidecar has its state directory here, whether the names in them exist, and whether it could
+//! load what it was given last.
 
 mod finding;
+mod names;
 mod running;
 
 use std::os::unix::fs::MetadataExt as _;
@@ -29,6 +31,7 @@ const CODES: &str = "Codes:
   AA0104  unknown kind, version or word   AA0110  refused by the schema or one of its CEL rules
   AA0105  a value that cannot be meant    AA0111  refused by the compiler
   AA0120  in force, and probably not what was meant (warning)
+  AA0121  a relation or column that the saved catalogs of the state directory do not have
   AA0130  the sidecar could not load what it was given last and runs on older policies
 
 Exit status: 0 nothing is wrong, or warnings only; 1 something is wrong; 2 wrong usage.";
@@ -47,11 +50,12 @@ impl Lint {
         let (mut findings, objects, revision) = match Objects::read(&self.folder) {
             Ok(objects) => {
                 let (findings, revision) = objects_findings(&objects);
-                (findings, objects.located.len(), revision)
+                (findings, Some(objects), revision)
             }
-            Err(errors) => (unreadable(&errors), 0, None),
+            Err(errors) => (unreadable(&errors), None, None),
         };
         if let Some(state) = place.named_state_dir()? {
+            findings.extend(names::unknown(&state, objects.as_ref()));
             findings.extend(running::kept_older(&state, revision.as_deref()));
         }
         let wrong = findings.iter().filter(|f| f.weight == Weight::Error).count();
@@ -63,7 +67,7 @@ impl Lint {
             let number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
             let errors = count(number(wrong), "error", "errors");
             let warnings = count(number(findings.len().saturating_sub(wrong)), "warning", "warnings");
-            let objects = count(number(objects), "object", "objects");
+            let objects = count(number(objects.map_or(0, |o| o.located.len())), "object", "objects");
             let text = match wrong {
                 0 => screen.paint(&format!("{folder}: {objects}, {errors}, {warnings}"), Paint::Good),
                 _ => screen.paint(&format!("{folder}: {errors}, {warnings}"), Paint::Bad),

@@ -1,11 +1,11 @@
 //! One request, whole: what a person needs to decide, and the command to do it.
 
 use anyhow::Result;
-use crds::approval::{ApprovalRequest, Phase};
+use crds::approval::{ApprovalRequest, Decision, Phase};
 use crds::policy::Reason;
 
 use super::{agent, named, phase, phase_word, statement};
-use crate::screen::{Paint, Screen, indent, line};
+use crate::screen::{Paint, Screen, count, indent, line};
 
 pub(super) fn say(screen: &mut Screen, item: &ApprovalRequest) -> Result<()> {
     let spec = &item.spec;
@@ -29,13 +29,15 @@ pub(super) fn say(screen: &mut Screen, item: &ApprovalRequest) -> Result<()> {
     }
     let have = item.status.as_ref().map_or(0, |s| s.approvals);
     let reason = if spec.reason == Reason::Required { ", each with a reason" } else { "" };
-    let (needs, denials) = (spec.required_approvals, spec.deny_threshold);
-    screen.say(&field("needs", &format!("{needs} approvals{reason}, has {have}; {denials} denials end it")))?;
+    let number = |n: i32| u64::try_from(n).unwrap_or(0);
+    let needs = count(number(spec.required_approvals), "approval", "approvals");
+    let denials = count(number(spec.deny_threshold), "denial ends it", "denials end it");
+    screen.say(&field("needs", &format!("{needs}{reason}, has {have}; {denials}")))?;
     screen.say(&field("expires", &line(&spec.expires_at)))?;
     screen.say(&field("digest", &line(&spec.digest)))?;
     for (index, vote) in item.status.iter().flat_map(|s| &s.decisions).enumerate() {
         let why = vote.reason.as_deref().map(|r| format!(": {r}")).unwrap_or_default();
-        let text = format!("{} {:?} by {}{why}", vote.time, vote.decision, vote.user);
+        let text = format!("{} {} by {}{why}", vote.time, voted(vote.decision), vote.user);
         screen.say(&field(if index == 0 { "votes" } else { "" }, &line(&text)))?;
     }
     // Parameters stand below the statement, one a line, as the sidecar redacted them.
@@ -55,7 +57,7 @@ pub(super) fn say_change(screen: &mut Screen, item: &ApprovalRequest) -> Result<
     let by = item.status.iter().flat_map(|s| &s.decisions).next_back();
     let by = by.map(|vote| {
         let why = vote.reason.as_deref().map(|r| format!(" ({r})")).unwrap_or_default();
-        line(&format!(", {:?} by {}{why}", vote.decision, vote.user))
+        line(&format!(", {} by {}{why}", voted(vote.decision), vote.user))
     });
     let have = item.status.as_ref().map_or(0, |s| s.approvals);
     let tally = format!("{have} of {}", item.spec.required_approvals);
@@ -74,6 +76,14 @@ fn say_commands(screen: &mut Screen, item: &ApprovalRequest, margin: &str) -> Re
     let (program, name) = (screen.name().to_owned(), line(named(item)));
     screen.say(&format!("{margin}to approve: {program} approve {name}{reason}"))?;
     screen.say(&format!("{margin}to deny:    {program} deny {name}{reason}"))
+}
+
+fn voted(decision: Decision) -> &'static str {
+    match decision {
+        Decision::Approve => "approved",
+        Decision::Deny => "denied",
+        Decision::Revoke => "revoked",
+    }
 }
 
 fn phase_painted(screen: &Screen, item: &ApprovalRequest) -> String {

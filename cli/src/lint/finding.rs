@@ -19,6 +19,7 @@ pub(super) enum Code {
     Schema,
     NotCompiled,
     Suspicious,
+    NoSuchName,
     KeptOlder,
 }
 
@@ -72,6 +73,7 @@ impl Code {
             Self::Schema => "AA0110",
             Self::NotCompiled => "AA0111",
             Self::Suspicious => "AA0120",
+            Self::NoSuchName => "AA0121",
             Self::KeptOlder => "AA0130",
         }
     }

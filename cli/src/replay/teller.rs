@@ -23,6 +23,8 @@ pub(super) struct Teller {
     running: BTreeMap<String, (String, bool)>,
     /// Whose block the next line would continue.
     current: Option<String>,
+    /// The last line told of an approval.
+    in_approval: bool,
     totals: Totals,
 }
 
@@ -39,7 +41,8 @@ struct Totals {
 impl Teller {
     pub(super) fn new(session: &str, internal: bool) -> Self {
         let (running, current) = (BTreeMap::new(), None);
-        Self { session: session.to_owned(), internal, running, current, totals: Totals::default() }
+        let totals = Totals::default();
+        Self { session: session.to_owned(), internal, running, current, in_approval: false, totals }
     }
 
     pub(super) fn header(&self, screen: &mut Screen, story: &Story) -> Result<()> {
@@ -86,6 +89,7 @@ impl Teller {
 
     pub(super) fn tell(&mut self, screen: &mut Screen, entry: &Line) -> Result<()> {
         let shows = self.shows(entry);
+        self.in_approval &= !shows || matches!(entry.body, Body::Approval(_));
         match &entry.body {
             Body::Intent(intent) => {
                 let decided = &intent.decided;
@@ -113,7 +117,8 @@ impl Teller {
                     self.totals.rows = self.totals.rows.saturating_add(outcome.rows.unwrap_or(0));
                     self.totals.masked = self.totals.masked.saturating_add(outcome.masked_values);
                     self.go_on(screen, entry)?;
-                    say_outcome(screen, outcome)?;
+                    let returns = self.of(entry).is_some_and(|(action, _)| returns_rows(action));
+                    say_outcome(screen, outcome, returns)?;
                 }
                 self.running.remove(entry.op.as_deref().unwrap_or_default());
             }
@@ -138,7 +143,9 @@ impl Teller {
             parts.push(format!("{} by approval", t.approvals));
         }
         parts.push(count(t.rows, "row", "rows"));
-        parts.push(format!("{} masked", count(t.masked, "value", "values")));
+        if t.masked > 0 {
+            parts.push(format!("{} masked", count(t.masked, "value", "values")));
+        }
         let end = match &t.closed {
             Some(close) => format!("closed after {}: {}", when::took(close.duration_us), line(&close.reason)),
             None => "not closed: it goes on, or the sidecar was killed".to_owned(),
@@ -213,9 +220,10 @@ impl Teller {
             true => " (dangerSharedUser: the agent could have been the reviewer)",
             false => "",
         };
-        if approval.event == ApprovalEvent::Requested {
+        if !self.in_approval || approval.event == ApprovalEvent::Requested {
             screen.say("")?;
         }
+        self.in_approval = true;
         let time = screen.paint(clock(&entry.wall), Paint::Dim);
         let text = screen.paint(&format!("approval {text}{shared}"), paint);
         screen.say(&format!("{time}  {text}"))?;
@@ -240,7 +248,7 @@ fn say_intent(screen: &mut Screen, intent: &Intent) -> Result<()> {
     let decided = &intent.decided;
     let rules = line(&decided.rules.join(", "));
     let text = match (&intent.approval, decided.decision) {
-        (Some(approval), _) => format!("✓ approved as {}, asked by {rules}", line(approval)),
+        (Some(approval), _) => format!("✓ approved as {} (rules that matched: {rules})", line(approval)),
         (None, Decision::Allow) => format!("✓ allowed by {rules}"),
         (None, Decision::RequireApproval | Decision::Deny) => format!("✓ passed by {rules}"),
     };
@@ -268,7 +276,12 @@ fn say_refusal(screen: &mut Screen, refusal: &Refusal) -> Result<()> {
     Ok(())
 }
 
-fn say_outcome(screen: &mut Screen, outcome: &Outcome) -> Result<()> {
+/// Whether no row at all is worth a word.
+fn returns_rows(action: &str) -> bool {
+    ["SELECT", "FETCH", "SHOW", "COPY TO"].contains(&action)
+}
+
+fn say_outcome(screen: &mut Screen, outcome: &Outcome, returns: bool) -> Result<()> {
     let (paint, word) = match outcome.status {
         Status::Ok => (Paint::Dim, "done".to_owned()),
         Status::Error => {
@@ -282,7 +295,7 @@ fn say_outcome(screen: &mut Screen, outcome: &Outcome) -> Result<()> {
         Status::NotSent => (Paint::Waiting, "nothing of it was sent".to_owned()),
     };
     let mut parts = vec![word];
-    parts.extend(outcome.rows.map(|rows| count(rows, "row", "rows")));
+    parts.extend(outcome.rows.filter(|rows| returns || *rows > 0).map(|rows| count(rows, "row", "rows")));
     if outcome.masked_values > 0 {
         parts.push(format!("{} masked", count(outcome.masked_values, "value", "values")));
     }

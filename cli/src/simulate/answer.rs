@@ -8,7 +8,7 @@ use policy::operation::Strictness;
 use policy::verdict::{Decision, DenyReason, Matched, RuleId, Verdict};
 use serde_json::{Value, json};
 
-use crate::screen::{Paint, Screen, block, indent, line};
+use crate::screen::{Paint, Screen, block, count, indent, line};
 
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -136,14 +136,17 @@ impl Answer {
     fn told(&self) -> String {
         match &self.verdict.decision {
             Decision::Allow => "gets the result".to_owned(),
-            Decision::Deny(reason) => format!("denied by policy: {}", reason.message()),
+            Decision::Deny(reason) => match reason.message() {
+                said if said.starts_with("denied") => said,
+                said => format!("denied by policy: {said}"),
+            },
             Decision::RequireApproval(terms) => {
                 let reason = if terms.reason_required { ", each with a reason" } else { "" };
                 format!(
-                    "waits up to {}s for {} approvals{reason} (the request is open {}s), \
-                     and then is told to send it again after approval",
+                    "waits up to {}s for {}{reason} (the request is open {}s), \
+                     then is told to send it again after approval",
                     terms.hold_for.as_secs(),
-                    terms.required_approvals,
+                    count(terms.required_approvals.into(), "approval", "approvals"),
                     terms.pending_ttl.as_secs(),
                 )
             }

@@ -1,0 +1,10 @@
+//! The program as people run it: what it prints and the status it ends with.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test helpers")]
+
+mod approvals;
+mod common;
+mod face;
+mod lint;
+mod replay;
+mod simulate;
+mod verify;
