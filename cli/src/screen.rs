@@ -87,9 +87,9 @@ impl Screen {
         Ok(out.flush()?)
     }
 
-    /// One value on one line; JSON escapes control characters by itself, bidi ones are of no harm to machines.
+    /// One value on one line.
     pub(crate) fn say_json(&mut self, value: &impl Serialize) -> Result<()> {
-        let text = serde_json::to_string(value)?;
+        let text = escaped_json(serde_json::to_string(value)?);
         self.say(&text)
     }
 
@@ -145,6 +145,22 @@ pub(crate) fn block(text: &str) -> String {
     Redacted::danger_caller_redacted(text).as_str().to_owned()
 }
 
+/// JSON leaves U+0080 to U+009F and bidi characters as they are; they stand in strings only, so `\\uXXXX` means the same.
+fn escaped_json(text: String) -> String {
+    if block(&text) == text {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if block(c.encode_utf8(&mut [0; 4])).chars().eq([c]) {
+            out.push(c);
+        } else {
+            out.push_str(&format!("\\u{:04x}", u32::from(c)));
+        }
+    }
+    out
+}
+
 /// Each line of `text` behind `margin`.
 pub(crate) fn indent(text: &str, margin: &str) -> String {
     let lines: Vec<String> = text.split('\n').map(|l| format!("{margin}{l}").trim_end().to_owned()).collect();
@@ -164,6 +180,8 @@ mod tests {
     fn nothing_steers_the_terminal() {
         assert_eq!(line("a\u{1b}[2Jb\nc\td\u{202e}e\u{9b}"), "a\\u{1b}[2Jb\\nc\\td\\u{202e}e\\u{9b}");
         assert_eq!(block("a\nb\r\u{7}"), "a\nb\\u{d}\\u{7}");
+        let json = escaped_json(serde_json::to_string("a\u{9b}\u{202e}\u{1b}\n é").unwrap());
+        assert_eq!(json, "\"a\\u009b\\u202e\\u001b\\n é\"");
         assert_eq!(indent("a\n\nb", "  "), "  a\n\n  b");
     }
 }

@@ -1,5 +1,5 @@
 //! The program as people run it: what it prints and the status it ends with.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test helpers")]
+#![expect(clippy::unwrap_used, reason = "test helpers")]
 
 mod approvals;
 mod common;
