@@ -145,7 +145,7 @@ pub(crate) fn block(text: &str) -> String {
     Redacted::danger_caller_redacted(text).as_str().to_owned()
 }
 
-/// JSON leaves U+0080 to U+009F and bidi characters as they are; they stand in strings only, so `\\uXXXX` means the same.
+/// JSON leaves U+0080 to U+009F and bidi characters as they are; they stand in strings only, so `\uXXXX` means the same.
 fn escaped_json(text: String) -> String {
     if block(&text) == text {
         return text;
