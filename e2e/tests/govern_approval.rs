@@ -132,7 +132,11 @@ fn an_approval_releases_one_execution_and_the_next_asks_again() {
         assert_eq!(pending(&run()), name, "{form:?}");
         assert_eq!(approve(ALICE, &name)["is"], "decided");
         let answer = run();
-        assert_eq!((answer.fault.clone(), answer.tags.last().map(String::as_str)), (None, Some("UPDATE 1")), "{form:?}");
+        assert_eq!(
+            (answer.fault.clone(), answer.tags.last().map(String::as_str)),
+            (None, Some("UPDATE 1")),
+            "{form:?}"
+        );
         let second = pending(&run());
         assert_ne!(second, name, "{form:?}");
         assert_eq!(runs(&format!(" once{at}x ")), 1, "{form:?}");
@@ -234,7 +238,8 @@ fn a_late_approval_inside_a_transaction_with_a_savepoint_holds_no_locks() {
 #[test]
 fn another_text_or_parameter_does_not_pass_on_an_approval() {
     let sql = "UPDATE orders ch SET note = 'c' WHERE ch.id = $1";
-    let run = |sql: &str, id: &str| world().agent().unwrap().run(Form::Extended, Format::Text, sql, &[Some(id)]).unwrap();
+    let run =
+        |sql: &str, id: &str| world().agent().unwrap().run(Form::Extended, Format::Text, sql, &[Some(id)]).unwrap();
     let name = pending(&run(sql, "60"));
     assert_eq!(approve(ALICE, &name)["is"], "decided");
     let other = pending(&run(sql, "61"));
@@ -247,7 +252,10 @@ fn another_text_or_parameter_does_not_pass_on_an_approval() {
     // What was approved still passes, on a connection of its own.
     assert_eq!(run(sql, "60").tags, ["UPDATE 1"]);
     assert_eq!(runs(" ch "), 1);
-    assert_eq!(world().server.executions().into_iter().find(|r| r.text.contains(" ch ")).unwrap().parameters.unwrap(), "$1 = '60'");
+    assert_eq!(
+        world().server.executions().into_iter().find(|r| r.text.contains(" ch ")).unwrap().parameters.unwrap(),
+        "$1 = '60'"
+    );
 }
 
 #[test]
@@ -258,7 +266,9 @@ fn another_policy_does_not_pass_on_an_approval() {
     let run = || Wire::connect(sidecar.port(), &sidecar.login()).unwrap().query(sql).unwrap();
     let name = pending(&run());
     assert_eq!(sidecar.vote(ALICE, &name, "approve").unwrap()["is"], "decided");
-    sidecar.write(POLICY_FILE, &policy().mask("{name: more, columns: ['public.orders.x*'], method: Redact}").yaml()).unwrap();
+    sidecar
+        .write(POLICY_FILE, &policy().mask("{name: more, columns: ['public.orders.x*'], method: Redact}").yaml())
+        .unwrap();
     // In force within 2 s; a statement before that would use the approval up.
     thread::sleep(Duration::from_secs(3));
     assert_ne!(pending(&run()), name, "{}", sidecar.log());
@@ -358,7 +368,8 @@ fn only_listed_users_can_approve_and_a_file_decides_nothing() {
         let answer = world.sidecar.vote(uid, &name, "approve").unwrap();
         assert_eq!(answer["is"], "refused", "uid {uid}: {answer}");
     }
-    let claims = serde_json::json!({"do": "decide", "name": name, "decision": "approve", "uid": ALICE, "user": "alice"});
+    let claims =
+        serde_json::json!({"do": "decide", "name": name, "decision": "approve", "uid": ALICE, "user": "alice"});
     assert_eq!(world.sidecar.call_as(MALLORY, &claims).unwrap()["is"], "refused");
 
     let file = world.sidecar.state().join("requests").join(format!("{name}.yaml"));
@@ -369,7 +380,8 @@ fn only_listed_users_can_approve_and_a_file_decides_nothing() {
     thread::sleep(Duration::from_millis(500));
     assert!(!run.is_finished());
     assert_eq!((phase(&name).as_str(), runs(" who ")), ("Pending", 0));
-    eventually("the edit to be overwritten", SOON, || fs::read_to_string(&file).is_ok_and(|now| now != edited)).unwrap();
+    eventually("the edit to be overwritten", SOON, || fs::read_to_string(&file).is_ok_and(|now| now != edited))
+        .unwrap();
 
     assert_eq!(world.sidecar.vote(ALICE, &name, "deny").unwrap()["is"], "decided");
     assert_eq!(run.join().unwrap().sqlstate(), "PX002");

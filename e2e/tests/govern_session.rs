@@ -140,8 +140,10 @@ fn deny_all_stops_everything_in_an_open_session() {
     let stop = "apiVersion: agentaccess.dev/v1alpha1\nkind: ClusterAgentAccessPolicy\nmetadata: {name: stop}\n\
                 spec: {namespaceSelector: {}, podSelector: {}, denyAll: true}\n";
     world.sidecar.write("stop.yaml", stop).unwrap();
-    eventually("the stop", RELOAD, || wire.query("SELECT note FROM orders WHERE id = 1").unwrap().sqlstate() == "42501")
-        .unwrap();
+    eventually("the stop", RELOAD, || {
+        wire.query("SELECT note FROM orders WHERE id = 1").unwrap().sqlstate() == "42501"
+    })
+    .unwrap();
     assert!(wire.query("SELECT 1").unwrap().fault.is_some());
 }
 
@@ -213,7 +215,9 @@ fn a_result_longer_than_the_limit_is_54000_and_the_session_goes_on() {
         assert_eq!((alive.texts(), alive.fault.clone()), (vec![vec!["alive".to_owned()]], None), "{form:?}");
     }
     // Portions count together, and a batch or a transaction may only end with the session.
-    for (form, format) in Form::ALL.into_iter().filter(|(form, _)| *form == Form::PortalLimited || *form == Form::Pipelined) {
+    for (form, format) in
+        Form::ALL.into_iter().filter(|(form, _)| *form == Form::PortalLimited || *form == Form::Pipelined)
+    {
         let mut wire = world().agent().unwrap();
         let answer = wire.run(form, format, "SELECT * FROM big", &[]).unwrap();
         assert_eq!(answer.sqlstate(), "54000", "{form:?}: {:?}", answer.fault);
@@ -269,7 +273,10 @@ fn channels_are_denied() {
 fn cursors_are_masked_and_known_by_name() {
     let mut wire = world().agent().unwrap();
     wire.query("BEGIN").unwrap();
-    assert_eq!(wire.query("DECLARE c CURSOR FOR SELECT email, ssn, pin FROM customers ORDER BY id").unwrap().fault, None);
+    assert_eq!(
+        wire.query("DECLARE c CURSOR FOR SELECT email, ssn, pin FROM customers ORDER BY id").unwrap().fault,
+        None
+    );
     for (form, format) in Form::ALL {
         let answer = wire.run(form, format, "FETCH 1 FROM c", &[]).unwrap();
         assert_eq!((answer.fault.clone(), leak(&answer)), (None, None), "{form:?} {format:?}");
@@ -418,7 +425,9 @@ fn a_target_that_is_away_is_08001_and_works_again_when_it_is_back() {
     assert!(refused.contains("08001"), "{refused}");
     world.server.start_again().unwrap();
     eventually("the target to be back", SOON, || {
-        world.agent().is_ok_and(|mut wire| wire.query("SELECT ssn FROM customers WHERE id = 1").unwrap().texts() == [["[redacted]"]])
+        world.agent().is_ok_and(|mut wire| {
+            wire.query("SELECT ssn FROM customers WHERE id = 1").unwrap().texts() == [["[redacted]"]]
+        })
     })
     .unwrap();
 }
@@ -433,9 +442,9 @@ fn metrics_count_decisions() {
     wire.query("DROP TABLE log").unwrap();
     let text = world.sidecar.metrics().unwrap();
     let count = |decision: &str| -> f64 {
-        let lines = text.lines().filter(|line| {
-            line.starts_with("agentaccess_decisions_total") && line.to_lowercase().contains(decision)
-        });
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with("agentaccess_decisions_total") && line.to_lowercase().contains(decision));
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     };
     assert!(count("\"allow\"") >= 1.0 && count("\"deny\"") >= 1.0, "{text}");
@@ -472,10 +481,12 @@ fn no_secret_and_no_canary_is_written_anywhere() {
         }
     }
     let _refused = Wire::connect(world.sidecar.port(), &Login::new(AGENT, "nope", DATABASE));
-    let held = { 
+    let held = {
         let port = world.sidecar.port();
         let login = world.sidecar.login();
-        thread::spawn(move || Wire::connect(port, &login).unwrap().query("DELETE FROM orders sec WHERE sec.id = 1").unwrap())
+        thread::spawn(move || {
+            Wire::connect(port, &login).unwrap().query("DELETE FROM orders sec WHERE sec.id = 1").unwrap()
+        })
     };
     let name = world.sidecar.asked(" sec ", SOON).unwrap();
     world.sidecar.vote(ALICE, &name, "deny").unwrap();
@@ -485,15 +496,21 @@ fn no_secret_and_no_canary_is_written_anywhere() {
     world.sidecar.signal(Signal::TERM);
     world.sidecar.wait(Duration::from_secs(25)).unwrap();
 
-    let mut places = vec![("log".to_owned(), world.sidecar.log().into_bytes()), ("metrics".to_owned(), metrics.into_bytes())];
+    let mut places =
+        vec![("log".to_owned(), world.sidecar.log().into_bytes()), ("metrics".to_owned(), metrics.into_bytes())];
     collect(world.sidecar.state(), &mut places);
-    assert!(places.iter().any(|(name, _)| name.contains("recordings")) && places.iter().any(|(name, _)| name.contains("requests")));
+    assert!(
+        places.iter().any(|(name, _)| name.contains("recordings"))
+            && places.iter().any(|(name, _)| name.contains("requests"))
+    );
     let mut number = Vec::new();
     number.put_i32(world::CANARY_NUMBER);
     for (name, bytes) in &places {
         for secret in [ROLE_PASSWORD, AGENT_PASSWORD, CANARY, "912345678", "dXBzdHJlYW0tQ0FOQVJZ"] {
             let found = bytes.windows(secret.len()).position(|part| part == secret.as_bytes());
-            let shown = found.map(|at| String::from_utf8_lossy(&bytes[at.saturating_sub(200)..(at + 100).min(bytes.len())]).into_owned());
+            let shown = found.map(|at| {
+                String::from_utf8_lossy(&bytes[at.saturating_sub(200)..(at + 100).min(bytes.len())]).into_owned()
+            });
             assert_eq!(shown, None, "`{secret}` stands in {name}");
         }
         assert!(name.contains("keys") || !bytes.windows(4).any(|part| part == number), "the number stands in {name}");

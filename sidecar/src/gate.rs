@@ -20,7 +20,7 @@ use policy::verdict::{ApprovalTerms, Decision, DenyReason, Verdict};
 use policy::{View, decide};
 use tokio::time::{MissedTickBehavior, interval_at, sleep_until, timeout};
 
-pub use permit::Permit;
+pub use permit::{Permit, Released};
 pub use refusal::{NotHeld, Refusal, Refused};
 pub use running::{Outcome, Running};
 
@@ -34,14 +34,19 @@ const ASK_DEADLINE: Duration = Duration::from_secs(5);
 /// How often a waiting agent hears that it still waits: client timeouts that look at traffic stay quiet.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
+/// How long after its time a request may take to be expired.
+const EXPIRY: Duration = Duration::from_secs(2);
+
 /// What the operation is about to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum Stage<'a> {
     /// It is named or planned, nothing runs; a required approval is asked for when it runs.
     Prepare,
     /// The target plans it with its parameters, which may evaluate functions; what needs an approval has to run with it.
     Plan,
     Run,
+    /// More rows of an operation that an approval released: no second one is asked for while the policy is the same.
+    Continue(&'a Released),
 }
 
 /// Whether the agent may be kept waiting now.
@@ -186,7 +191,7 @@ impl Desk {
     pub async fn admit<A: AgentSide>(
         &mut self,
         op: &Operation,
-        stage: Stage,
+        stage: Stage<'_>,
         moment: Moment,
         agent: &mut A,
     ) -> Result<Permit, Refused> {
@@ -213,10 +218,16 @@ impl Desk {
             (Decision::RequireApproval(_), Stage::Plan) => {
                 Err(self.refuse(&op_ref, op, Some(&verdict), Refusal::NotAlone, agent).await)
             }
-            (Decision::RequireApproval(terms), Stage::Run) => match self.approve(op, terms, moment, agent).await {
-                Ok(ticket) => self.after_approval(op_ref, op, ticket, agent).await,
-                Err(refusal) => Err(self.refuse(&op_ref, op, Some(&verdict), refusal, agent).await),
-            },
+            (Decision::RequireApproval(_), Stage::Continue(released)) if released.covers(op) => {
+                let permit = self.permit(op_ref, op, &verdict, Some(released.request())).await?;
+                Ok(permit.released(released.clone()))
+            }
+            (Decision::RequireApproval(terms), Stage::Run | Stage::Continue(_)) => {
+                match self.approve(op, terms, moment, agent).await {
+                    Ok(ticket) => self.after_approval(op_ref, op, ticket, agent).await,
+                    Err(refusal) => Err(self.refuse(&op_ref, op, Some(&verdict), refusal, agent).await),
+                }
+            }
         }
     }
 
@@ -266,7 +277,8 @@ impl Desk {
         agent: &mut A,
     ) -> Result<Ticket, Refusal> {
         let begun = tokio::time::Instant::now();
-        let end = begun + hold;
+        // A request that ends with the hold is told as expired, in whatever order the two clocks strike.
+        let end = if hold >= terms.pending_ttl { begun + hold + EXPIRY } else { begun + hold };
         let mut ticks = interval_at(begun, PROGRESS_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -330,7 +342,8 @@ impl Desk {
         match timeout(ASK_DEADLINE, self.gate.approvals.consume(&ticket.name, op.digest)).await {
             Ok(Ok(_approvers)) => {
                 failpoint("approval_consumed");
-                self.permit(op_ref, op, &verdict, Some(&ticket.name)).await
+                let permit = self.permit(op_ref, op, &verdict, Some(&ticket.name)).await?;
+                Ok(permit.released(Released::new(ticket.name, op)))
             }
             Ok(Err(why)) => {
                 let refusal = Refusal::NotConsumed { request: ticket.name, why: why.0 };

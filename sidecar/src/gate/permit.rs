@@ -3,7 +3,7 @@
 //! Only the gate makes one (its constructor is visible to `gate` alone), `Upstream::send` consumes it, and it is
 //! neither `Clone` nor `Copy`: an operation without a permit, or a second one under the same permit, does not compile.
 
-use policy::operation::{Digest, PayloadHash};
+use policy::operation::{Digest, Operation, PayloadHash, Revision};
 use policy::verdict::Obligations;
 
 use super::running::Running;
@@ -15,11 +15,44 @@ pub struct Permit {
     digest: Digest,
     obligations: Obligations,
     running: Running,
+    released: Option<Released>,
+}
+
+/// That an approval was used up for one operation. Only the gate makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Released {
+    request: String,
+    digest: Digest,
+    revision: Revision,
+}
+
+impl Released {
+    pub(super) fn new(request: String, op: &Operation) -> Self {
+        Self { request, digest: op.digest, revision: op.planned }
+    }
+
+    /// Whether this is the same operation, parameters included, under the same policy.
+    pub(super) fn covers(&self, op: &Operation) -> bool {
+        self.digest == op.digest && self.revision == op.planned
+    }
+
+    pub(super) fn request(&self) -> &str {
+        &self.request
+    }
 }
 
 impl Permit {
     pub(super) fn new(payload: PayloadHash, digest: Digest, obligations: Obligations, running: Running) -> Self {
-        Self { payload, digest, obligations, running }
+        Self { payload, digest, obligations, running, released: None }
+    }
+
+    pub(super) fn released(self, released: Released) -> Self {
+        Self { released: Some(released), ..self }
+    }
+
+    /// The approval that released it, for the operations that continue it.
+    pub fn approval(&self) -> Option<&Released> {
+        self.released.as_ref()
     }
 
     /// SHA-256 of the only bytes it lets out.

@@ -39,6 +39,8 @@ pub struct Portal {
     pub described: bool,
     /// Rows that were fetched from it so far.
     pub rows: u64,
+    /// The approval that released it: the rest of its rows needs no other.
+    pub released: Option<crate::gate::Released>,
 }
 
 /// A cursor that the session declared. Each FETCH is decided again on what its query reads.

@@ -123,7 +123,7 @@ impl Session {
     }
 
     /// Through the gate, keeping the agent company while it waits.
-    pub(super) async fn admit(&mut self, operation: &Operation, stage: Stage) -> Result<Permit, Refused> {
+    pub(super) async fn admit(&mut self, operation: &Operation, stage: Stage<'_>) -> Result<Permit, Refused> {
         self.admit_about(operation, stage, None).await
     }
 
@@ -131,7 +131,7 @@ impl Session {
     async fn admit_about(
         &mut self,
         operation: &Operation,
-        stage: Stage,
+        stage: Stage<'_>,
         not_planned: Option<&NotPlanned>,
     ) -> Result<Permit, Refused> {
         self.operations = self.operations.saturating_add(1);
@@ -282,8 +282,10 @@ impl Session {
             .collect();
         let operation = self.with_context(|ctx| operation::planned(ctx, plan, &parameters, &[]));
         let frames = encoded(&Frontend::Bind(message.clone()))?;
-        self.machine
-            .attach_portal(id, Portal { judged: Arc::clone(&judged), statement, operation, described: false, rows: 0 });
+        self.machine.attach_portal(
+            id,
+            Portal { judged: Arc::clone(&judged), statement, operation, described: false, rows: 0, released: None },
+        );
         self.keep(Kept::Bind { id, frames });
         self.bound_kept().await
     }
@@ -358,7 +360,9 @@ impl Session {
         frames.extend_from_slice(&encoded(&Frontend::Execute(message.clone()))?);
         operation.payload = crate::upstream::payload_hash(&frames);
         operation.planned = judged.planned;
-        match self.admit(&operation, Stage::Run).await {
+        let released = self.machine.portal(portal_id).and_then(|portal| portal.released.clone());
+        let stage = released.as_ref().map_or(Stage::Run, Stage::Continue);
+        match self.admit(&operation, stage).await {
             Err(refused) => {
                 let words = if is_stale(&refused) { changing() } else { words(&refused) };
                 self.release_then_refuse(words).await
@@ -369,6 +373,9 @@ impl Session {
                 }
                 self.before_effect(&plan.effect, &judged);
                 self.batch_committed |= matches!(plan.effect, Effect::Commit | Effect::Rollback);
+                if let Some(portal) = self.machine.portal_mut(portal_id) {
+                    portal.released = permit.approval().cloned();
+                }
                 let token = self.token();
                 self.send(token, permit, &frames, &judged, Some(statement), operation)?;
                 self.count_together(token, reading);
