@@ -15,6 +15,7 @@ mod usage;
 
 use std::env;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
@@ -22,7 +23,18 @@ use contestants::Ring;
 use plan::{Case, Plan, Row};
 use report::{Outcome, Round};
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match bench() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without the backtrace that anyhow would add: the text says it.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench() -> Result<()> {
     let file = PathBuf::from(env::args_os().nth(1).context("usage: bench RESULTS.json (see scripts/bench.sh)")?);
     let plan = Plan::from_environment()?;
     let Plan { rounds, seconds, scale, .. } = plan;
@@ -33,7 +45,9 @@ fn main() -> Result<()> {
         plan.estimate().as_secs().div_ceil(60)
     );
     let ring = Ring::new(scale)?;
-    println!("{}", report::HEADING);
+    for line in report::HEADING {
+        println!("{line}");
+    }
     let mut outcomes = Vec::new();
     for row in &plan.rows {
         let outcome = measure(&ring, *row, &plan)?;
