@@ -90,8 +90,9 @@ fn send(wire: &mut Wire, sql: &str) {
 /// Reads up to the NOTICE that names the request.
 fn notice(wire: &mut Wire) -> (String, Fault) {
     loop {
-        let message = wire.read_message().unwrap().expect("the session ended instead of waiting");
-        let Some(notice) = message.notice() else { panic!("{message:?} instead of a notice") };
+        let message = wire.read_message().unwrap().unwrap();
+        assert_eq!(message.tag, b'N', "{message:?} instead of a notice");
+        let notice = message.notice().unwrap();
         if let Some(rest) = notice.message.strip_prefix("waiting for approval: request ") {
             return (rest.split(' ').next().unwrap().to_owned(), notice);
         }

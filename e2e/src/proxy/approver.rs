@@ -54,7 +54,7 @@ impl Sidecar {
     /// As [`Sidecar::call_as`].
     pub fn requests(&self) -> Result<Vec<Value>> {
         let answer = self.call_as(ALICE, &json!({"do": "list"}))?;
-        answer["items"].as_array().cloned().with_context(|| format!("{answer} is no list"))
+        answer.get("items").and_then(Value::as_array).cloned().with_context(|| format!("{answer} is no list"))
     }
 
     /// The request with this name.
@@ -62,7 +62,7 @@ impl Sidecar {
     /// # Errors
     /// When there is none.
     pub fn request(&self, name: &str) -> Result<Value> {
-        let found = self.requests()?.into_iter().find(|item| item["metadata"]["name"] == name);
+        let found = self.requests()?.into_iter().find(|item| text(item, "/metadata/name") == Some(name));
         found.with_context(|| format!("no request {name}"))
     }
 
@@ -73,11 +73,15 @@ impl Sidecar {
     pub fn asked(&self, part: &str, within: Duration) -> Result<String> {
         let name = wait::until(&format!("a request for `{part}`"), within, || {
             Ok(self.requests()?.into_iter().find_map(|item| {
-                let asks = item["spec"]["statement"].as_str().is_some_and(|text| text.contains(part));
-                let name = item["metadata"]["name"].as_str()?;
-                (asks && item["status"]["phase"] == "Pending").then(|| name.to_owned())
+                let asks = text(&item, "/spec/statement").is_some_and(|statement| statement.contains(part));
+                let name = text(&item, "/metadata/name")?;
+                (asks && text(&item, "/status/phase") == Some("Pending")).then(|| name.to_owned())
             }))
         });
         name.with_context(|| self.log())
     }
+}
+
+fn text<'a>(item: &'a Value, place: &str) -> Option<&'a str> {
+    item.pointer(place)?.as_str()
 }
