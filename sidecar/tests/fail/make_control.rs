@@ -3,7 +3,7 @@ use pgcodec::Control;
 use sidecar::upstream::Upstream;
 
 fn around(upstream: &mut Upstream) {
-    upstream.control(&Control { kind: () });
+    upstream.control(&Control::new(loop {}));
 }
 
 fn main() {
