@@ -18,7 +18,7 @@ say "building the fuzz targets: $*"
 # With --target the flags leave build scripts and macros alone. Optimised, since a fuzzer lives by its speed; the
 # release profile of the workspace (fat LTO) is not that of fuzz/.
 CARGO_TARGET_DIR=$target/fuzz RUSTFLAGS=$flags \
-    cargo build --quiet --release --manifest-path fuzz/Cargo.toml --target "$host" --bins
+    cargo build --locked --quiet --release --manifest-path fuzz/Cargo.toml --target "$host" --bins
 for name; do
     say "$name, $seconds s"
     new=$target/fuzz/corpus/$name found=$target/fuzz/artifacts/$name log=$target/fuzz/$name.log

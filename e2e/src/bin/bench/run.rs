@@ -74,7 +74,7 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     all.sort_by(f64::total_cmp);
     let middle = all.len() / 2;
     match (all.get(middle.wrapping_sub(1)), all.get(middle)) {
-        (Some(below), Some(above)) if all.len() % 2 == 0 => f64::midpoint(*below, *above),
+        (Some(below), Some(above)) if all.len().is_multiple_of(2) => f64::midpoint(*below, *above),
         (_, Some(value)) => *value,
         _ => f64::NAN,
     }
