@@ -12,15 +12,14 @@ bin=$target/debug
 root=; [ "$(id -u)" = 0 ] && have setpriv && root=yes
 database_uid=$(id -u postgres 2>/dev/null || echo 64501) sidecar_uid=64502 agent_uid=64503 approver_uid=64504
 approvers_gid=64505
-as() { # WHO COMMAND...
-    local who=$1; shift
-    if [ -z "$root" ]; then "$@"; return; fi
-    local uid=${who}_uid group=
-    uid=${!uid}; group=$uid
-    [ "$who" = approver ] && group=$approvers_gid
-    if [ "$who" = sidecar ]; then setpriv --reuid "$uid" --regid "$group" --groups "$approvers_gid" "$@"
-    else setpriv --reuid "$uid" --regid "$group" --clear-groups "$@"; fi
-}
+# What a command is run with to be that person; nothing where there is one user only.
+as_database=() as_sidecar=() as_agent=() as_approver=()
+if [ -n "$root" ]; then
+    as_database=(setpriv --reuid "$database_uid" --regid "$database_uid" --clear-groups)
+    as_sidecar=(setpriv --reuid "$sidecar_uid" --regid "$sidecar_uid" --groups "$approvers_gid")
+    as_agent=(setpriv --reuid "$agent_uid" --regid "$agent_uid" --clear-groups)
+    as_approver=(setpriv --reuid "$approver_uid" --regid "$approvers_gid" --clear-groups)
+fi
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/agentaccess-demo.XXXXXX")
 sidecar_pid=
@@ -29,7 +28,7 @@ cleanup() {
     trap - EXIT INT TERM
     if [ -n "$sidecar_pid" ]; then kill "$sidecar_pid" 2>/dev/null || true; wait "$sidecar_pid" 2>/dev/null || true; fi
     if [ -s "$work/db/data/postmaster.pid" ]; then
-        as database "$pg/pg_ctl" -D "$work/db/data" -m immediate stop >/dev/null 2>&1 || true
+        "${as_database[@]}" "$pg/pg_ctl" -D "$work/db/data" -m immediate stop >/dev/null 2>&1 || true
     fi
     rm -rf "$work"
     exit "$status"
@@ -59,7 +58,8 @@ openssl x509 -req -in tls/server.csr -CA tls/ca.crt -CAkey tls/ca.key -CAcreates
 chmod 600 db/server.key && { [ -z "$root" ] || chown "$database_uid:$database_uid" db/server.key db/server.crt; }
 password() { openssl rand -hex 16; }
 db_password=$(password) agent_password=$(password)
-as database "$pg/initdb" -D db/data -U owner -A scram-sha-256 --pwfile=<(echo "$db_password") -E UTF8 --locale=C >/dev/null
+(umask 077; echo "$db_password" >db/password) && { [ -z "$root" ] || chown "$database_uid" db/password; }
+"${as_database[@]}" "$pg/initdb" -D db/data -U owner -A scram-sha-256 --pwfile=db/password -E UTF8 --locale=C >/dev/null
 cat >>db/data/postgresql.conf <<CONF
 listen_addresses = '127.0.0.1'
 port = $pg_port
@@ -69,7 +69,7 @@ ssl_cert_file = '$work/db/server.crt'
 ssl_key_file = '$work/db/server.key'
 fsync = off
 CONF
-as database "$pg/pg_ctl" -D db/data -l db/log -w -t 30 start >/dev/null
+"${as_database[@]}" "$pg/pg_ctl" -D db/data -l db/log -w -t 30 start >/dev/null
 owner() { PGPASSWORD=$db_password psql -X -q -v ON_ERROR_STOP=1 "host=127.0.0.1 port=$pg_port user=owner dbname=$1 sslmode=require"; }
 echo 'CREATE DATABASE orders' | owner postgres
 owner orders <<SQL
@@ -148,7 +148,7 @@ $(sed 's/^/    /' tls/ca.crt)
 YAML
 chmod 711 gate
 [ -z "$root" ] || chown -R "$sidecar_uid:$sidecar_uid" gate
-as sidecar "$bin/agentaccess-sidecar" run --config gate/agentaccess.yaml >gate.log 2>&1 &
+"${as_sidecar[@]}" "$bin/agentaccess-sidecar" run --config gate/agentaccess.yaml >gate.log 2>&1 &
 sidecar_pid=$!
 for _ in $(seq 100); do grep -q '"ready"' gate.log && break; kill -0 "$sidecar_pid" 2>/dev/null || break; sleep 0.1; done
 grep -q '"ready"' gate.log || { cat gate.log >&2; fail 'the sidecar did not start'; }
@@ -156,13 +156,15 @@ cp gate/state/keys/ca.crt ca.crt && chmod 644 ca.crt
 
 agent() { # the agent's shell: it knows its own login and nothing else
     printf '%sagent$%s psql -c "%s"\n' "$bold" "$off" "$1"
-    as agent env -i PATH="$PATH" HOME=/nonexistent LANG=C.UTF-8 PGPASSWORD="$agent_password" PGSSLROOTCERT="$work/ca.crt" \
+    "${as_agent[@]}" env -i PATH="$PATH" HOME=/nonexistent LANG=C.UTF-8 PGPASSWORD="$agent_password" PGSSLROOTCERT="$work/ca.crt" \
         psql -X "host=localhost port=$port user=agent dbname=orders sslmode=verify-full" -c "$1" 2>&1 || true
 }
 person() { # an approver's or auditor's shell
     local who=$1; shift
+    local person=("${as_sidecar[@]}")
+    [ "$who" = alice ] && person=("${as_approver[@]}")
     printf '%s%s$%s agentaccess %s\n' "$bold" "$who" "$off" "$*"
-    as "$([ "$who" = alice ] && echo approver || echo sidecar)" env -i PATH="$PATH" HOME=/nonexistent LANG=C.UTF-8 \
+    "${person[@]}" env -i PATH="$PATH" HOME=/nonexistent LANG=C.UTF-8 \
         "$bin/agentaccess" --state-dir "$work/gate/state" "$@" 2>&1
 }
 

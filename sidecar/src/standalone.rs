@@ -5,6 +5,7 @@ pub mod check;
 pub mod folder;
 pub mod ledger;
 pub mod policies;
+mod preflight;
 pub mod run;
 pub mod state;
 mod vital;

@@ -21,7 +21,7 @@ pub(super) fn unknown(state: &Path, objects: Option<&Objects>) -> Vec<Finding> {
             let key = TargetKey { namespace: policy.namespace.clone(), name: target_ref.name.clone() };
             let (Some(postgres), Some(catalogs)) = (postgres, catalogs(state, objects, &key)) else { continue };
             for (field, name) in names(postgres) {
-                if let Some(what) = missing(&catalogs, name) {
+                if let Some(what) = pgsql::names::missing(&catalogs.iter().collect::<Vec<_>>(), name) {
                     findings.push(Finding {
                         code: Code::NoSuchName,
                         weight: Weight::Error,
@@ -65,19 +65,4 @@ fn names(postgres: &PostgresRules) -> impl Iterator<Item = (String, &str)> {
 
 fn listed(field: String, names: &[String]) -> impl Iterator<Item = (String, &str)> {
     names.iter().enumerate().map(move |(index, name)| (format!("{field}[{index}]"), name.as_str()))
-}
-
-fn missing(catalogs: &[Catalog], name: &str) -> Option<&'static str> {
-    let parts: Vec<&str> = name.split('.').collect();
-    match parts.as_slice() {
-        _ if name.contains('*') => None,
-        // System catalogs are not part of a saved one.
-        ["pg_catalog" | "information_schema", ..] => None,
-        [schema, relation] => catalogs.iter().all(|c| c.find(schema, relation).is_none()).then_some("relation"),
-        [schema, relation, column] => {
-            let has = |c: &Catalog| c.find(schema, relation).is_some_and(|r| r.column(column).is_some());
-            (!catalogs.iter().any(has)).then_some("column")
-        }
-        _ => None,
-    }
 }

@@ -11,6 +11,7 @@ mod classify;
 pub mod compare;
 pub mod functions;
 pub mod mask;
+pub mod names;
 pub mod parse;
 pub mod plan;
 pub mod refused;

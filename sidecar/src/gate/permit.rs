@@ -15,7 +15,7 @@ pub struct Permit {
     digest: Digest,
     obligations: Obligations,
     running: Running,
-    released: Option<Released>,
+    released: Option<Box<Released>>,
 }
 
 /// That an approval was used up for one operation. Only the gate makes one.
@@ -47,12 +47,12 @@ impl Permit {
     }
 
     pub(super) fn released(self, released: Released) -> Self {
-        Self { released: Some(released), ..self }
+        Self { released: Some(Box::new(released)), ..self }
     }
 
     /// The approval that released it, for the operations that continue it.
     pub fn approval(&self) -> Option<&Released> {
-        self.released.as_ref()
+        self.released.as_deref()
     }
 
     /// SHA-256 of the only bytes it lets out.

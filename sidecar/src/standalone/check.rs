@@ -6,10 +6,12 @@ use std::sync::Arc;
 use recording::SigningKey;
 
 use super::folder::load;
+use super::preflight::{Throwaway, unknown_names};
 use super::run::{CHECKPOINT_KEY, check_metrics, target};
 use super::state::{StateDir, StateError};
 use crate::config::Config;
 use crate::listen;
+use crate::metrics::Metrics;
 use crate::protocol::postgres::session::login::login;
 use crate::secret::Held;
 use crate::tls::{self, LocalCa};
@@ -83,12 +85,17 @@ fn state(config: &Config, add: &mut impl FnMut(String, Result<String, String>)) 
 /// Logs in to each database of each target with its credential, TLS verified as in service, and leaves.
 async fn targets(config: &Config, held: Arc<Held>, add: &mut impl FnMut(String, Result<String, String>)) {
     let limits = pgcodec::Limits::default();
+    let scratch = Metrics::new("check").map_err(|e| e.to_string()).map(Arc::new);
+    let scratch = match scratch.and_then(|metrics| Throwaway::new(&held.set, &metrics)) {
+        Ok(scratch) => scratch,
+        Err(error) => return add("targets".to_owned(), Err(error)),
+    };
     for (key, spec) in held.set.targets() {
         let name = format!("target {key}");
         let prepared = target(key, Some(spec)).and_then(|target| {
             let credential = held.secrets.credential(key, spec).map_err(|e| e.to_string())?;
             let anchor = held.secrets.trust_anchor(key, spec).map_err(|e| e.to_string())?;
-            Ok((target, credential, anchor))
+            Ok((Arc::new(target), credential, anchor))
         });
         let (target, credential, anchor) = match prepared {
             Ok(prepared) => prepared,
@@ -97,17 +104,27 @@ async fn targets(config: &Config, held: Arc<Held>, add: &mut impl FnMut(String, 
                 continue;
             }
         };
+        let mut catalogs = Vec::new();
         for database in &target.postgres.databases {
             let deadline = config.limits.upstream_connect;
             let result = login(&target, &credential, anchor, database, &[], &limits, deadline).await;
             let place = format!("{}:{}/{database}", target.host, target.port);
-            add(
-                name.clone(),
-                match result {
-                    Ok(_) => Ok(format!("{place} lets `{}` in", credential.username)),
-                    Err(error) => Err(format!("{place}: {error}")),
-                },
-            );
+            match result {
+                Err(error) => add(name.clone(), Err(format!("{place}: {error}"))),
+                Ok(logged_in) => {
+                    add(name.clone(), Ok(format!("{place} lets `{}` in", credential.username)));
+                    match scratch.catalog(logged_in, &target, database).await {
+                        Ok(catalog) => catalogs.push(catalog),
+                        Err(error) => add(name.clone(), Err(format!("{place}: {error}"))),
+                    }
+                }
+            }
+        }
+        if catalogs.len() == target.postgres.databases.len() {
+            let all: Vec<&pgsql::Catalog> = catalogs.iter().collect();
+            for line in unknown_names(&held.set, &config.listeners, key, &all) {
+                add(name.clone(), Err(line));
+            }
         }
     }
 }

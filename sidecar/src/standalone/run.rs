@@ -2,6 +2,7 @@
 //!
 //! Everything that can be wrong at the start is found before the first port is bound.
 
+use std::collections::BTreeSet;
 use std::fs::Permissions;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
@@ -20,6 +21,7 @@ use super::approvals::{LocalApprovals, SocketError};
 use super::folder::Unusable;
 use super::ledger::{Ledger, NotRecorded};
 use super::policies::PolicyFolder;
+use super::preflight::unknown_names;
 use super::state::{StateDir, StateError, write_whole};
 use crate::admin;
 use crate::config::{Auth, Bind, Config, Listener};
@@ -58,6 +60,8 @@ pub enum RunError {
     Approvals(#[from] SocketError),
     #[error("cannot {action} `{path}`: {source}")]
     Io { action: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("the targets are not as the policies need them:\n  {0}")]
+    Targets(String),
     #[error(transparent)]
     Random(#[from] NoRandomness),
     #[error("metrics: {0}")]
@@ -138,6 +142,11 @@ async fn start(config: Config) -> Result<Started, RunError> {
         tls,
         Some(state.catalog()),
     )?;
+
+    let wrong = first_look(&core, &secrets, &config.listeners).await;
+    if !wrong.is_empty() {
+        return Err(RunError::Targets(wrong.join("\n  ")));
+    }
 
     let doors = config.listeners.iter().cloned().map(Door::open).collect::<Result<Vec<_>, _>>()?;
     approvals.listen(&state.approve_socket(), config.approver_group)?;
@@ -314,6 +323,36 @@ impl Doorman for Doorkeeper {
 }
 
 /// An AccessTarget as sessions need it.
+/// Logs in to each database of each target that is listened for, reads its catalog and looks for what policies name.
+/// While the sidecar runs, an unreachable target refuses its sessions and is tried again; at the start it is a mistake.
+async fn first_look(core: &Arc<Core>, secrets: &Secrets, listeners: &[Listener]) -> Vec<String> {
+    let held = secrets.held();
+    let mut wrong = Vec::new();
+    for key in listeners.iter().map(|listener| &listener.target).collect::<BTreeSet<_>>() {
+        let target = match target(key, held.set.targets().get(key)) {
+            Ok(target) => Arc::new(target),
+            Err(error) => {
+                wrong.push(error);
+                continue;
+            }
+        };
+        let mut catalogs = Vec::new();
+        for database in &target.postgres.databases {
+            match core.catalogs.slot(&target, database).current(core).await {
+                Ok(loaded) => catalogs.push(loaded),
+                Err(error) => {
+                    wrong.push(format!("target {key}: {}:{}/{database}: {error}", target.host, target.port));
+                }
+            }
+        }
+        if catalogs.len() == target.postgres.databases.len() {
+            let all: Vec<&pgsql::Catalog> = catalogs.iter().map(|loaded| &loaded.catalog).collect();
+            wrong.extend(unknown_names(&held.set, listeners, key, &all));
+        }
+    }
+    wrong
+}
+
 pub(super) fn target(key: &TargetKey, spec: Option<&crds::target::AccessTargetSpec>) -> Result<Target, String> {
     let spec = spec.ok_or_else(|| format!("there is no AccessTarget `{key}` any more"))?;
     Ok(Target {

@@ -16,8 +16,9 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::internal::{Asker, InternalError};
-use super::login::LoginError;
+use super::login::{LoggedIn, LoginError};
 use crate::core::Core;
+use crate::gate::Gate;
 use crate::outside::Target;
 
 /// Older than this it is read again in the background when it is used.
@@ -136,18 +137,22 @@ impl Slot {
     }
 }
 
-/// One snapshot over a connection of its own.
 async fn snapshot(core: &Arc<Core>, target: &Arc<Target>, database: &str) -> Result<Catalog, SnapshotError> {
-    let mut logged_in = core.log_in(target, database, &[]).await?;
-    let mut framer = Framer::backend(&core.codec_limits());
-    let mut desk = core.gate.internal_desk(target);
-    let mut asker = Asker {
-        upstream: &mut logged_in.upstream,
-        framer: &mut framer,
-        desk: &mut desk,
-        key: &core.digest_key,
-        database,
-    };
+    let logged_in = core.log_in(target, database, &[]).await?;
+    read(&core.gate, &core.digest_key, logged_in, target, database).await
+}
+
+/// One snapshot over a connection of its own.
+pub(crate) async fn read(
+    gate: &Arc<Gate>,
+    key: &aws_lc_rs::hmac::Key,
+    mut logged_in: LoggedIn,
+    target: &Arc<Target>,
+    database: &str,
+) -> Result<Catalog, SnapshotError> {
+    let mut framer = Framer::backend(&pgcodec::Limits::default());
+    let mut desk = gate.internal_desk(target);
+    let mut asker = Asker { upstream: &mut logged_in.upstream, framer: &mut framer, desk: &mut desk, key, database };
     asker.ask("catalog snapshot: begin", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let mut rows = Vec::with_capacity(SNAPSHOT.len());
     for text in SNAPSHOT {

@@ -1,0 +1,20 @@
+//! Whether the names that policies write exist in the databases that they are about.
+
+use crate::catalog::Catalog;
+
+/// What is missing, when none of the catalogs has `schema.relation` or `schema.relation.column`.
+///
+/// `None` for names with a `*`, which may match later, and for system catalogs, which are not part of a [`Catalog`].
+pub fn missing(catalogs: &[&Catalog], name: &str) -> Option<&'static str> {
+    let parts: Vec<&str> = name.split('.').collect();
+    match parts.as_slice() {
+        _ if name.contains('*') => None,
+        ["pg_catalog" | "information_schema", ..] => None,
+        [schema, relation] => catalogs.iter().all(|c| c.find(schema, relation).is_none()).then_some("relation"),
+        [schema, relation, column] => {
+            let has = |c: &&Catalog| c.find(schema, relation).is_some_and(|r| r.column(column).is_some());
+            (!catalogs.iter().any(has)).then_some("column")
+        }
+        _ => None,
+    }
+}
