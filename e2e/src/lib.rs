@@ -11,6 +11,7 @@ pub mod ports;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
+pub mod recorded;
 pub mod tls;
 pub mod wait;
 pub mod wire;
