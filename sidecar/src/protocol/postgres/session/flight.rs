@@ -28,6 +28,8 @@ pub(super) struct Flight {
     /// The words that take the place of the server's error.
     pub refused: Option<Words>,
     pub rows: u64,
+    /// Rows that its command tag counts; for a result those are its rows again.
+    pub affected: u64,
     /// Rows of earlier portions of the same portal or cursor.
     pub rows_before: u64,
     pub source: Option<Source>,
@@ -60,6 +62,7 @@ impl Flight {
             obligations,
             refused: None,
             rows: 0,
+            affected: 0,
             rows_before: 0,
             source: None,
             bytes: 0,
@@ -81,6 +84,7 @@ impl Flight {
             obligations: Obligations::default(),
             refused: Some(words),
             rows: 0,
+            affected: 0,
             rows_before: 0,
             source: None,
             bytes: 0,
@@ -113,7 +117,7 @@ impl Flight {
         }
         running.finish(&Outcome {
             status,
-            rows: self.rows,
+            rows: self.rows.max(self.affected),
             bytes: self.bytes,
             sqlstate: self.sqlstate,
             stream_digest: self.stream_digest,

@@ -64,7 +64,13 @@ impl Session {
                     prepared.parameter_types.clone_from(types);
                 }
             }
-            Backend::CommandComplete { .. } | Backend::EmptyQueryResponse | Backend::PortalSuspended => {
+            Backend::CommandComplete { tag } => {
+                if let Some(flight) = token.and_then(|token| self.flights.get_mut(&token)) {
+                    flight.affected = rows_of(tag);
+                }
+                self.completed(token)?;
+            }
+            Backend::EmptyQueryResponse | Backend::PortalSuspended => {
                 if let Some(words) = self.completed_beyond_limit(token)? {
                     self.put(&Backend::ErrorResponse(fields("ERROR", &words)))?;
                     if last && let Some(token) = token {
@@ -301,4 +307,9 @@ impl Session {
             self.must_roll_back = false;
         }
     }
+}
+
+/// The count at the end of a command tag, such as `UPDATE 5` or `INSERT 0 1`; 0 where there is none.
+fn rows_of(tag: &str) -> u64 {
+    tag.rsplit(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0)
 }
