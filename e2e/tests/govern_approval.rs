@@ -64,7 +64,7 @@ fn approve(uid: u32, name: &str) -> Value {
 }
 
 fn phase(name: &str) -> String {
-    world().sidecar.request(name).unwrap()["status"]["phase"].as_str().unwrap().to_owned()
+    world().sidecar.request(name).unwrap().pointer("/status/phase").and_then(Value::as_str).unwrap().to_owned()
 }
 
 fn becomes(name: &str, wanted: &str) {
@@ -435,4 +435,70 @@ fn behind_work_that_is_not_synced_nothing_waits_and_nothing_is_kept() {
     assert!(rest.iter().all(|m| m.tag != b'N'), "{rest:?}");
     assert_eq!(world().server.admin("SELECT count(*) FROM log WHERE id = 8001").unwrap(), "0");
     assert_eq!(runs(" beh "), 0);
+}
+
+#[test]
+fn an_approved_portal_gives_its_rest_only_with_its_own_parameters_and_policy() {
+    let world = world();
+    let sidecar = world::sidecar(&world.server, &policy()).unwrap();
+    let mut wire = Wire::connect(sidecar.port(), &sidecar.login()).unwrap();
+    let flush = |out: &mut BytesMut| frontend::flush(out);
+    let bind = |out: &mut BytesMut, id: &str| {
+        let mut body = BytesMut::from(&b"p\0s\0\0\0\0\x01"[..]);
+        body.extend_from_slice(&u32::try_from(id.len()).unwrap().to_be_bytes());
+        body.extend_from_slice(id.as_bytes());
+        body.extend_from_slice(&[0, 0]);
+        out.extend_from_slice(&message(b'B', &body).unwrap());
+    };
+    let mut out = BytesMut::new();
+    let sql = "DELETE FROM orders por WHERE por.id IN ($1::int, $1::int + 1, $1::int + 2) RETURNING por.id";
+    frontend::parse("s", sql, [], &mut out).unwrap();
+    frontend::sync(&mut out);
+    wire.send(&out).unwrap();
+    wire.until_ready().unwrap();
+
+    let mut out = BytesMut::new();
+    bind(&mut out, "120");
+    frontend::execute("p", 1, &mut out).unwrap();
+    flush(&mut out);
+    wire.send(&out).unwrap();
+    let (name, _) = notice(&mut wire);
+    assert_eq!(sidecar.vote(ALICE, &name, "approve").unwrap()["is"], "decided");
+    let first = wire.until(b's').unwrap();
+    assert_eq!(first.iter().filter(|m| m.tag == b'D').count(), 1, "{first:?}");
+
+    // The rest of the same portal needs nobody.
+    let mut out = BytesMut::new();
+    frontend::execute("p", 1, &mut out).unwrap();
+    flush(&mut out);
+    wire.send(&out).unwrap();
+    assert_eq!(wire.until(b's').unwrap().iter().filter(|m| m.tag == b'D').count(), 1);
+
+    // Under a policy that has become stricter, it does not come.
+    sidecar.write(POLICY_FILE, &policy().without("person").yaml()).unwrap();
+    thread::sleep(Duration::from_secs(3));
+    let mut out = BytesMut::new();
+    frontend::execute("p", 1, &mut out).unwrap();
+    frontend::sync(&mut out);
+    wire.send(&out).unwrap();
+    let rest = wire.until_ready().unwrap();
+    let fault = rest.iter().find_map(Message::fault).unwrap();
+    assert_eq!((fault.sqlstate.as_str(), wire.status), ("42501", b'I'), "{fault}");
+    assert!(rest.iter().all(|m| m.tag != b'D'), "{rest:?}");
+    // The batch was one transaction, and it failed: nothing was deleted.
+    assert_eq!(world.server.admin("SELECT count(*) FROM orders WHERE id IN (120, 121, 122)").unwrap(), "3");
+    sidecar.write(POLICY_FILE, &policy().yaml()).unwrap();
+    thread::sleep(Duration::from_secs(3));
+
+    // The same portal's name with another parameter is another question.
+    let mut out = BytesMut::new();
+    bind(&mut out, "130");
+    frontend::execute("p", 1, &mut out).unwrap();
+    frontend::sync(&mut out);
+    wire.send(&out).unwrap();
+    let (other, _) = notice(&mut wire);
+    assert_ne!(other, name);
+    assert_eq!(sidecar.vote(ALICE, &other, "deny").unwrap()["is"], "decided");
+    let fault = wire.until_ready().unwrap().iter().find_map(Message::fault).unwrap();
+    assert_eq!(fault.sqlstate, "PX002");
 }
