@@ -64,13 +64,12 @@ impl Session {
                     prepared.parameter_types.clone_from(types);
                 }
             }
-            Backend::CommandComplete { tag } => {
-                if let Some(flight) = token.and_then(|token| self.flights.get_mut(&token)) {
+            Backend::CommandComplete { .. } | Backend::EmptyQueryResponse | Backend::PortalSuspended => {
+                if let (Backend::CommandComplete { tag }, Some(flight)) =
+                    (&message, token.and_then(|token| self.flights.get_mut(&token)))
+                {
                     flight.affected = rows_of(tag);
                 }
-                self.completed(token)?;
-            }
-            Backend::EmptyQueryResponse | Backend::PortalSuspended => {
                 if let Some(words) = self.completed_beyond_limit(token)? {
                     self.put(&Backend::ErrorResponse(fields("ERROR", &words)))?;
                     if last && let Some(token) = token {
