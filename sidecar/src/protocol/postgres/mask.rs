@@ -5,6 +5,8 @@
 //! server, since those quote rows and values.
 
 use pgcodec::backend::{ErrorFields, RowDescription};
+use pgsql::catalog::Catalog;
+use pgsql::mask::MaskTable;
 use pgsql::plan::Plan;
 
 /// A column of a result that must not be there.
@@ -30,14 +32,64 @@ pub fn check(plan: &Plan, row: &RowDescription) -> Result<(), Unmasked> {
     Ok(())
 }
 
-/// An error or notice as the agent may see it. `scrub`: the statement is near masked data.
+/// A column that the catalog snapshot does not know: it is newer than the masks that were applied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a result of the target names a column that is newer than the catalog (table oid {table}, column {column})")]
+pub struct Newer {
+    pub table: u32,
+    pub column: i16,
+}
+
+/// Objects below are the server's own (`FirstNormalObjectId`).
+const FIRST_USER_OID: u32 = 16_384;
+
+/// While masks are in force, a result may only name columns that were known when they were applied.
+pub fn check_known(catalog: &Catalog, masks: &MaskTable, row: &RowDescription) -> Result<(), Newer> {
+    if !masks.any() {
+        return Ok(());
+    }
+    for field in row.fields.iter().filter(|field| field.table >= FIRST_USER_OID && field.column > 0) {
+        let relation = catalog.relations.get(&field.table);
+        if !relation.is_some_and(|relation| relation.columns.iter().any(|column| column.attnum == field.column)) {
+            return Err(Newer { table: field.table, column: field.column });
+        }
+    }
+    Ok(())
+}
+
+/// How much of the server's words about a statement may reach the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Openness {
+    /// No mask is in force.
+    Open,
+    /// Masks are in force, this statement is not near masked data. Words of user code and of constraints, which may be
+    /// about other relations (a deferred constraint at COMMIT, a trigger), are withheld all the same.
+    Guarded,
+    /// The statement is near masked data: nothing of the server's text passes.
+    Closed,
+}
+
+/// An error or notice as the agent may see it.
 ///
 /// Positions are dropped always: they count in the text that was sent, which is not the agent's.
-pub fn server_words(fields: &ErrorFields, scrub: bool) -> ErrorFields {
-    if scrub {
+pub fn server_words(fields: &ErrorFields, openness: Openness) -> ErrorFields {
+    let withheld = match openness {
+        Openness::Open => false,
+        Openness::Guarded => !speaks_of_the_statement(fields),
+        Openness::Closed => true,
+    };
+    if withheld {
         return ErrorFields::new(severity(fields.severity()), fields.code(), &class(fields.code()));
     }
     fields.clone().without(b'P').without(b'p').without(b'q')
+}
+
+/// Classes in which the server speaks of the statement itself and of what it touches, never of other rows.
+fn speaks_of_the_statement(fields: &ErrorFields) -> bool {
+    let class = fields.code().get(..2).unwrap_or_default();
+    let error = !["NOTICE", "WARNING", "INFO", "LOG", "DEBUG"].contains(&fields.severity());
+    // A notice of class 00 or 01 may be RAISE in a trigger; the server's own about transactions are class 25.
+    class == "25" || (error && ["0A", "22", "26", "34", "42", "53", "54", "55", "57"].contains(&class))
 }
 
 /// Only words that PostgreSQL has: the field itself could carry anything.
@@ -76,10 +128,16 @@ mod tests {
             .with(b'H', "123-45-6789")
             .with(b'W', "123-45-6789")
             .with(b't', "customers");
-        let out = server_words(&fields, true);
+        let out = server_words(&fields, Openness::Closed);
         assert_eq!(out.code(), "23502");
         assert!(out.iter().all(|(_, text)| !text.contains("6789") && !text.contains("customers")), "{out:?}");
-        let open = server_words(&fields.clone().with(b'P', "12"), false);
+        let guarded = server_words(&fields, Openness::Guarded);
+        assert_eq!(guarded.detail(), None, "a constraint's words are withheld while any mask is in force");
+        let raised = ErrorFields::new("NOTICE", "00000", "123-45-6789");
+        assert!(!server_words(&raised, Openness::Guarded).message().contains("6789"));
+        let own = ErrorFields::new("ERROR", "22012", "division by zero");
+        assert_eq!(server_words(&own, Openness::Guarded).message(), "division by zero");
+        let open = server_words(&fields.clone().with(b'P', "12"), Openness::Open);
         assert_eq!(open.detail(), Some("Failing row contains (1, 123-45-6789)."));
         assert_eq!(open.get(b'P'), None);
     }

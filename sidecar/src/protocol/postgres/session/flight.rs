@@ -97,9 +97,8 @@ impl Flight {
         }
     }
 
-    /// Its errors and notices may quote masked data.
-    pub(super) fn scrub(&self) -> bool {
-        // Without a plan nothing is known of it, so nothing of the server's text passes.
+    /// Its errors and notices may quote masked data. Without a plan nothing is known of it, so nothing passes.
+    pub(super) fn near_masked_data(&self) -> bool {
         self.judged.as_ref().is_none_or(|judged| judged.plan.as_ref().map_or(true, |plan| plan.scrub))
     }
 

@@ -7,7 +7,7 @@ use pgsql::plan::Effect;
 use policy::operation::Verb;
 use recording::entry::Status;
 
-use super::super::mask;
+use super::super::mask::{self, Openness};
 use super::super::refusal::Words;
 use super::super::settings;
 use super::super::statement::Source;
@@ -80,12 +80,17 @@ impl Session {
                 self.completed(token)?;
             }
             Backend::NoticeResponse(notice) => {
-                let scrub = token.and_then(|t| self.flights.get(&t)).is_none_or(Flight::scrub);
-                let notice = mask::server_words(notice, scrub);
+                let near = token.and_then(|t| self.flights.get(&t)).is_none_or(Flight::near_masked_data);
+                let notice = mask::server_words(notice, self.openness(near));
                 return self.put(&Backend::NoticeResponse(notice));
             }
             Backend::NotificationResponse { channel, .. } if !self.listening.contains(channel) => {
                 return Ok(());
+            }
+            Backend::NotificationResponse { pid, channel, .. } if self.planner.masks().any() => {
+                // Triggers put whole rows into payloads: while masks are in force only the event passes.
+                let (pid, channel) = (*pid, channel.clone());
+                return self.put(&Backend::NotificationResponse { pid, channel, payload: String::new() });
             }
             Backend::ParameterStatus { name, value } => {
                 if settings::breaks_pin(name, value) {
@@ -130,6 +135,13 @@ impl Session {
         {
             return Err(End::Caught("a result names a masked column", unmasked.to_string()));
         }
+        if let Err(newer) = mask::check_known(&self.planner.loaded().catalog, self.planner.masks(), row) {
+            self.catalog.invalidate();
+            return Err(End::Caught(
+                "the target's tables changed while masks are in force: connect again",
+                newer.to_string(),
+            ));
+        }
         if let Some(prepared) = statement.and_then(|id| self.machine.statement_mut(id)) {
             prepared.checked = true;
         }
@@ -137,6 +149,15 @@ impl Session {
             capture.columns(row);
         }
         Ok(())
+    }
+
+    /// How much of the server's words passes, for a statement that is near masked data or not.
+    fn openness(&self, near: bool) -> Openness {
+        match (near, self.planner.masks().any()) {
+            (true, _) => Openness::Closed,
+            (false, true) => Openness::Guarded,
+            (false, false) => Openness::Open,
+        }
     }
 
     /// A row more than policy allows: the target is told to stop, the agent sees an error instead of the rest.
@@ -222,7 +243,7 @@ impl Session {
     ) -> Result<(), End> {
         let Backend::ErrorResponse(error) = message else { return Ok(()) };
         let flight = token.and_then(|token| self.flights.get_mut(&token));
-        let scrub = flight.as_ref().is_none_or(|flight| flight.scrub());
+        let near = flight.as_ref().is_none_or(|flight| flight.near_masked_data());
         let refused = flight.and_then(|flight| {
             flight.sqlstate = Some(error.code().to_owned());
             flight.refused.clone()
@@ -230,7 +251,7 @@ impl Session {
         // Only the error of a poison, of our own CopyFail or of our own cancel request gets other words.
         let told: ErrorFields = match refused {
             Some(words) if failure.poison || error.code() == "57014" => fields("ERROR", &words),
-            _ => mask::server_words(error, scrub),
+            _ => mask::server_words(error, self.openness(near)),
         };
         self.put(&Backend::ErrorResponse(told))?;
         if self.machine.skipping() {

@@ -22,9 +22,9 @@ use crate::gate::Gate;
 use crate::outside::Target;
 
 /// Older than this it is read again in the background when it is used.
-const FRESH: Duration = Duration::from_secs(30);
+const FRESH: Duration = Duration::from_secs(10);
 /// Older than this a statement waits until it was read again.
-const STALE: Duration = Duration::from_secs(300);
+const STALE: Duration = Duration::from_secs(30);
 /// A name that is not found is worth another look only if the snapshot is older than this.
 const SECOND_LOOK: Duration = Duration::from_secs(2);
 /// For reading one snapshot.
