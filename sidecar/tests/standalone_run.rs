@@ -6,8 +6,12 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use e2e::postgres::{Options, Server};
+
+/// `port: 1` stands for the server's.
 const OBJECTS: &str = "
 apiVersion: agentaccess.dev/v1alpha1
 kind: AccessTarget
@@ -18,13 +22,27 @@ spec:
   port: 1
   tls: {mode: Disabled}
   credentialRef: {name: login}
-  postgres: {databases: [orders]}
+  postgres: {databases: [app]}
 ---
 apiVersion: v1
 kind: Secret
 metadata: {name: login, namespace: local}
 stringData: {username: sidecar, password: canary-4711}
 ";
+
+/// One real server for all tests of this file; it ends with the test process.
+fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        let server = Server::start(Options::default()).unwrap();
+        server.role("sidecar", "canary-4711", &[]).unwrap();
+        server
+    })
+}
+
+fn objects() -> String {
+    OBJECTS.replace("port: 1\n", &format!("port: {}\n", server().port()))
+}
 
 struct Place {
     dir: tempfile::TempDir,
@@ -35,7 +53,7 @@ fn place() -> Place {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("policies")).unwrap();
     let objects = dir.path().join("policies/objects.yaml");
-    std::fs::write(&objects, OBJECTS).unwrap();
+    std::fs::write(&objects, self::objects()).unwrap();
     std::fs::set_permissions(objects, Permissions::from_mode(0o600)).unwrap();
     let auth = "{scram: {username: agent, passwordSecretRef: {name: login, key: password}}}";
     let config = format!(
@@ -193,7 +211,7 @@ fn bad_starts_say_why_and_bind_nothing() {
     exposed.fails("check", &["objects.yaml", "chmod 600"]);
 
     let no_secret = place();
-    std::fs::write(no_secret.dir.path().join("policies/objects.yaml"), OBJECTS.split("---").next().unwrap()).unwrap();
+    std::fs::write(no_secret.dir.path().join("policies/objects.yaml"), objects().split("---").next().unwrap()).unwrap();
     no_secret.fails("run", &["listeners[0].clientAuth.scram.passwordSecretRef", "no Secret `login`"]);
 
     let damaged = place();
@@ -211,8 +229,30 @@ fn bad_starts_say_why_and_bind_nothing() {
     socket.fails("run", &["approve.sock", "is not a socket"]);
 }
 
+/// A place whose target or policy differs from what is there.
+fn wrong(change: impl FnOnce(String) -> String) -> Place {
+    let place = place();
+    std::fs::write(place.dir.path().join("policies/objects.yaml"), change(objects())).unwrap();
+    place
+}
+
 #[test]
-fn check_names_the_target_that_cannot_be_reached() {
-    place()
-        .fails("check", &["ok    policies: good", "WRONG target local/orders-db: 127.0.0.1:1/orders", "checks failed"]);
+fn a_target_that_is_not_as_the_policies_need_it_stops_the_start() {
+    let away = wrong(|_| OBJECTS.to_owned());
+    away.fails("run", &["local/orders-db", "127.0.0.1:1", "cannot reach"]);
+    away.fails("check", &["ok    policies: good", "WRONG target local/orders-db: 127.0.0.1:1/app", "checks failed"]);
+
+    let password = wrong(|objects| objects.replace("canary-4711", "canary-4712"));
+    password.fails("run", &["local/orders-db", "28P01", "credentialRef"]);
+    password.fails("check", &["28P01", "credentialRef"]);
+
+    let untrusted = wrong(|objects| objects.replace("  tls: {mode: Disabled}\n", ""));
+    untrusted.fails("run", &["local/orders-db", "TLS", "caSecretRef"]);
+
+    let policy = "---\napiVersion: agentaccess.dev/v1alpha1\nkind: AgentAccessPolicy\nmetadata: {name: p, namespace: local}\n\
+                  spec: {podSelector: {}, targets: [{targetRef: {name: orders-db}, postgres: {masks: \
+                  [{name: m, columns: [public.nosuch.ssn], method: Redact}]}}]}\n";
+    let named = wrong(|objects| objects + policy);
+    named.fails("run", &["p/m", "public.nosuch.ssn", "column"]);
+    named.fails("check", &["p/m", "public.nosuch.ssn", "column"]);
 }
