@@ -513,7 +513,7 @@ async fn as_user(uid: u32, gid: u32, socket: &Path, line: &str) -> String {
     std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     let output = tokio::process::Command::new(&program)
-        .args(["talk", "--exact", "--ignored", "--nocapture"])
+        .args(["talk", "--exact", "--nocapture"])
         .env("TALK_SOCKET", socket)
         .env("TALK_LINE", line)
         .current_dir("/")
@@ -525,11 +525,13 @@ async fn as_user(uid: u32, gid: u32, socket: &Path, line: &str) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
+/// The other user of `an_unlisted_user_is_refused_before_it_speaks`: this program again, with its part in the
+/// environment. Without one there is nothing to play.
 #[test]
-#[ignore = "the child of an_unlisted_user_is_refused_before_it_speaks"]
 fn talk() {
     use std::io::{Read as _, Write as _};
-    let mut stream = match std::os::unix::net::UnixStream::connect(std::env::var("TALK_SOCKET").unwrap()) {
+    let Ok(socket) = std::env::var("TALK_SOCKET") else { return };
+    let mut stream = match std::os::unix::net::UnixStream::connect(socket) {
         Ok(stream) => stream,
         Err(error) => return println!("{error}"),
     };
