@@ -68,7 +68,7 @@ impl Sidecar {
     /// The newest head that this sidecar logged: what somebody would keep elsewhere.
     pub fn logged_head(&self) -> Option<String> {
         let log = self.log();
-        let heads = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        heads.filter_map(|line| line["head"].as_str().map(str::to_owned)).last()
+        let mut heads = log.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        heads.find_map(|line| line.get("head")?.as_str().map(str::to_owned))
     }
 }

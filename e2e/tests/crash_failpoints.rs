@@ -4,7 +4,7 @@
 //! approval has one that was granted before; each recording is read again by the next start, and what was open then
 //! ends as `interrupted`.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;

@@ -1,7 +1,7 @@
 //! A recording of real sessions that somebody changed afterwards: `agentaccess verify` says what, where, and with
 //! which exit status.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::io::Write;
@@ -216,7 +216,7 @@ fn a_chain_made_anew_is_found() {
         for at in start + 1..lines.len() {
             let prev = lines[at].rfind("\"prev\":\"sha256:").unwrap();
             let hash = sha256(&format!("{}\n", lines[at - 1]));
-            lines[at] = format!("{}\"prev\":\"sha256:{hash}\"}}", &lines[at][..prev]);
+            lines[at] = format!("{}\"prev\":\"sha256:{hash}\"}}", lines[at].split_at(prev).0);
         }
     });
     let verified = copy.verify();
@@ -301,5 +301,5 @@ fn a_damaged_recording_is_not_written_on() {
 fn sha256(text: &str) -> String {
     let mut sum = Command::new("sha256sum").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     sum.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    String::from_utf8(sum.wait_with_output().unwrap().stdout).unwrap()[..64].to_owned()
+    String::from_utf8(sum.wait_with_output().unwrap().stdout).unwrap().split_at(64).0.to_owned()
 }
