@@ -102,7 +102,7 @@ public class JdbcSteps {
         });
         step("prepared", () -> {
             List<String> found = new ArrayList<>();
-            try (PreparedStatement statement = db.prepareStatement("SELECT note FROM orders WHERE id = ?")) {
+            try (PreparedStatement statement = db.prepareStatement("SELECT note AS n" + BASE + " FROM orders WHERE id = ?")) {
                 for (int number = 1; number <= 12; number++) {
                     statement.setInt(1, number);
                     found.add(rows(statement.executeQuery()));

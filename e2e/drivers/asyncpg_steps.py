@@ -45,7 +45,7 @@ async def main():
     await step("masked binary", q("SELECT email, ssn, pin FROM customers ORDER BY id"))
 
     async def prepared():
-        statement = await db.prepare("SELECT note FROM orders WHERE id = $1")
+        statement = await db.prepare(f"SELECT note AS n{BASE} FROM orders WHERE id = $1")
         return show([(await statement.fetchval(number),) for number in range(1, 13)])
 
     await step("prepared", prepared())

@@ -32,7 +32,7 @@ async function main() {
   await step('prepared', async () => {
     const found = []
     for (let number = 1; number <= 12; number++) {
-      found.push(await q('SELECT note FROM orders WHERE id = $1', [number], { name: 'one-note' }))
+      found.push(await q(`SELECT note AS n${BASE} FROM orders WHERE id = $1`, [number], { name: 'one-note' }))
     }
     return found.join(' ; ')
   })

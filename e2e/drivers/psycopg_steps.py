@@ -52,7 +52,7 @@ step("masked binary", lambda: show(q(MASKED, binary=True)))
 def prepared():
     found = []
     for number in range(1, 13):
-        found += q("SELECT note FROM orders WHERE id = %s", number, binary=number % 2 == 0)
+        found += q(f"SELECT note AS n{BASE} FROM orders WHERE id = %s", number, binary=number % 2 == 0)
     # psycopg prepares from the sixth on; the server knows the statement by name then.
     return show(found)
 

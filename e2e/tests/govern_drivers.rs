@@ -84,6 +84,13 @@ fn plays(base: u32, command: impl Fn() -> Command, expected: &str) {
         let got = play(command(), world.sidecar.port(), ca, base);
         assert_eq!(got, with(tls), "TLS {tls}\n{}", world.sidecar.log());
         assert_eq!(kept(&world.server, base), rows, "TLS {tls}");
+        // Executed often enough that the driver names the statement at the server.
+        let mut named = world.server.executions();
+        named.retain(|one| {
+            one.text.contains(&format!("AS n{base} "))
+                && one.prepared.as_deref().is_some_and(|name| !name.starts_with("<unnamed>"))
+        });
+        assert!(named.len() >= 5, "TLS {tls}: {} executions by name", named.len());
     }
     for never in ["DROP TABLE", "DELETE FROM"] {
         assert_eq!(world.server.executed_with(never), 0, "{never}");
