@@ -3,7 +3,8 @@
 # each time.
 set -euo pipefail
 umask 077
-cd "${TMPDIR:-/tmp}"
+cd "$(mktemp -d)"
+trap 'rm -rf "$PWD"' EXIT
 
 password() { openssl rand -hex 24; }
 certificate() { openssl "$@" -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes; }
@@ -13,7 +14,7 @@ if [ ! -e "$FOR_SIDECAR/policies/secrets.yaml" ]; then
     certificate req -subj "/CN=$DATABASE_HOST" -keyout "$FOR_DATABASE/server.key" -out server.csr
     openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 825 -out "$FOR_DATABASE/server.crt" \
         -extfile <(printf 'subjectAltName=DNS:%s\nbasicConstraints=CA:FALSE\n' "$DATABASE_HOST")
-    rm ca.key                             # nothing else is ever signed with it
+    # The CA's key goes with this folder: nothing else is ever signed with it.
     password >"$FOR_DATABASE/superuser.password"
     password >"$FOR_DATABASE/role.password"
     agent=$(password)
