@@ -25,7 +25,7 @@ const ONLY: &[(&str, &[&str])] = &[
     // A second SQL grammar would be a second opinion on what a statement means; the CLI only prints with it.
     ("sqlparser", &["cli"]),
     ("pg_raw_parse", &["pgsql"]),
-    ("tokio", &["sidecar", "operator", "control"]),
+    ("tokio", &["sidecar", "operator", "control", "e2e"]),
     ("hyper", &["sidecar", "operator", "control"]),
     ("anyhow", &["sidecar", "operator", "cli", "e2e"]),
 ];
