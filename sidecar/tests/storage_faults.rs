@@ -155,7 +155,7 @@ impl Session {
         let operation = Operation {
             protocol: Protocol::Postgres,
             action: "SELECT".to_owned(),
-            accesses: vec![Access { verb: Verb::Read, resource, bounded: None }],
+            accesses: vec![Access { verb: Verb::Read, resource, bounded: None, indirect: false }],
             attributes: Attributes::default(),
             certainty: Certainty::Exact,
             payload: payload_hash(&frames),

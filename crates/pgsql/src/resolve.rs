@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use policy::operation::{Access, Fields, Resource, ResourceKind, Strictness, Verb};
 
-use crate::catalog::{Oid, Relation};
+use crate::catalog::{Catalog, Oid, Relation, RelationKind};
 use crate::plan::Context;
 use crate::refused::Refused;
 
@@ -170,6 +170,7 @@ impl Findings {
     /// The accesses, those of the families of partitions and inheritance included.
     pub(crate) fn accesses(&self, ctx: &Context<'_>) -> Vec<Access> {
         let mut out: BTreeMap<(Verb, Oid), Use> = self.uses.clone();
+        let mut behind: BTreeMap<(Verb, Oid), Option<bool>> = BTreeMap::new();
         for ((verb, oid), usage) in &self.uses {
             // A partition read by its own name shows rows of its parents; a parent shows rows of its children, which
             // are only relations of their own if they are not partitions.
@@ -183,11 +184,23 @@ impl Findings {
                 entry.bounded = entry.bounded.map_or(usage.bounded, |b| Some(b && usage.bounded != Some(false)));
             }
         }
-        let relations = out.into_iter().filter_map(|((verb, oid), usage)| {
-            let relation = ctx.catalog.relation(oid)?;
+        for ((verb, oid), usage) in &out {
+            for base in behind_view(ctx.catalog, *oid) {
+                behind.entry((Verb::Read, base)).or_default();
+                let bounded = behind.entry((*verb, base)).or_insert(usage.bounded);
+                *bounded = bounded.map(|b| b && usage.bounded == Some(true));
+            }
+        }
+        let named = out.into_iter().map(|(key, usage)| {
             let fields = if usage.all { Fields::All } else { Fields::Named(usage.columns) };
-            let bounded = matches!(verb, Verb::Update | Verb::Delete).then_some(usage.bounded == Some(true));
-            Some(Access { verb, resource: of_relation(relation, fields), bounded })
+            (key, fields, usage.bounded, false)
+        });
+        // Which columns a view takes from its tables is not known.
+        let behind = behind.into_iter().map(|(key, bounded)| (key, Fields::All, bounded, true));
+        let relations = named.chain(behind).filter_map(|((verb, oid), fields, bounded, indirect)| {
+            let relation = ctx.catalog.relation(oid)?;
+            let bounded = matches!(verb, Verb::Update | Verb::Delete).then_some(bounded == Some(true));
+            Some(Access { verb, resource: of_relation(relation, fields), bounded, indirect })
         });
         let catalogs = self
             .catalogs
@@ -211,6 +224,23 @@ impl Findings {
     }
 }
 
+/// Everything that a view, or a view behind it, reads; with the families of partitions and inheritance.
+fn behind_view(catalog: &Catalog, oid: Oid) -> BTreeSet<Oid> {
+    static NONE: BTreeSet<Oid> = BTreeSet::new();
+    let based = |relation: &Relation| matches!(relation.kind, RelationKind::View | RelationKind::Materialized);
+    if !catalog.relation(oid).is_some_and(based) {
+        return BTreeSet::new();
+    }
+    // Rules of tables depend on relations too, but a read does not run them and a change is refused.
+    let mut found = catalog.closure(oid, |r| match r.kind {
+        RelationKind::View | RelationKind::Materialized => &r.depends_on,
+        _ => &NONE,
+    });
+    let families: Vec<BTreeSet<Oid>> = found.iter().map(|base| catalog.family(*base)).collect();
+    found.extend(families.into_iter().flatten());
+    found
+}
+
 fn relation_is_partition(relation: Option<&Relation>) -> bool {
     relation.is_none_or(|r| r.partition)
 }
@@ -220,5 +250,5 @@ pub(crate) fn of_relation(relation: &Relation, fields: Fields) -> Resource {
 }
 
 pub(crate) fn access(verb: Verb, kind: ResourceKind, path: Vec<String>) -> Access {
-    Access { verb, resource: Resource { kind, path, fields: Fields::All }, bounded: None }
+    Access { verb, resource: Resource { kind, path, fields: Fields::All }, bounded: None, indirect: false }
 }

@@ -27,7 +27,8 @@ fn shown(accesses: &[Access]) -> String {
             Some(false) => " unbounded",
             None => "",
         };
-        format!("{:?} {:?} {}{fields}{bounded}", a.verb, a.resource.kind, a.resource.path.join("."))
+        let indirect = if a.indirect { " indirect" } else { "" };
+        format!("{:?} {:?} {}{fields}{bounded}{indirect}", a.verb, a.resource.kind, a.resource.path.join("."))
     };
     accesses.iter().map(one).collect::<Vec<_>>().join("; ")
 }

@@ -1,6 +1,7 @@
 //! `decide`: one operation, one view, one verdict. Total, deterministic, and never looser than the operation's ceiling.
 //!
-//! Every access must be covered by an Allow or RequireApproval rule of a namespaced policy, or by `builtin/session`.
+//! Every access must be covered by an Allow or RequireApproval rule of a namespaced policy, or by `builtin/session`; one
+//! that is only reached through another (`indirect`) need not be, and covers nothing.
 //! Then everything that may speak against it counts: Deny overrides RequireApproval overrides Allow, in any order of
 //! rules. Cluster policies cover nothing; they only tighten. What is unknown about an operation (a host, fields, a path)
 //! can make a rule tighten, never permit.
@@ -53,7 +54,7 @@ fn before_rules(view: &View, op: &Operation, why: &mut Explanation) -> Option<De
     if let Certainty::Opaque(reason) = &op.certainty {
         return deny(DenyReason::Opaque(reason.clone()));
     }
-    if op.accesses.is_empty() {
+    if op.accesses.iter().all(|access| access.indirect) {
         return deny(DenyReason::Evaluation("the operation names nothing that it touches".to_owned()));
     }
     None
@@ -154,7 +155,7 @@ fn session_allows(verb: Verb, kind: ResourceKind) -> bool {
 }
 
 fn session_matches(op: &Operation) -> impl Iterator<Item = Matched> + '_ {
-    let allowed = op.accesses.iter().filter(|a| session_allows(a.verb, a.resource.kind));
+    let allowed = op.accesses.iter().filter(|a| !a.indirect && session_allows(a.verb, a.resource.kind));
     allowed.map(|a| Matched { rule: builtin("session"), says: Strictness::Allow, access: crate::explain::access(a) })
 }
 
@@ -163,7 +164,7 @@ pub(crate) fn builtin(rule: &str) -> RuleId {
 }
 
 fn masks(view: &View, op: &Operation) -> Vec<RuleId> {
-    let touching = view.masks().iter().filter(|mask| op.accesses.iter().any(|a| mask.touches(a)));
+    let touching = view.masks().iter().filter(|mask| op.accesses.iter().any(|a| !a.indirect && mask.touches(a)));
     let mut ids: Vec<RuleId> = touching.map(|mask| mask.id.clone()).collect();
     ids.sort();
     ids.dedup();

@@ -62,6 +62,10 @@ pub struct Access {
     /// For Update and Delete: whether an effective condition bounds it. `None` is unknown and counts as unbounded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bounded: Option<bool>,
+    /// Reached through another object that is an access of its own, as the tables behind a view: Deny, RequireApproval
+    /// and `requireWhere` rules apply to it, but no Allow is asked for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub indirect: bool,
 }
 
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

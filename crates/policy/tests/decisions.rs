@@ -30,7 +30,7 @@ struct Table {
     rows: Vec<Row>,
 }
 
-/// One operation. `on` is `Verb Kind path (fields) bounded|unbounded`, several joined by ` + `.
+/// One operation. `on` is `Verb Kind path (fields) bounded|unbounded indirect`, several joined by ` + `.
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 struct Row {
@@ -109,6 +109,7 @@ fn set_of(table: &Table) -> PolicySet {
 }
 
 fn access(text: &str) -> Access {
+    let (text, indirect) = text.strip_suffix(" indirect").map_or((text, false), |rest| (rest, true));
     let (text, bounded) = match text.strip_suffix(" unbounded") {
         Some(rest) => (rest, Some(false)),
         None => match text.strip_suffix(" bounded") {
@@ -127,7 +128,7 @@ fn access(text: &str) -> Access {
     let verb: Verb = serde_yaml::from_str(words.next().unwrap()).unwrap();
     let kind: ResourceKind = serde_yaml::from_str(words.next().unwrap()).unwrap();
     let path = words.next().map(|path| path.splitn(2, '.').map(str::to_owned).collect()).unwrap_or_default();
-    Access { verb, resource: Resource { kind, path, fields }, bounded }
+    Access { verb, resource: Resource { kind, path, fields }, bounded, indirect }
 }
 
 fn operation(row: &Row, set: &PolicySet) -> Operation {

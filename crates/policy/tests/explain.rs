@@ -54,6 +54,7 @@ fn operation(set: &PolicySet, verb: Verb, path: &[&str], fields: Fields) -> Oper
             verb,
             resource: Resource { kind: ResourceKind::Relation, path, fields },
             bounded: Some(true),
+            indirect: false,
         }],
         attributes: BTreeMap::new(),
         certainty: Certainty::Exact,

@@ -169,6 +169,7 @@ fn from(copy: &nodes::CopyStmt, range: &nodes::RangeVar, ctx: &Context<'_>) -> R
                 fields: Fields::Named(names.clone()),
             },
             bounded: None,
+            indirect: false,
         });
     }
     Ok(Judged {

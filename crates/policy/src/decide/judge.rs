@@ -39,15 +39,20 @@ pub(super) fn judge<'a>(rules: &'a [Arc<Rule>], op: &'a Operation) -> Judgement<
         max_rows: None,
     };
     for access in &op.accesses {
-        let mut covered = covered_together(rules, op, access);
-        judgement.surely_asked |= covered;
+        // What is only reached through another object needs no permission of its own, and none can come from it.
+        let direct = !access.indirect;
+        let mut covered = !direct;
+        if direct && covered_together(rules, op, access) {
+            covered = true;
+            judgement.surely_asked = true;
+        }
         for rule in rules.iter().map(Arc::as_ref) {
             if rule.is_unbounded(op, access) {
                 let resource = crate::explain::resource(&access.resource);
                 unbounded.push((&rule.id, DenyReason::Unbounded { id: rule.id.clone(), resource }));
             }
             let matches = match rule.action {
-                Strictness::Allow => rule.covers(op, access),
+                Strictness::Allow => direct && rule.covers(op, access),
                 Strictness::RequireApproval | Strictness::Deny => rule.touches(op, access),
             };
             if !matches {
@@ -58,7 +63,7 @@ pub(super) fn judge<'a>(rules: &'a [Arc<Rule>], op: &'a Operation) -> Judgement<
             match says {
                 Strictness::Allow => covered = true,
                 Strictness::RequireApproval => {
-                    let covers = rule.covers(op, access);
+                    let covers = direct && rule.covers(op, access);
                     covered |= covers;
                     judgement.surely_asked |= covers;
                     judgement.asks.push(rule);

@@ -274,6 +274,7 @@ pub(crate) fn access() -> impl Strategy<Value = Access> {
         verb,
         resource: Resource { kind, path: path.into_iter().map(str::to_owned).collect(), fields },
         bounded,
+        indirect: false,
     })
 }
 

@@ -83,7 +83,7 @@ pub fn connect(ctx: &Context<'_>) -> Operation {
         fields: policy::operation::Fields::All,
     };
     Operation {
-        accesses: vec![Access { verb: Verb::Connect, resource, bounded: None }],
+        accesses: vec![Access { verb: Verb::Connect, resource, bounded: None, indirect: false }],
         ceiling: Strictness::Allow,
         display: Redacted::danger_caller_redacted(&format!("connect to database {}", ctx.database)),
         ..base(ctx, "CONNECT", "", &[], &[])
@@ -94,7 +94,7 @@ pub fn connect(ctx: &Context<'_>) -> Operation {
 pub fn internal(ctx: &Context<'_>, action: &'static str, frames: &[u8]) -> Operation {
     let resource = Resource { kind: ResourceKind::Target, path: vec![], fields: policy::operation::Fields::All };
     Operation {
-        accesses: vec![Access { verb: Verb::Read, resource, bounded: None }],
+        accesses: vec![Access { verb: Verb::Read, resource, bounded: None, indirect: false }],
         ceiling: Strictness::Allow,
         origin: Origin::Internal,
         display: Redacted::constant(action),
