@@ -8,6 +8,8 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -345,6 +347,41 @@ fn mid_rotate() {
     }
     let judged = crash.judge();
     assert!(judged.executed > 40, "{judged:?}");
+}
+
+/// No point at all: three sessions work, and the kill comes when it comes.
+#[test]
+fn at_any_moment() {
+    let mut crash = Crash::new();
+    crash.sidecar.set_environment(&[]);
+    let number = AtomicU32::new(1_500_000);
+    for time in 0..TIMES {
+        crash.sidecar.start_again().unwrap();
+        let (port, login) = (crash.sidecar.port(), crash.sidecar.login());
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    let Ok(mut wire) = Wire::connect(port, &login) else { return };
+                    let insert = || {
+                        let n = number.fetch_add(1, Ordering::Relaxed);
+                        format!("INSERT INTO log VALUES ({n}, 'x')")
+                    };
+                    while pipeline(&mut wire, &[insert(), insert()]).is_some() {
+                        if !finished(wire.query(&insert()).ok().and_then(|answer| answer.status)) {
+                            return;
+                        }
+                    }
+                });
+            }
+            // From within the login to well into the work.
+            thread::sleep(Duration::from_millis(20 + time * 67 % 700));
+            crash.sidecar.kill9();
+        });
+        crash.left(&format!("kill {time}"));
+    }
+    let judged = crash.judge();
+    println!("at any moment: {judged:?}");
+    assert!(judged.executed > 150 && judged.interrupted >= 10, "{judged:?}");
 }
 
 #[test]
