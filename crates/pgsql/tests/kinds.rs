@@ -63,6 +63,8 @@ fn on_a_real_server() {
     masks(&server);
     hidden_values(&server);
     bare_outputs_only(&server);
+    schema_changes_beside_masks(&server);
+    operators_of_users(&server);
     reads_cover_what_the_server_opens(&server);
     a_catalog_survives_its_file(&server);
 }
@@ -95,6 +97,65 @@ fn masks(server: &Server) {
     let insert = |sql| plan(sql, &catalog, &table).unwrap().ceiling;
     assert_eq!(insert("INSERT INTO users (name, email) VALUES ('a', 'b')"), Strictness::RequireApproval);
     assert_eq!(insert("INSERT INTO users (name) VALUES ('a')"), Strictness::Allow);
+}
+
+fn schema_changes_beside_masks(server: &Server) {
+    let catalog = server.catalog();
+    let none = MaskTable::default();
+    let table = MaskTable::build(&catalog, &rules(&[("public.users.email", "Redact", "Allow")]));
+    for sql in [
+        "ALTER SCHEMA public RENAME TO p",
+        "CREATE TABLE t (email text REFERENCES users (email))",
+        "CREATE TABLE t (email text, FOREIGN KEY (email) REFERENCES users (email))",
+        "ALTER TABLE plain ADD FOREIGN KEY (email) REFERENCES users (email)",
+        "CREATE INDEX i ON plain (leak(id))",
+        "CREATE TABLE t (a text DEFAULT leak(1))",
+        "ALTER TABLE plain ALTER COLUMN name SET DEFAULT leak(1)",
+        "CREATE TABLE t AS SELECT leak(id) FROM plain",
+        "CREATE VIEW v AS SELECT leak(id) FROM plain",
+    ] {
+        assert!(plan(sql, &catalog, &none).is_ok(), "{sql}: {:?}", plan(sql, &catalog, &none));
+        assert!(plan(sql, &catalog, &table).is_err(), "{sql}");
+    }
+    assert!(plan("CREATE TABLE t (id int REFERENCES plain (id))", &catalog, &table).is_ok());
+    assert!(plan("CREATE VIEW v AS SELECT lower(name) FROM plain", &catalog, &table).is_ok());
+    assert!(plan("ALTER SCHEMA pg_catalog RENAME TO p", &catalog, &none).is_err());
+}
+
+/// Every form that the server makes operators of by their bare name.
+fn operators_of_users(server: &Server) {
+    let catalog = server.catalog();
+    let with = |name: &str| {
+        let mut catalog = catalog.clone();
+        let operator = pgsql::catalog::Operator { schema: "public".to_owned(), name: name.to_owned(), extension: None };
+        catalog.operators.push(operator);
+        catalog
+    };
+    for (operator, sql) in [
+        ("=", "SELECT id FROM plain WHERE name = 'x'"),
+        ("=", "SELECT CASE name WHEN 'x' THEN 1 END FROM plain"),
+        ("=", "SELECT 1 FROM plain JOIN users USING (id)"),
+        ("=", "SELECT 1 FROM plain NATURAL JOIN users"),
+        ("=", "SELECT 1 FROM plain NATURAL JOIN generate_series(1, 2) s"),
+        ("=", "SELECT id FROM plain WHERE name IN ('x')"),
+        ("<>", "SELECT id FROM plain WHERE name NOT IN ('x')"),
+        ("=", "SELECT id FROM plain WHERE name IN (SELECT note FROM orders)"),
+        ("=", "SELECT id FROM plain WHERE name = ANY ($1)"),
+        ("=", "SELECT NULLIF(name, 'x') FROM plain"),
+        ("=", "SELECT name IS DISTINCT FROM 'x' FROM plain"),
+        ("=", "SELECT (id, name) = (1, 'x') FROM plain"),
+        (">=", "SELECT id FROM plain WHERE name BETWEEN 'a' AND 'b'"),
+        ("<", "SELECT id FROM plain WHERE name NOT BETWEEN 'a' AND 'b'"),
+        ("=", "CREATE INDEX ON plain (id) WHERE CASE name WHEN 'x' THEN true END"),
+        (">=", "CREATE INDEX ON plain (id) WHERE name BETWEEN 'a' AND 'b'"),
+    ] {
+        let none = MaskTable::default();
+        assert!(plan(sql, &catalog, &none).is_ok(), "{sql}: {:?}", plan(sql, &catalog, &none));
+        assert!(plan(sql, &with(operator), &none).is_err(), "{sql}");
+    }
+    let none = MaskTable::default();
+    assert!(plan("SELECT CASE WHEN name LIKE 'x' THEN 1 END FROM plain", &with("="), &none).is_ok());
+    assert!(plan("SELECT id FROM plain WHERE name OPERATOR(pg_catalog.=) 'x'", &with("="), &none).is_ok());
 }
 
 fn hidden_values(server: &Server) {

@@ -1,9 +1,10 @@
 //! Statements that change the catalog or run code that cannot be looked into.
 //!
 //! All need an approval at least. Refused: temporary objects; copies of masked data (CREATE TABLE AS, SELECT INTO,
-//! views); ALTER TABLE and RENAME of a relation with masks, which could move a column away from its mask; and code
-//! (DO, functions, triggers, rules, policies) wherever any mask exists, since it escapes every later check. Rights,
-//! roles, extensions and the server's own settings are a DBA's work: ceiling Deny.
+//! views) and foreign keys to it; ALTER TABLE and RENAME of a relation with masks, which could move a column away from
+//! its mask; and code (DO, functions, triggers, rules, policies, and calls of functions of users) and new names of
+//! schemas wherever any mask exists, since it escapes every later check. Rights, roles,
+//! extensions and the server's own settings are a DBA's work: ceiling Deny.
 
 use pg_raw_parse::raw::ObjectType;
 use pg_raw_parse::{Node, nodes};
@@ -78,6 +79,10 @@ fn administer(
     effect: Effect,
     ctx: &Context<'_>,
 ) -> Result<Judged, Refused> {
+    if ctx.masks.any() && resolver.out.user_code {
+        return Err(Refused::new(format!("{action} with a function of a user where columns are masked"))
+            .hint("its code could read them"));
+    }
     let findings = resolver.finish()?;
     let others = findings.accesses(ctx).into_iter().filter(|a| a.resource.kind != ResourceKind::Catalog);
     accesses.extend(others);
@@ -117,7 +122,15 @@ fn object(
                 return Err(Refused::new("a change of a system catalog"));
             };
             if resolver.ctx.masks.relation(relation.oid).is_some()
-                && (moves || matches!(parent, Node::CreateStmt(_) | Node::TableLikeClause(_) | Node::PartitionCmd(_)))
+                && (moves
+                    || matches!(
+                        parent,
+                        Node::CreateStmt(_)
+                            | Node::TableLikeClause(_)
+                            | Node::PartitionCmd(_)
+                            // A foreign key tells which values exist.
+                            | Node::Constraint(_)
+                    ))
             {
                 return Err(Refused::new(format!(
                     "a change of the shape of `{}`, which has masked columns",
@@ -142,7 +155,8 @@ fn object(
                 resolver.type_name(name)?;
             }
         }
-        Node::A_Expr(expr) => resolver.operator(&strings(expr.name())?)?,
+        Node::A_Expr(expr) => resolver.expr_operator(expr)?,
+        Node::CaseExpr(case) if !matches!(case.arg(), Node::None) => resolver.operator(&["="])?,
         Node::SelectStmt(_) | Node::SubLink(_) | Node::InsertStmt(_) | Node::UpdateStmt(_) | Node::DeleteStmt(_) => {
             return Err(Refused::new("a query inside of this kind of statement"));
         }
@@ -204,6 +218,17 @@ fn named_objects(root: Node<'_>, resolver: &mut Resolver<'_>) -> Result<Vec<Acce
             }
         }
         Node::CommentStmt(comment) => out.push(object(object_path(comment.object(), resolver)?)),
+        Node::RenameStmt(rename) if rename.rename_type == ObjectType::OBJECT_SCHEMA => {
+            // Masks name columns with their schema.
+            if resolver.ctx.masks.any() {
+                return Err(Refused::new("ALTER SCHEMA RENAME where columns are masked"));
+            }
+            let name = rename.subname().unwrap_or_default();
+            if is_system_schema(name) {
+                return Err(Refused::new("a change of a system schema"));
+            }
+            out.push(object(vec![name.to_owned()]));
+        }
         Node::RenameStmt(rename) if !matches!(rename.object(), Node::None) => {
             out.push(object(object_path(rename.object(), resolver)?));
         }

@@ -110,7 +110,7 @@ impl<'c> Resolver<'c> {
         let mut excluded = item.clone();
         excluded.uid = self.uid();
         excluded.name = Some("excluded".to_owned());
-        excluded.origin = Origin::Proposed;
+        excluded.origin = Origin::Proposed(relation.oid);
         excluded.plain = None;
         excluded.qualified_only = true;
         let env = Env { items: vec![item.clone(), excluded], ..own.clone() };
@@ -191,7 +191,9 @@ impl<'c> Resolver<'c> {
             let masked = item.cols.iter().any(|c| c.real == name && c.masked);
             let start = self.out.literals.len();
             self.list(target.indirection().iter().filter(|n| !matches!(n, Node::String(_))), env)?;
-            if !(masked && proposed_itself(target.val(), &name)) {
+            if masked && proposed_itself(target.val(), &name) {
+                self.touch(Verb::Read, relation.oid, Some(&name));
+            } else {
                 let seen = self.expr(target.val(), env)?;
                 self.out.hide_all |= masked && (seen.derived || matches!(target.val(), Node::MultiAssignRef(_)));
             }
@@ -213,9 +215,11 @@ impl<'c> Resolver<'c> {
         Ok(name.to_owned())
     }
 
-    /// A duplicate in a unique masked column is an oracle for its values: a person decides.
+    /// A duplicate in a unique masked column is an oracle for its values, a key that is missing too: a person decides.
     fn unique(&mut self, relation: &Relation, columns: &[String]) {
-        let Some(masks) = self.ctx.masks.relation(relation.oid) else { return };
+        let masks = self.ctx.masks;
+        self.out.approve |= columns.iter().any(|c| masks.oracle(relation.oid, c));
+        let Some(masks) = masks.relation(relation.oid) else { return };
         self.out.approve |= relation
             .columns
             .iter()

@@ -6,6 +6,7 @@ use pg_raw_parse::raw::{A_Expr_Kind, SubLinkType};
 use pg_raw_parse::{ConstValue, Node, nodes};
 use policy::operation::Verb;
 
+use super::from::MISSING_VALUE;
 use super::names::strings;
 use super::query::Level;
 use super::scope::{Col, Env, Item, Origin};
@@ -82,12 +83,17 @@ impl<'c> Resolver<'c> {
                 }
                 self.expr(sort.node(), env)
             }
+            Node::CaseExpr(case) => {
+                if !matches!(case.arg(), Node::None) {
+                    self.operator(&["="])?;
+                }
+                self.below(node, env)
+            }
             Node::A_ArrayExpr(_)
             | Node::A_Indices(_)
             | Node::A_Indirection(_)
             | Node::BoolExpr(_)
             | Node::BooleanTest(_)
-            | Node::CaseExpr(_)
             | Node::CaseWhen(_)
             | Node::CoalesceExpr(_)
             | Node::GroupingFunc(_)
@@ -123,7 +129,7 @@ impl<'c> Resolver<'c> {
         Ok(Seen::default())
     }
 
-    fn expr_operator(&mut self, expr: &nodes::A_Expr) -> Result<(), Refused> {
+    pub(crate) fn expr_operator(&mut self, expr: &nodes::A_Expr) -> Result<(), Refused> {
         // BETWEEN is written with its own name; the operators behind it are those of comparison.
         let names: &[&str] = match expr.kind {
             A_Expr_Kind::AEXPR_BETWEEN | A_Expr_Kind::AEXPR_BETWEEN_SYM => &["<=", ">="],
@@ -287,7 +293,8 @@ impl<'c> Resolver<'c> {
                     return Err(masked_target());
                 }
             }
-            Origin::Proposed | Origin::Derived => {}
+            Origin::Proposed(oid) => self.touch(Verb::Read, oid, None),
+            Origin::Derived => {}
         }
         Ok(seen)
     }
@@ -302,8 +309,14 @@ impl<'c> Resolver<'c> {
                     return Err(masked_target());
                 }
             }
-            Origin::Proposed if col.masked => return Err(masked_target()),
-            Origin::Proposed | Origin::Derived => {}
+            Origin::Proposed(_) if col.masked => return Err(masked_target()),
+            // The server asks for the right to read it too: triggers and defaults may have filled it.
+            Origin::Proposed(oid) => self.touch(Verb::Read, oid, Some(&col.real)),
+            Origin::Derived => {}
+        }
+        if item.origin == Origin::Derived && item.open && col.real == MISSING_VALUE && self.ctx.masks.any() {
+            return Err(Refused::new("column `attmissingval` of pg_attribute, which holds values of columns")
+                .hint("name the other columns, without `*`"));
         }
         if col.deny && !bare {
             return Err(Refused::new(format!("column `{}` may be an output only", col.real))

@@ -13,6 +13,9 @@ use super::{RangeEdit, Resolver};
 use crate::catalog::Relation;
 use crate::refused::Refused;
 
+/// The column of `pg_attribute` that holds a value of the table: what rows older than the column have in it.
+pub(super) const MISSING_VALUE: &str = "attmissingval";
+
 /// What a FROM clause, or a part of it, brings.
 #[derive(Default)]
 pub(super) struct Brought {
@@ -99,9 +102,16 @@ impl<'c> Resolver<'c> {
         let item = match self.range(range, ctes)? {
             Named::Cte(output) => output.item(uid, name),
             Named::Catalog(schema, relation) => {
+                let mut output = Output { cols: Vec::new(), open: true, masked: false };
+                if relation == "pg_attribute" && self.ctx.masks.any() {
+                    if range.alias().is_some_and(|a| !a.colnames().is_empty()) {
+                        return Err(Refused::new("pg_attribute under other names for its columns"));
+                    }
+                    output.push(MISSING_VALUE, false);
+                }
                 self.out.catalogs.insert((schema, relation));
                 self.weigh(Verb::Read);
-                Output { cols: Vec::new(), open: true, masked: false }.item(uid, name)
+                output.item(uid, name)
             }
             Named::Relation(relation) => {
                 self.open(Verb::Read, relation.oid, None);
@@ -247,6 +257,7 @@ impl<'c> Resolver<'c> {
     /// Columns of the same name on both sides are compared.
     fn natural(&mut self, left: &[Item], right: &[Item]) -> Result<(), Refused> {
         if left.iter().chain(right).any(|i| i.open) {
+            self.operator(&["="])?;
             left.iter().chain(right).try_for_each(|i| self.whole(i, false).map(drop))?;
             return Ok(());
         }
@@ -260,6 +271,7 @@ impl<'c> Resolver<'c> {
     }
 
     fn merge(&mut self, left: &[Item], right: &[Item], name: &str) -> Result<(), Refused> {
+        self.operator(&["="])?;
         let mut masked = false;
         let mut derived = false;
         for item in left.iter().chain(right) {

@@ -258,6 +258,9 @@ impl<'c> Resolver<'c> {
         if found.kind != "e" && !builtin::known_extension(found.extension.as_deref()) {
             return Err(Refused::new(format!("type `{base}` is neither built in nor an enum")));
         }
+        if catalog.user_cast_types().iter().any(|t| t.schema == found.schema && t.name == found.name) {
+            return Err(Refused::new(format!("type `{base}` has a user cast: a cast that runs a function of a user")));
+        }
         if schema.is_none() {
             self.out.edits.types.insert(name.location, found.schema.clone());
         }

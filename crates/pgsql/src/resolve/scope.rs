@@ -28,7 +28,7 @@ pub(crate) enum Origin {
     /// The relation that a data-changing statement changes.
     Target(Oid),
     /// `excluded` of ON CONFLICT: the rows that were proposed.
-    Proposed,
+    Proposed(Oid),
     /// A sub-query, a CTE, a function, a system catalog.
     Derived,
 }
