@@ -94,20 +94,32 @@ pub(crate) struct Findings {
     pub(crate) weight: Option<Verb>,
 }
 
+/// Most steps for one statement: names looked up times columns in scope. The largest honest statements take a tenth.
+const MAX_STEPS: usize = 2_000_000;
+/// Most columns of one query: the server's own limit for a target list.
+const MAX_COLUMNS: usize = 1_664;
+
 pub(crate) struct Resolver<'c> {
     pub(crate) ctx: &'c Context<'c>,
     pub(crate) out: Findings,
     next_uid: u32,
+    steps: usize,
 }
 
 impl<'c> Resolver<'c> {
     pub(crate) fn new(ctx: &'c Context<'c>) -> Self {
-        Self { ctx, out: Findings::default(), next_uid: 0 }
+        Self { ctx, out: Findings::default(), next_uid: 0, steps: 0 }
     }
 
     fn uid(&mut self) -> u32 {
         self.next_uid = self.next_uid.saturating_add(1);
         self.next_uid
+    }
+
+    /// Counts work; sub-queries and common table expressions multiply columns faster than they make text longer.
+    fn work(&mut self, steps: usize) -> Result<(), Refused> {
+        self.steps = self.steps.saturating_add(steps).saturating_add(1);
+        if self.steps > MAX_STEPS { Err(Refused::new("a statement that is too complex")) } else { Ok(()) }
     }
 
     fn entry(&mut self, verb: Verb, oid: Oid) -> &mut Use {

@@ -65,6 +65,7 @@ fn on_a_real_server() {
     bare_outputs_only(&server);
     schema_changes_beside_masks(&server);
     operators_of_users(&server);
+    work_is_bounded(&server);
     reads_cover_what_the_server_opens(&server);
     a_catalog_survives_its_file(&server);
 }
@@ -120,6 +121,30 @@ fn schema_changes_beside_masks(server: &Server) {
     assert!(plan("CREATE TABLE t (id int REFERENCES plain (id))", &catalog, &table).is_ok());
     assert!(plan("CREATE VIEW v AS SELECT lower(name) FROM plain", &catalog, &table).is_ok());
     assert!(plan("ALTER SCHEMA pg_catalog RENAME TO p", &catalog, &none).is_err());
+}
+
+fn work_is_bounded(server: &Server) {
+    let catalog = server.catalog();
+    let none = MaskTable::default();
+    let doubling = |steps: usize, from: fn(usize) -> String| {
+        let ctes: Vec<String> = (1..=steps).map(|i| format!("c{i} AS (SELECT * FROM {})", from(i))).collect();
+        format!("WITH c0 AS (SELECT * FROM plain), {} SELECT count(*) FROM c{steps}", ctes.join(", "))
+    };
+    let pair = |i: usize| format!("c{0}, c{0} a", i - 1);
+    // 5 columns times 2^8 are still a query; the server allows 1664.
+    assert!(plan(&doubling(8, pair), &catalog, &none).is_ok());
+    let natural = |i: usize| format!("c{0} NATURAL JOIN c{0} a", i - 1);
+    let joined = |i: usize| format!("(c{0} JOIN c{0} a ON true) AS j", i - 1);
+    for (from, steps) in [(pair as fn(usize) -> String, 26), (natural, 26), (joined, 26), (pair, 200)] {
+        let started = std::time::Instant::now();
+        let refused = plan(&doubling(steps, from), &catalog, &none).unwrap_err().to_string();
+        assert!(refused.contains("columns") || refused.contains("too complex"), "{refused}");
+        assert!(started.elapsed().as_millis() < 100, "{:?}", started.elapsed());
+    }
+    let wide = format!("SELECT {} FROM {}", vec!["p1.id"; 1_000].join(", "), {
+        (1..=300).map(|i| format!("users p{i}")).collect::<Vec<_>>().join(", ")
+    });
+    assert!(plan(&wide, &catalog, &none).is_ok(), "{:?}", plan(&wide, &catalog, &none));
 }
 
 /// Every form that the server makes operators of by their bare name.

@@ -33,6 +33,7 @@ impl Seen {
 impl<'c> Resolver<'c> {
     /// Walks an expression; [`Node::None`] is fine. Constants beside a masked column are marked as hidden.
     pub(crate) fn expr(&mut self, node: Node<'_>, env: &Env<'_>) -> Result<Seen, Refused> {
+        self.work(0)?;
         let start = self.out.literals.len();
         let seen = self.expr_inside(node, env)?;
         // The arms of AND and OR are conditions of their own.
@@ -218,6 +219,7 @@ impl<'c> Resolver<'c> {
     }
 
     fn bare_name(&mut self, name: &str, env: &Env<'_>, bare: bool) -> Result<Seen, Refused> {
+        self.work(env.levels().flat_map(|l| &l.items).map(|i| i.cols.len().saturating_add(1)).sum())?;
         let found = env.column(name);
         let maybe = Seen { masked: found.maybe_masked, derived: found.maybe };
         let mut seen = maybe;
@@ -254,6 +256,7 @@ impl<'c> Resolver<'c> {
         }
         let mut seen = Seen::default();
         for item in items {
+            self.work(item.cols.len())?;
             if let Some(col) = item.column(name) {
                 seen = seen.and(self.use_column(item, col, bare)?);
             } else if item.open {
@@ -281,6 +284,7 @@ impl<'c> Resolver<'c> {
 
     /// Every column of an item.
     pub(super) fn whole(&mut self, item: &Item, bare: bool) -> Result<Seen, Refused> {
+        self.work(item.cols.len())?;
         let mut seen = Seen { masked: item.open_masked, derived: item.open };
         for col in item.cols.iter() {
             seen = seen.and(self.use_column(item, col, bare)?);

@@ -1,5 +1,6 @@
 //! FROM clauses: which items they bring into scope.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use pg_raw_parse::{Node, nodes};
@@ -35,6 +36,7 @@ impl<'c> Resolver<'c> {
     ) -> Result<Brought, Refused> {
         let mut out = Brought::default();
         for node in nodes {
+            self.work(left.len())?;
             let brought = self.item_of(node, &left, parent, ctes)?;
             left.extend(brought.items.iter().cloned());
             out.items.extend(brought.items);
@@ -128,6 +130,7 @@ impl<'c> Resolver<'c> {
                 item
             }
         };
+        self.work(item.cols.len())?;
         aliased(item, range.alias())
     }
 
@@ -261,10 +264,11 @@ impl<'c> Resolver<'c> {
             left.iter().chain(right).try_for_each(|i| self.whole(i, false).map(drop))?;
             return Ok(());
         }
+        let known: BTreeSet<&str> = right.iter().flat_map(|i| i.cols.iter()).map(|c| c.name.as_str()).collect();
         let names: Vec<String> = left
             .iter()
             .flat_map(|i| i.cols.iter())
-            .filter(|c| right.iter().any(|i| i.column(&c.name).is_some()))
+            .filter(|c| known.contains(c.name.as_str()))
             .map(|c| c.name.clone())
             .collect();
         names.iter().try_for_each(|name| self.merge(left, right, name))
@@ -272,6 +276,7 @@ impl<'c> Resolver<'c> {
 
     fn merge(&mut self, left: &[Item], right: &[Item], name: &str) -> Result<(), Refused> {
         self.operator(&["="])?;
+        self.work(left.iter().chain(right).map(|i| i.cols.len()).sum())?;
         let mut masked = false;
         let mut derived = false;
         for item in left.iter().chain(right) {

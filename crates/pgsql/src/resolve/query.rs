@@ -101,6 +101,7 @@ impl<'c> Resolver<'c> {
         let all: Vec<&nodes::CommonTableExpr> = with.ctes().iter().collect();
         let mut done = outer.clone();
         for (i, cte) in all.iter().enumerate() {
+            self.work(all.len())?;
             // RECURSIVE sees itself and later siblings too, whose columns are not known yet.
             let visible = match with.recursive {
                 true => all.iter().skip(i).try_fold(done.clone(), |ctes, later| {
@@ -210,6 +211,10 @@ impl<'c> Resolver<'c> {
         for item in items {
             output.open |= item.open;
             output.masked |= item.open_masked;
+            if output.cols.len().saturating_add(item.cols.len()) > super::MAX_COLUMNS {
+                return Err(Refused::new(format!("a query with more than {} columns", super::MAX_COLUMNS)));
+            }
+            self.work(item.cols.len())?;
             item.cols.iter().for_each(|c| output.push(&c.name, c.masked));
         }
         Ok(())
@@ -227,6 +232,7 @@ impl<'c> Resolver<'c> {
                 Node::SortBy(sort) => sort.node(),
                 other => other,
             };
+            self.work(output.cols.len())?;
             if self.has_deny_outputs() && self.means_output(inner) {
                 return Err(only_output());
             }
