@@ -37,6 +37,14 @@ pub struct Catalog {
     pub types: Vec<UserType>,
     /// Casts between built-in types that run a function outside `pg_catalog`: nothing can be planned while one exists.
     pub foreign_casts: u32,
+    /// Of types of columns: the relations and composite types whose rows a value can hold, at any depth.
+    #[serde(default)]
+    pub row_types: BTreeMap<Oid, BTreeSet<Oid>>,
+    /// Composite types that are no relation's, by the OID that `row_types` gives.
+    #[serde(default)]
+    pub composites: BTreeMap<Oid, Composite>,
+    #[serde(default)]
+    user_cast_types: Vec<UserCastType>,
     /// Hash of the content above, in hex. Not cryptographic: a cache key and a part of what an approval binds to.
     #[serde(default)]
     pub revision: String,
@@ -76,6 +84,43 @@ pub struct Relation {
     pub triggers: bool,
     /// It has a rewrite rule other than a view's own.
     pub rules: bool,
+    /// It has policies, or its constraints, defaults, indexes or types run functions or operators of users.
+    #[serde(default)]
+    pub code: bool,
+    /// A rule of it, a view's own included, calls functions or operators of users: what it reads is not known.
+    #[serde(default)]
+    pub calls: bool,
+    /// The columns of each unique index and exclusion constraint, those of expressions and predicates included.
+    #[serde(default)]
+    pub uniques: BTreeSet<BTreeSet<i16>>,
+    /// The foreign keys of this relation.
+    #[serde(default)]
+    pub references: Vec<Reference>,
+}
+
+/// A foreign key, seen from the relation that has it.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    pub to: Oid,
+    /// Pairs with `targets`.
+    pub columns: Vec<i16>,
+    pub targets: Vec<i16>,
+}
+
+/// A type made with `CREATE TYPE name AS (...)`.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Composite {
+    pub schema: String,
+    pub name: String,
+    pub columns: Vec<String>,
+}
+
+/// A type with a cast from or to it that runs a function of a user, or a type that holds values of one.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct UserCastType {
+    pub oid: Oid,
+    pub schema: String,
+    pub name: String,
 }
 
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
@@ -90,6 +135,9 @@ pub struct Column {
     pub builtin: Option<String>,
     pub not_null: bool,
     pub generated: bool,
+    /// Of a generated column: the attribute numbers that its expression reads.
+    #[serde(default)]
+    pub computed_from: BTreeSet<i16>,
     /// It is a part of a unique index.
     pub unique: bool,
 }
@@ -197,6 +245,11 @@ impl Catalog {
             }
         }
         seen
+    }
+
+    /// Types whose values may run a function of a user when they are cast, also without a cast in the text.
+    pub fn user_cast_types(&self) -> &[UserCastType] {
+        &self.user_cast_types
     }
 
     /// Functions of this name, in one schema or in the search path.

@@ -12,6 +12,7 @@ use crate::catalog::{Catalog, Oid};
 
 mod build;
 pub(crate) mod expression;
+mod spread;
 
 pub use policy::{InPredicates, MaskMethod};
 
@@ -21,6 +22,7 @@ pub struct MaskTable {
     relations: BTreeMap<Oid, RelationMasks>,
     denied: BTreeMap<Oid, String>,
     scrubbed: BTreeSet<Oid>,
+    oracles: BTreeMap<Oid, BTreeSet<String>>,
     problems: Vec<MaskProblem>,
     any: bool,
 }
@@ -77,6 +79,11 @@ impl MaskTable {
     /// Whether errors and notices of a statement that touches the relation may show masked values.
     pub fn scrubbed(&self, oid: Oid) -> bool {
         self.scrubbed.contains(&oid)
+    }
+
+    /// Whether an error or its absence tells which masked values exist when this column is written.
+    pub fn oracle(&self, oid: Oid, column: &str) -> bool {
+        self.oracles.get(&oid).is_some_and(|names| names.contains(column))
     }
 
     /// Every relation with masks.

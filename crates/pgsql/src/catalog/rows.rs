@@ -8,11 +8,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{Catalog, Column, Function, Oid, Operator, Relation, RelationKind, SNAPSHOT, UserType};
+use super::{
+    Catalog, Column, Composite, Function, Oid, Operator, Reference, Relation, RelationKind, SNAPSHOT, UserCastType,
+    UserType,
+};
+use crate::builtin::known_extension;
 
 /// Most relations of one database.
 pub const MAX_RELATIONS: usize = 20_000;
-const BOUNDS: [usize; 10] = [1, MAX_RELATIONS, 500_000, 100_000, 200_000, 100_000, 50_000, 20_000, 20_000, 1_000];
+const BOUNDS: [usize; 15] = [
+    1,
+    MAX_RELATIONS,
+    500_000,
+    100_000,
+    200_000,
+    100_000,
+    50_000,
+    20_000,
+    20_000,
+    1_000,
+    200_000,
+    200_000,
+    500_000,
+    20_000,
+    20_000,
+];
 
 /// Why a catalog could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +95,43 @@ struct DependencyRow {
 #[derive(Deserialize)]
 struct ForeignKeyRow {
     from: Oid,
-    to: Oid,
+    #[serde(flatten)]
+    reference: Reference,
+}
+
+#[derive(Deserialize)]
+struct CodeRow {
+    relation: Oid,
+    rule: bool,
+    extension: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct UniqueRow {
+    relation: Oid,
+    /// `None`: the whole row.
+    columns: Option<BTreeSet<i16>>,
+}
+
+#[derive(Deserialize)]
+struct RowTypeRow {
+    #[serde(rename = "type")]
+    type_oid: Oid,
+    relation: Oid,
+}
+
+#[derive(Deserialize)]
+struct CompositeRow {
+    oid: Oid,
+    #[serde(flatten)]
+    composite: Composite,
+}
+
+#[derive(Deserialize)]
+struct CastTypeRow {
+    extension: Option<String>,
+    #[serde(flatten)]
+    cast: UserCastType,
 }
 
 pub(super) fn read(rows: &[Vec<String>]) -> Result<Catalog, CatalogError> {
@@ -105,6 +161,10 @@ pub(super) fn read(rows: &[Vec<String>]) -> Result<Catalog, CatalogError> {
                 foreign_keys: BTreeSet::new(),
                 triggers: row.triggers,
                 rules: row.rules,
+                code: false,
+                calls: false,
+                uniques: BTreeSet::new(),
+                references: Vec::new(),
             },
         );
     }
@@ -120,8 +180,15 @@ pub(super) fn read(rows: &[Vec<String>]) -> Result<Catalog, CatalogError> {
         edit(&mut relations, row.relation, |r| _ = r.depends_on.insert(row.on));
     }
     for row in part::<ForeignKeyRow>(rows, 5)? {
-        edit(&mut relations, row.from, |r| _ = r.foreign_keys.insert(row.to));
-        edit(&mut relations, row.to, |r| _ = r.foreign_keys.insert(row.from));
+        let to = row.reference.to;
+        edit(&mut relations, row.from, |r| _ = r.foreign_keys.insert(to));
+        edit(&mut relations, to, |r| _ = r.foreign_keys.insert(row.from));
+        edit(&mut relations, row.from, |r| r.references.push(row.reference));
+    }
+    deep(rows, &mut relations)?;
+    let mut row_types: BTreeMap<Oid, BTreeSet<Oid>> = BTreeMap::new();
+    for row in part::<RowTypeRow>(rows, 12)? {
+        row_types.entry(row.type_oid).or_default().insert(row.relation);
     }
     let catalog = Catalog {
         version: server.version,
@@ -137,10 +204,35 @@ pub(super) fn read(rows: &[Vec<String>]) -> Result<Catalog, CatalogError> {
         operators: part::<Operator>(rows, 7)?,
         types: part::<UserType>(rows, 8)?,
         foreign_casts: u32::try_from(part::<serde::de::IgnoredAny>(rows, 9)?.len()).unwrap_or(u32::MAX),
+        row_types,
+        composites: part::<CompositeRow>(rows, 13)?.into_iter().map(|row| (row.oid, row.composite)).collect(),
+        user_cast_types: part::<CastTypeRow>(rows, 14)?
+            .into_iter()
+            .filter(|row| !known_extension(row.extension.as_deref()))
+            .map(|row| row.cast)
+            .collect(),
         revision: String::new(),
         names: BTreeMap::new(),
     };
     Ok(catalog.finish())
+}
+
+/// What runs code of users, and what must be unique.
+fn deep(rows: &[Vec<String>], relations: &mut BTreeMap<Oid, Relation>) -> Result<(), CatalogError> {
+    for row in part::<CodeRow>(rows, 10)?.into_iter().filter(|r| !known_extension(r.extension.as_deref())) {
+        edit(relations, row.relation, |r| {
+            r.code = true;
+            r.calls |= row.rule;
+        });
+    }
+    for row in part::<UniqueRow>(rows, 11)? {
+        edit(relations, row.relation, |r| {
+            let columns = row.columns.unwrap_or_else(|| r.columns.iter().map(|c| c.attnum).collect());
+            r.columns.iter_mut().filter(|c| columns.contains(&c.attnum)).for_each(|c| c.unique = true);
+            r.uniques.insert(columns);
+        });
+    }
+    Ok(())
 }
 
 fn edit(relations: &mut BTreeMap<Oid, Relation>, oid: Oid, change: impl FnOnce(&mut Relation)) {

@@ -4,9 +4,26 @@
 //! `REPEATABLE READ READ ONLY` transaction, under the pinned `search_path`. They work on PostgreSQL 14 to 18, name every
 //! object with its schema, and are bounded by `LIMIT`; a result that reaches the bound is an error in `rows`.
 
+mod deep;
+
 /// One text for each part, in the order that [`super::Catalog::from_rows`] expects.
-pub const SNAPSHOT: &[&str] =
-    &[SERVER, RELATIONS, COLUMNS, INHERITANCE, DEPENDENCIES, FOREIGN_KEYS, FUNCTIONS, OPERATORS, TYPES, CASTS];
+pub const SNAPSHOT: &[&str] = &[
+    SERVER,
+    RELATIONS,
+    COLUMNS,
+    INHERITANCE,
+    DEPENDENCIES,
+    FOREIGN_KEYS,
+    FUNCTIONS,
+    OPERATORS,
+    TYPES,
+    CASTS,
+    deep::CODE,
+    deep::UNIQUES,
+    deep::ROW_TYPES,
+    deep::COMPOSITES,
+    deep::CAST_TYPES,
+];
 
 const SERVER: &str = "\
 SELECT pg_catalog.json_build_object(
@@ -47,6 +64,16 @@ SELECT pg_catalog.json_build_object(
     ELSE pg_catalog.quote_ident(n.nspname) OPERATOR(pg_catalog.||) '.' OPERATOR(pg_catalog.||) pg_catalog.quote_ident(t.typname) END,
   'builtin', CASE WHEN n.nspname OPERATOR(pg_catalog.=) 'pg_catalog' THEN t.typname END,
   'not_null', a.attnotnull, 'generated', a.attgenerated OPERATOR(pg_catalog.<>) '',
+  'computed_from', CASE WHEN a.attgenerated OPERATOR(pg_catalog.=) '' THEN '[]'::pg_catalog.json ELSE (
+    SELECT COALESCE(pg_catalog.json_agg(p.refobjsubid), '[]'::pg_catalog.json) FROM pg_catalog.pg_depend p
+    WHERE p.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid
+      AND p.refobjid OPERATOR(pg_catalog.=) a.attrelid AND p.refobjsubid OPERATOR(pg_catalog.>) 0
+      AND p.refobjsubid OPERATOR(pg_catalog.<>) a.attnum
+      AND (p.classid OPERATOR(pg_catalog.=) p.refclassid AND p.objid OPERATOR(pg_catalog.=) a.attrelid
+             AND p.objsubid OPERATOR(pg_catalog.=) a.attnum
+           OR p.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_attrdef'::pg_catalog.regclass::pg_catalog.oid
+             AND p.objid OPERATOR(pg_catalog.=) (SELECT f.oid FROM pg_catalog.pg_attrdef f
+               WHERE f.adrelid OPERATOR(pg_catalog.=) a.attrelid AND f.adnum OPERATOR(pg_catalog.=) a.attnum))) END,
   'unique', EXISTS (SELECT 1 FROM pg_catalog.pg_index i WHERE i.indrelid OPERATOR(pg_catalog.=) a.attrelid
                     AND i.indisunique AND a.attnum OPERATOR(pg_catalog.=) ANY (i.indkey::pg_catalog.int2[])))::pg_catalog.text
 FROM pg_catalog.pg_attribute a
@@ -76,7 +103,8 @@ WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regcl
   AND d.refobjid OPERATOR(pg_catalog.<>) w.ev_class LIMIT 200001";
 
 const FOREIGN_KEYS: &str = "\
-SELECT pg_catalog.json_build_object('from', k.conrelid::pg_catalog.int8, 'to', k.confrelid::pg_catalog.int8)::pg_catalog.text
+SELECT pg_catalog.json_build_object('from', k.conrelid::pg_catalog.int8, 'to', k.confrelid::pg_catalog.int8,
+  'columns', pg_catalog.to_json(k.conkey), 'targets', pg_catalog.to_json(k.confkey))::pg_catalog.text
 FROM pg_catalog.pg_constraint k WHERE k.contype OPERATOR(pg_catalog.=) 'f' ORDER BY k.oid LIMIT 100001";
 
 const FUNCTIONS: &str = "\

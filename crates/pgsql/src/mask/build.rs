@@ -1,6 +1,6 @@
 //! From mask rules and a catalog to a [`MaskTable`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use policy::{InPredicates, MaskMethod, MaskRule};
 
@@ -12,7 +12,11 @@ pub(super) fn build(catalog: &Catalog, rules: &[MaskRule]) -> MaskTable {
     for rule in rules {
         apply(catalog, rule, &mut table);
     }
-    deny_dependents(catalog, &mut table);
+    super::spread::redact_derived(catalog, rules, &mut table);
+    super::spread::deny_user_casts(catalog, rules, &mut table);
+    deny_dependents(catalog, rules, &mut table);
+    super::spread::oracles(catalog, &mut table);
+    super::spread::warn_of_keys(catalog, &mut table);
     table.scrubbed = scrubbed(catalog, &table);
     table
 }
@@ -69,7 +73,7 @@ fn apply(catalog: &Catalog, rule: &MaskRule, table: &mut MaskTable) {
     }
 }
 
-fn connected(catalog: &Catalog, oid: Oid) -> BTreeSet<Oid> {
+pub(super) fn connected(catalog: &Catalog, oid: Oid) -> BTreeSet<Oid> {
     let mut seen = BTreeSet::from([oid]);
     let mut todo = vec![oid];
     while let Some(next) = todo.pop() {
@@ -83,11 +87,32 @@ fn connected(catalog: &Catalog, oid: Oid) -> BTreeSet<Oid> {
     seen
 }
 
-/// Views and rules that read a relation with masks, over any number of steps, and families of denied relations.
+/// Views and rules that read a relation with masks, over any number of steps, and families of denied relations. What a
+/// view reads through a function of a user is not known, so it counts as well.
 ///
 /// The catalog records which columns a view names but not whether it uses a whole row, so every view over such a
 /// relation counts.
-fn deny_dependents(catalog: &Catalog, table: &mut MaskTable) {
+fn deny_dependents(catalog: &Catalog, rules: &[MaskRule], table: &mut MaskTable) {
+    for relation in catalog.relations.values() {
+        let Some(rule) = rules.first() else { break };
+        let through = std::iter::once(relation.oid)
+            .chain(catalog.closure(relation.oid, |r| &r.depends_on))
+            .filter_map(|oid| catalog.relation(oid))
+            .find(|r| r.calls);
+        let Some(through) = through else { continue };
+        let text = format!(
+            "{} {} reads through a function or operator of a user in {}, which may show masked columns",
+            word(relation.kind),
+            relation.display(),
+            through.display()
+        );
+        table.problems.push(MaskProblem {
+            rule: rule.id.clone(),
+            text: format!("{text}: it is denied"),
+            denied: Some(relation.display()),
+        });
+        table.denied.entry(relation.oid).or_insert(text);
+    }
     let closed: Vec<(Oid, String)> = table.denied.iter().map(|(oid, why)| (*oid, why.clone())).collect();
     for (oid, why) in closed {
         for other in connected(catalog, oid) {
@@ -100,13 +125,7 @@ fn deny_dependents(catalog: &Catalog, table: &mut MaskTable) {
             .into_iter()
             .find(|oid| table.relations.contains_key(oid) || table.denied.contains_key(oid));
         let Some(reached) = reached.and_then(|oid| catalog.relation(oid)) else { continue };
-        let what = match relation.kind {
-            RelationKind::View => "view",
-            RelationKind::Materialized => "materialized view",
-            RelationKind::Table | RelationKind::Partitioned | RelationKind::Foreign | RelationKind::Sequence => {
-                "relation with rules"
-            }
-        };
+        let what = word(relation.kind);
         let text = format!("{what} {} reads {}, which has masked columns", relation.display(), reached.display());
         if let Some(rule) = table.relations.get(&reached.oid).and_then(|m| m.columns.values().next()?.rules.first()) {
             table.problems.push(MaskProblem {
@@ -119,18 +138,35 @@ fn deny_dependents(catalog: &Catalog, table: &mut MaskTable) {
     }
 }
 
+fn word(kind: RelationKind) -> &'static str {
+    match kind {
+        RelationKind::View => "view",
+        RelationKind::Materialized => "materialized view",
+        RelationKind::Table | RelationKind::Partitioned | RelationKind::Foreign | RelationKind::Sequence => {
+            "relation with rules"
+        }
+    }
+}
+
 /// Relations with masks and what is tied to them: keys in error texts show values of either side, over any number of
-/// cascades; a trigger may read anything.
+/// cascades; code of users may read anything. A change of a view is one of its tables.
 fn scrubbed(catalog: &Catalog, table: &MaskTable) -> BTreeSet<Oid> {
     if !table.any {
         return BTreeSet::new();
     }
     let mut seen: BTreeSet<Oid> = table.relations.keys().chain(table.denied.keys()).copied().collect();
-    seen.extend(catalog.relations.values().filter(|r| r.triggers || r.rules).map(|r| r.oid));
+    seen.extend(catalog.relations.values().filter(|r| r.triggers || r.rules || r.code || r.calls).map(|r| r.oid));
+    let mut readers: BTreeMap<Oid, Vec<Oid>> = BTreeMap::new();
+    for relation in catalog.relations.values() {
+        for on in &relation.depends_on {
+            readers.entry(*on).or_default().push(relation.oid);
+        }
+    }
     let mut todo: Vec<Oid> = seen.iter().copied().collect();
     while let Some(next) = todo.pop() {
         let Some(relation) = catalog.relation(next) else { continue };
-        for &other in relation.foreign_keys.iter().chain(&relation.children).chain(&relation.parents) {
+        let tied = relation.foreign_keys.iter().chain(&relation.children).chain(&relation.parents);
+        for &other in tied.chain(readers.get(&next).into_iter().flatten()) {
             if seen.insert(other) {
                 todo.push(other);
             }

@@ -1,0 +1,40 @@
+-- Ways from a masked column to other places of the database: public.people.ssn and public.people.mail are masked.
+CREATE FUNCTION app.peek() RETURNS text LANGUAGE sql SECURITY DEFINER AS 'SELECT ssn FROM public.users LIMIT 1';
+CREATE FUNCTION app.fine(text) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true';
+CREATE TABLE public.people (
+  id int PRIMARY KEY, mail text, ssn text UNIQUE, tenant int,
+  domain text GENERATED ALWAYS AS (substr(mail, 1, 20)) STORED,
+  twice int GENERATED ALWAYS AS (id * 2) STORED,
+  EXCLUDE USING btree (lower(mail) WITH =) WHERE (tenant > 0)
+);
+INSERT INTO public.people (id, mail, ssn, tenant) VALUES (1, 'CANARY@here.example', 'CANARY-1', 1);
+ALTER TABLE public.people ADD COLUMN added text DEFAULT 'CANARY';
+CREATE TABLE public.visits (id int PRIMARY KEY, who text REFERENCES public.people (ssn), note text);
+INSERT INTO public.visits VALUES (1, 'CANARY-1', 'n');
+CREATE VIEW public.peeking AS SELECT app.peek() AS it;
+CREATE VIEW public.peeking2 AS SELECT it FROM public.peeking;
+CREATE MATERIALIZED VIEW public.peeking_mat AS SELECT 1 AS one, app.peek() AS it;
+CREATE TABLE public.boxes (id int PRIMARY KEY, one public.people, many public.people[]);
+INSERT INTO public.boxes SELECT 1, p, ARRAY[p] FROM public.people p;
+CREATE TYPE app.contact AS (phone text, name text);
+CREATE DOMAIN app.contacts AS app.contact[];
+CREATE TABLE public.cards (id int PRIMARY KEY, c app.contact, cs app.contacts);
+INSERT INTO public.cards VALUES (1, ('CANARY', 'n'), ARRAY[('CANARY', 'n')::app.contact]);
+CREATE TYPE app.cast_mood AS ENUM ('a', 'b');
+CREATE FUNCTION app.mood_text(app.cast_mood) RETURNS text LANGUAGE sql SECURITY DEFINER AS 'SELECT ssn FROM public.users LIMIT 1';
+CREATE CAST (app.cast_mood AS text) WITH FUNCTION app.mood_text(app.cast_mood) AS IMPLICIT;
+CREATE TABLE public.moods (id int, m app.cast_mood, ms app.cast_mood[]);
+INSERT INTO public.moods VALUES (1, 'a', '{a}');
+CREATE TABLE public.checked (id int PRIMARY KEY, t text CHECK (app.fine(t)));
+CREATE TABLE public.indexed (id int PRIMARY KEY, t text);
+CREATE INDEX ON public.indexed (app.fine(t));
+CREATE TABLE public.guarded (id int PRIMARY KEY, t text);
+CREATE POLICY p ON public.guarded USING (t <> (SELECT max(ssn) FROM public.users));
+CREATE TABLE public.defaulted (id int PRIMARY KEY, t text DEFAULT app.peek());
+CREATE DOMAIN app.fine_text AS text CHECK (app.fine(VALUE));
+CREATE TABLE public.domained (id int PRIMARY KEY, t app.fine_text);
+CREATE TABLE public.keyed (id int PRIMARY KEY, person int REFERENCES public.people (id));
+CREATE VIEW public.keyed_view AS SELECT id, person FROM public.keyed;
+CREATE VIEW public.checked_view AS SELECT id, t FROM public.checked;
+CREATE TABLE public.quiet (id int PRIMARY KEY, t text);
+CREATE VIEW public.quiet_view AS SELECT id, t FROM public.quiet;

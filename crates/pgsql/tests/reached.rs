@@ -1,0 +1,165 @@
+//! A masked value is not found at the places that the database itself copies it to, derives from it or tells of it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    dead_code,
+    reason = "test helpers; each file uses some of them"
+)]
+
+mod support;
+
+use pgsql::{Catalog, MaskTable, Plan};
+use policy::operation::Strictness;
+use support::{CANARY, Server, plan, rules};
+
+const MASKS: &[(&str, &str, &str)] = &[
+    ("public.users.ssn", "Redact", "Allow"),
+    ("public.people.ssn", "Partial", "Allow"),
+    ("public.people.mail", "Partial", "Allow"),
+    ("public.people.added", "Redact", "Allow"),
+    ("app.contact.phone", "Redact", "Allow"),
+];
+
+#[test]
+fn on_a_real_server() {
+    let server = Server::start();
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/reached.sql");
+    let ran = server.psql(&["-v", "ON_ERROR_STOP=1", "-f", file]);
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let catalog = server.catalog();
+    let masks = MaskTable::build(&catalog, &rules(MASKS));
+    let at = Place { server: &server, catalog: &catalog, masks: &masks };
+    at.copies_and_derivations_are_redacted();
+    at.views_through_functions_are_closed();
+    at.user_casts_are_refused();
+    at.errors_are_scrubbed();
+    at.oracles_take_a_person();
+    at.missing_values_stay_hidden();
+    at.keys_are_told_of();
+}
+
+struct Place<'a> {
+    server: &'a Server,
+    catalog: &'a Catalog,
+    masks: &'a MaskTable,
+}
+
+impl Place<'_> {
+    fn ok(&self, sql: &str) -> Plan {
+        plan(sql, self.catalog, self.masks).unwrap_or_else(|why| panic!("{sql}: {why}"))
+    }
+
+    fn refused(&self, sql: &str, part: &str) {
+        let why = match plan(sql, self.catalog, self.masks) {
+            Ok(plan) => panic!("{sql}: {}", plan.text),
+            Err(why) => why.to_string(),
+        };
+        assert!(why.contains(part), "{sql}: {why}");
+    }
+
+    fn problem(&self, part: &str) {
+        assert!(self.masks.problems().iter().any(|p| p.text.contains(part)), "{part}: {:?}", self.masks.problems());
+    }
+
+    fn copies_and_derivations_are_redacted(&self) {
+        for sql in [
+            "SELECT * FROM people",
+            "SELECT domain FROM people",
+            "SELECT p FROM people p",
+            "SELECT * FROM boxes",
+            "SELECT one, many FROM boxes",
+            "SELECT * FROM cards",
+            "SELECT c, cs FROM cards",
+            "SELECT (one).ssn, (many[1]).ssn FROM boxes",
+            "SELECT (c).phone FROM cards",
+        ] {
+            let (ok, text) = self.server.run(&[&self.ok(sql).text]);
+            assert!(ok && !text.contains(CANARY) && !text.contains("CANA"), "{sql}: {text}");
+        }
+        let (_, text) = self.server.run(&[&self.ok("SELECT domain, twice FROM people").text]);
+        assert_eq!(text.trim(), "[redacted]|2");
+        self.problem("public.people.domain is computed from a masked column");
+        for column in ["boxes.one", "boxes.many", "cards.c", "cards.cs"] {
+            self.problem(&format!("public.{column} holds rows"));
+        }
+    }
+
+    fn views_through_functions_are_closed(&self) {
+        for view in ["peeking", "peeking2", "peeking_mat"] {
+            self.refused(&format!("SELECT * FROM {view}"), "is closed");
+            self.problem(&format!("view public.{view} reads through a function"));
+        }
+        self.ok("SELECT * FROM quiet_view");
+        // Without masks there is nothing to hide.
+        assert!(plan("SELECT * FROM peeking", self.catalog, &MaskTable::default()).is_ok());
+    }
+
+    fn user_casts_are_refused(&self) {
+        self.refused("SELECT 'a'::app.cast_mood::text", "user cast");
+        for sql in ["SELECT m::text FROM moods", "SELECT m || '' FROM moods", "SELECT id FROM moods"] {
+            self.refused(sql, "user cast");
+        }
+        self.problem("public.moods.m has the type app.cast_mood");
+        self.ok("SELECT 'ok'::app.mood::text");
+    }
+
+    fn errors_are_scrubbed(&self) {
+        for relation in ["checked", "indexed", "guarded", "defaulted", "domained", "keyed"] {
+            assert!(self.ok(&format!("INSERT INTO {relation} (id) VALUES (1)")).scrub, "{relation}");
+            assert!(self.ok(&format!("SELECT id FROM {relation}")).scrub, "{relation}");
+        }
+        for view in ["keyed_view", "checked_view"] {
+            assert!(self.ok(&format!("INSERT INTO {view} (id) VALUES (1)")).scrub, "{view}");
+        }
+        assert!(!self.ok("INSERT INTO quiet (id) VALUES (1)").scrub);
+        assert!(!self.ok("INSERT INTO quiet_view (id) VALUES (1)").scrub);
+    }
+
+    fn oracles_take_a_person(&self) {
+        for sql in [
+            "INSERT INTO people (id, ssn) VALUES (2, 'x')",
+            "INSERT INTO people (id, mail) VALUES (2, 'x')",
+            "INSERT INTO visits (id, who) VALUES (2, 'x')",
+            "UPDATE visits SET who = 'x' WHERE id = 1",
+            "UPDATE people SET tenant = 3 WHERE id = 1",
+        ] {
+            assert_eq!(self.ok(sql).ceiling, Strictness::RequireApproval, "{sql}");
+        }
+        for sql in ["INSERT INTO people (id, added) VALUES (2, 'x')", "INSERT INTO visits (id, note) VALUES (2, 'x')"] {
+            assert_eq!(self.ok(sql).ceiling, Strictness::Allow, "{sql}");
+        }
+    }
+
+    fn missing_values_stay_hidden(&self) {
+        for sql in [
+            "SELECT attmissingval FROM pg_attribute",
+            "SELECT a.attmissingval::text FROM pg_catalog.pg_attribute a",
+            "SELECT pg_attribute.attmissingval FROM pg_attribute",
+            "SELECT pg_catalog.pg_attribute.attmissingval FROM pg_catalog.pg_attribute",
+            "SELECT * FROM pg_attribute",
+            "SELECT a.* FROM pg_attribute a",
+            "SELECT a FROM pg_attribute a",
+            "SELECT row_to_json(pg_attribute) FROM pg_attribute",
+            "SELECT (a).attmissingval FROM pg_attribute a",
+            "SELECT 1 FROM pg_class c NATURAL JOIN pg_attribute a",
+            "SELECT j FROM (pg_class c JOIN pg_attribute a ON true) j",
+            "SELECT s FROM (SELECT * FROM pg_attribute) s",
+            "TABLE pg_attribute",
+            "SELECT 1 FROM pg_attribute ORDER BY attmissingval",
+            "SELECT 1 FROM pg_attribute WHERE attmissingval::text ~ 'C'",
+            "WITH a AS (TABLE pg_attribute) SELECT 1 FROM a",
+        ] {
+            self.refused(sql, "attmissingval");
+        }
+        self.refused("SELECT z FROM pg_attribute AS a (b, c, z)", "other names");
+        self.ok("SELECT attname, atttypid FROM pg_attribute a WHERE a.attnum > 0");
+        assert!(plan("SELECT * FROM pg_attribute", self.catalog, &MaskTable::default()).is_ok());
+    }
+
+    fn keys_are_told_of(&self) {
+        self.problem("column public.visits.who references masked public.people.ssn and is not masked");
+        assert!(self.ok("SELECT who FROM visits").applied.is_empty());
+    }
+}
