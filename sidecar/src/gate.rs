@@ -239,6 +239,9 @@ impl Desk {
         moment: Moment,
         agent: &mut A,
     ) -> Result<Ticket, Refusal> {
+        if !op.display.is_whole() {
+            return Err(Refusal::CannotAsk("it is too long to be shown to a person".to_owned()));
+        }
         let ask = Ask {
             subject: Arc::clone(&self.subject),
             target: self.target.key.clone(),

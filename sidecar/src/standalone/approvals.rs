@@ -193,8 +193,12 @@ impl Inner {
             if let Some((name, open)) = book.open_for(&ask.subject, &ask.target, ask.digest, ask.revision) {
                 return Ok(Ticket { name: name.clone(), standing: open.standing.subscribe() });
             }
-            if book.open() >= self.most_open {
+            // One agent's questions must not keep another's from being asked.
+            if book.open_of(&ask.subject) >= self.most_open {
                 return Err(AskError::TooMany(self.most_open));
+            }
+            if book.open() >= MOST_OPEN {
+                return Err(AskError::TooMany(MOST_OPEN));
             }
             (self.name(&book).ok_or(AskError::Away)?, Request::new(ask))
         };

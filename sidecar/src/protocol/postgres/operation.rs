@@ -17,6 +17,9 @@ use super::parameter::{self, Parameter};
 use crate::outside::Target;
 use crate::upstream::payload_hash;
 
+/// Most bytes of a statement with its parameters that are shown, kept and recorded.
+const SHOWN: usize = 64 * 1024;
+
 /// Everything besides the statement that an approval binds to.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
@@ -37,6 +40,8 @@ pub enum Transaction {
     Idle,
     Open,
     Failed,
+    /// Other work of the session is under way, so that none of the others is certain.
+    Batch,
 }
 
 impl Transaction {
@@ -45,6 +50,7 @@ impl Transaction {
             Self::Idle => "idle",
             Self::Open => "transaction",
             Self::Failed => "failed",
+            Self::Batch => "batch",
         }
     }
 }
@@ -52,14 +58,24 @@ impl Transaction {
 /// A statement that was understood, about to be sent as `frames`.
 pub fn planned(ctx: &Context<'_>, plan: &Plan, parameters: &[Parameter<'_>], frames: &[u8]) -> Operation {
     let mut display = plan.display.as_str().to_owned();
+    let mut whole = plan.display.is_whole();
     for line in parameter::display(parameters, &plan.hidden_params) {
+        if display.len().saturating_add(line.len()) > SHOWN {
+            display.push_str("\n(more parameters, too many to be shown)");
+            whole = false;
+            break;
+        }
         display.push('\n');
         display.push_str(&line);
     }
+    let display = match whole {
+        true => Redacted::danger_caller_redacted(&display),
+        false => Redacted::danger_caller_redacted_and_cut(&display),
+    };
     Operation {
         accesses: plan.accesses.clone(),
         ceiling: plan.ceiling,
-        display: Redacted::danger_caller_redacted(&display),
+        display,
         ..base(ctx, &plan.action, &plan.text, parameters, frames)
     }
 }

@@ -12,14 +12,11 @@ pub struct Parameter<'a> {
 }
 
 /// One line for each parameter, `$1 = 'paid'`; numbers in `hidden` show `?`.
-pub fn display(parameters: &[Parameter<'_>], hidden: &[u32]) -> Vec<String> {
-    (1_u32..)
-        .zip(parameters)
-        .map(|(number, parameter)| {
-            let shown = if hidden.contains(&number) { "?".to_owned() } else { value(parameter) };
-            format!("${number} = {shown}")
-        })
-        .collect()
+pub fn display<'a>(parameters: &'a [Parameter<'a>], hidden: &'a [u32]) -> impl Iterator<Item = String> + 'a {
+    (1_u32..).zip(parameters).map(|(number, parameter)| {
+        let shown = if hidden.contains(&number) { "?".to_owned() } else { value(parameter) };
+        format!("${number} = {shown}")
+    })
 }
 
 fn value(parameter: &Parameter<'_>) -> String {
@@ -103,15 +100,16 @@ mod tests {
             (Parameter { type_oid: 17, binary: true, value: Some(&[0xde, 0xad]) }, "'\\xdead'"),
         ];
         for (parameter, expected) in rows {
-            assert_eq!(display(&[parameter], &[]), vec![format!("$1 = {expected}")]);
-            assert_eq!(display(&[parameter], &[1]), vec!["$1 = ?".to_owned()]);
+            assert_eq!(display(&[parameter], &[]).collect::<Vec<_>>(), vec![format!("$1 = {expected}")]);
+            assert_eq!(display(&[parameter], &[1]).collect::<Vec<_>>(), vec!["$1 = ?".to_owned()]);
         }
     }
 
     #[test]
     fn long_values_are_cut_and_say_so() {
         let text = "x".repeat(500);
-        let shown = display(&[Parameter { type_oid: 25, binary: false, value: Some(text.as_bytes()) }], &[]);
+        let parameters = [Parameter { type_oid: 25, binary: false, value: Some(text.as_bytes()) }];
+        let shown: Vec<String> = display(&parameters, &[]).collect();
         assert!(shown[0].ends_with("(first 200 of 500 characters)"), "{shown:?}");
     }
 }

@@ -158,11 +158,12 @@ impl Session {
         let mut draining = false;
         let drain = self.core.drain.clone();
         loop {
-            self.take_agent_messages().await?;
+            let all_taken = self.take_agent_messages().await?;
             if draining && self.machine.idle() && self.kept.is_empty() {
                 return Ok(End::Drained);
             }
-            if self.agent.reader.closed && self.agent.reader.framer.buffered() == 0 {
+            // What may be left in the framer then is a part of a message that will never be whole.
+            if self.agent.reader.closed && all_taken {
                 return Ok(End::HungUp);
             }
             let upstream_full = self.upstream.waiting() > HIGH_WATER;
@@ -196,6 +197,10 @@ impl Session {
         if let Some(words) = farewell(end) {
             let _ = self.agent.writer.refuse("FATAL", &words);
             let _ = timeout(Duration::from_secs(1), self.agent.writer.flush()).await;
+        }
+        if let Some(control) = self.machine.copy_fail() {
+            // Nobody will send the rest of the stream; without an end to it the target would wait for ever.
+            let _ = self.control(&control);
         }
         let answers = matches!(end, End::Terminated | End::HungUp | End::Agent(_));
         if answers && self.flights.values().any(|flight| flight.running.is_some()) {
@@ -237,7 +242,10 @@ impl Session {
     /// Everything besides the statement that an operation of this moment binds to.
     fn with_context<T>(&mut self, build: impl FnOnce(&operation::Context<'_>) -> T) -> T {
         let planned = self.desk.revision();
+        let settled = self.machine.in_flight() == 0 && !self.machine.unsynced();
         let transaction = match self.machine.tx_state() {
+            // What is under way may still begin or end a transaction.
+            _ if !settled => Transaction::Batch,
             TxState::Idle => Transaction::Idle,
             TxState::Transaction => Transaction::Open,
             TxState::Failed => Transaction::Failed,
@@ -272,7 +280,7 @@ impl Session {
         let view = self.desk.view().clone();
         let mut cut = Vec::new();
         for (token, flight) in &mut self.flights {
-            let Some(operation) = &mut flight.operation else { continue };
+            let Some(operation) = flight.operation.as_mut().filter(|_| !flight.settling) else { continue };
             operation.planned = view.revision();
             let verdict = policy::decide(&view, operation);
             let denied = matches!(verdict.decision, policy::verdict::Decision::Deny(_));

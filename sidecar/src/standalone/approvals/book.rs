@@ -66,6 +66,11 @@ impl Book {
         self.requests.values().filter(|r| r.is_pending()).count()
     }
 
+    /// Open ones of one subject, including approved ones that nobody used yet.
+    pub(super) fn open_of(&self, subject: &policy::subject::Subject) -> usize {
+        self.requests.values().filter(|r| r.is_open() && *r.ask.subject == *subject).count()
+    }
+
     /// Open ones, including approved ones that nobody used yet.
     pub(super) fn open(&self) -> usize {
         self.requests.values().filter(|r| r.is_open()).count()

@@ -10,7 +10,7 @@ use super::super::refusal::{Words, words, words_not_planned};
 use super::agent::{Reader, Writer, fields};
 use crate::gate::{AgentSide, Refused, Told};
 
-/// What an agent may send ahead while it waits; after that only a cancel request or a hang-up is heard.
+/// What an agent may send ahead while it waits; more is taken as giving up.
 const AHEAD: usize = 64 * 1024;
 
 pub(super) struct Company<'a> {
@@ -42,11 +42,14 @@ impl AgentSide for Company<'_> {
 
     async fn gave_up(&mut self) {
         loop {
-            let listens = self.reader.framer.buffered() < AHEAD && !self.reader.closed;
+            if self.reader.closed || self.reader.framer.buffered() >= AHEAD {
+                // Beyond this its hanging up could not be heard any more: it does not wait, it talks.
+                return;
+            }
             // Both arms are cancel-safe: what was read is in the framer, a notification that is not taken stays.
             tokio::select! {
                 () = self.cancel.notified() => return,
-                read = self.reader.read(), if listens => {
+                read = self.reader.read() => {
                     if read.is_err() || self.reader.closed {
                         self.reader.closed = true;
                         return;

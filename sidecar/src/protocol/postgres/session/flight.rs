@@ -30,8 +30,8 @@ pub(super) struct Flight {
     pub rows: u64,
     /// Rows that its command tag counts; for a result those are its rows again.
     pub affected: u64,
-    /// Rows of earlier portions of the same portal or cursor.
-    pub rows_before: u64,
+    /// Rows of all portions of the same portal or cursor so far; its own where it reads from none.
+    pub total: u64,
     pub source: Option<Source>,
     pub bytes: u64,
     pub sqlstate: Option<String>,
@@ -63,7 +63,7 @@ impl Flight {
             refused: None,
             rows: 0,
             affected: 0,
-            rows_before: 0,
+            total: 0,
             source: None,
             bytes: 0,
             sqlstate: None,
@@ -85,7 +85,7 @@ impl Flight {
             refused: Some(words),
             rows: 0,
             affected: 0,
-            rows_before: 0,
+            total: 0,
             source: None,
             bytes: 0,
             sqlstate: None,
@@ -103,7 +103,7 @@ impl Flight {
     }
 
     pub(super) fn over_row_limit(&self) -> bool {
-        self.obligations.max_rows.is_some_and(|most| self.rows.saturating_add(self.rows_before) > most)
+        self.obligations.max_rows.is_some_and(|most| self.total > most)
     }
 
     /// Records how it ended.

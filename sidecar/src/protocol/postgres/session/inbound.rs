@@ -15,7 +15,7 @@ use policy::verdict::DenyReason;
 use super::super::operation;
 use super::super::parameter::Parameter;
 use super::super::refusal::{Words, words, words_not_planned};
-use super::super::statement::{Cursor, Judged, Portal, Prepared, Source};
+use super::super::statement::{Judged, Portal, Prepared, Source};
 use super::company::Company;
 use super::flight::{Flight, Token};
 use super::unit::{Kept, MOST_KEPT, not_decided};
@@ -33,24 +33,28 @@ const MOST_CANCELLING: Duration = Duration::from_secs(2);
 const CURSORS: usize = 256;
 
 impl Session {
-    /// Takes messages as far as they go: until none is complete, one has to wait, or a side is full.
-    pub(super) async fn take_agent_messages(&mut self) -> Result<(), End> {
+    /// Takes messages as far as they go. `true`: until none is complete; `false`: one has to wait, or a side is full.
+    pub(super) async fn take_agent_messages(&mut self) -> Result<bool, End> {
         loop {
             if self.upstream.waiting() > HIGH_WATER || self.agent.writer.waiting() > agent::HIGH_WATER {
-                return Ok(());
+                return Ok(false);
             }
             let message = match self.waiting.take() {
                 Some(message) => message,
                 None => match self.agent.reader.framer.next().map_err(End::Agent)? {
-                    None => return Ok(()),
+                    None => return Ok(true),
                     Some(frame) => Frontend::decode(&frame, &self.core.codec_limits()).map_err(End::Agent)?,
                 },
             };
+            if self.waits_its_turn(&message) {
+                self.waiting = Some(message);
+                return Ok(false);
+            }
             match self.machine.frontend(message).map_err(End::Agent)? {
                 Step::Discard => {}
                 Step::Wait(message) => {
                     self.waiting = Some(message);
-                    return Ok(());
+                    return Ok(false);
                 }
                 Step::Refuse(reject) => {
                     if self.release().await? {
@@ -61,6 +65,22 @@ impl Session {
                 Step::Candidate(candidate) => self.take_candidate(candidate).await?,
             }
         }
+    }
+
+    /// One batch at a time: what was sent ends with a Sync or a Query that is not answered yet. What comes behind it is
+    /// judged when that answer is there, on the policy and in the transaction of that moment, and a policy that
+    /// changes meanwhile cuts one batch, not a queue at the target.
+    fn waits_its_turn(&self, message: &Frontend) -> bool {
+        let begins = matches!(
+            message,
+            Frontend::Query { .. }
+                | Frontend::Parse(_)
+                | Frontend::Bind(_)
+                | Frontend::Execute(_)
+                | Frontend::Describe(_)
+                | Frontend::Close(_)
+        );
+        begins && self.machine.in_flight() > 0 && !self.machine.unsynced() && !self.machine.copying_in()
     }
 
     async fn take_control(&mut self, control: Control) -> Result<(), End> {
@@ -200,7 +220,7 @@ impl Session {
                 Err(refused) if is_stale(&refused) => continue,
                 Err(refused) => return self.refuse_query(&refused),
                 Ok(permit) => {
-                    self.before_effect(&plan.effect, &judged);
+                    self.before_effect(&plan.effect);
                     let token = self.token();
                     self.send(token, permit, &frames, &judged, None, operation)?;
                     self.count_together(token, reading);
@@ -338,10 +358,7 @@ impl Session {
             return self.release_then_refuse(words).await;
         }
         let reading = match self.reads_cursor(plan, &mut operation).await? {
-            Ok(reading) => reading.or_else(|| {
-                let rows = self.machine.portal(portal_id).map_or(0, |portal| portal.rows);
-                Some(Reading { source: Source::Portal(portal_id), rows, judged: None })
-            }),
+            Ok(reading) => reading.or_else(|| Some(Reading { source: Source::Portal(portal_id), judged: None })),
             Err(words) => return self.release_then_refuse(words).await,
         };
         let mut frames = bytes::BytesMut::new();
@@ -371,7 +388,7 @@ impl Session {
                 if !self.release().await? {
                     return Ok(());
                 }
-                self.before_effect(&plan.effect, &judged);
+                self.before_effect(&plan.effect);
                 self.batch_committed |= matches!(plan.effect, Effect::Commit | Effect::Rollback);
                 if let Some(portal) = self.machine.portal_mut(portal_id) {
                     portal.released = permit.approval().cloned();
@@ -535,6 +552,11 @@ impl Session {
             return Some(words);
         }
         match &plan.effect {
+            Effect::FetchCursor { name } if self.declaring(name) => {
+                let mut words = Words::new("55000", format!("cursor {name:?} is being declared"));
+                words.hint = Some("Wait for the answer to DECLARE before FETCH.".to_owned());
+                Some(words)
+            }
             Effect::FetchCursor { name } if !self.cursors.contains_key(name) => {
                 Some(Words::new("34000", format!("cursor {name:?} does not exist")))
             }
@@ -553,7 +575,7 @@ impl Session {
     ) -> Result<Result<Option<Reading>, Words>, End> {
         let Effect::FetchCursor { name } = &plan.effect else { return Ok(Ok(None)) };
         let Some(cursor) = self.cursors.get(name) else { return Ok(Ok(None)) };
-        let (declared, rows) = (Arc::clone(&cursor.judged), cursor.rows);
+        let declared = Arc::clone(&cursor.judged);
         let judged =
             if self.planner.is_current(&declared) { Arc::clone(&declared) } else { self.judge(&declared.sql).await? };
         let (Ok(now), Ok(then)) = (&judged.plan, &declared.plan) else { return Ok(Err(declare_again())) };
@@ -563,26 +585,33 @@ impl Session {
         operation.accesses.extend(now.accesses.iter().cloned());
         operation.ceiling = operation.ceiling.max(now.ceiling);
         let source = Source::Cursor(name.clone());
-        Ok(Ok(Some(Reading { source, rows, judged: Some(judged) })))
+        Ok(Ok(Some(Reading { source, judged: Some(judged) })))
     }
 
     /// Rows of one portal or cursor count together, and its result is guarded as its query says.
     fn count_together(&mut self, token: Token, reading: Option<Reading>) {
         let (Some(flight), Some(reading)) = (self.flights.get_mut(&token), reading) else { return };
-        flight.rows_before = reading.rows;
         flight.source = Some(reading.source);
         if let Some(judged) = reading.judged {
             flight.judged = Some(judged);
         }
     }
 
+    /// A DECLARE of this name was sent and is not answered.
+    fn declaring(&self, name: &str) -> bool {
+        self.flights.values().any(|flight| {
+            let judged = flight.judged.as_ref().filter(|_| flight.operation.is_some() && !flight.settling);
+            judged.and_then(|judged| judged.plan.as_ref().ok()).is_some_and(
+                |plan| matches!(&plan.effect, Effect::DeclareCursor { name: declared } if declared == name),
+            )
+        })
+    }
+
     /// Names and flags that change when this is sent.
-    fn before_effect(&mut self, effect: &Effect, judged: &Arc<Judged>) {
+    fn before_effect(&mut self, effect: &Effect) {
         match effect {
-            Effect::DeclareCursor { name } => {
-                self.machine.forget_portal(name);
-                self.cursors.insert(name.clone(), Cursor { judged: Arc::clone(judged), rows: 0 });
-            }
+            // The cursor is what it reads only when the target says so: an old one of this name may stay.
+            Effect::DeclareCursor { name } => self.machine.forget_portal(name),
             Effect::CloseCursor { name: Some(name) } => self.machine.forget_portal(name),
             Effect::CloseCursor { name: None } => self.machine.forget_all_portals(),
             Effect::Deallocate { name: Some(name) } => self.machine.forget_statement(name),
@@ -620,8 +649,6 @@ fn copy_of(effect: &Effect) -> Copy {
 /// Where an operation continues to read.
 struct Reading {
     source: Source,
-    /// Rows read from it before.
-    rows: u64,
     /// Of a cursor: what its query may show.
     judged: Option<Arc<Judged>>,
 }

@@ -10,7 +10,7 @@ use recording::entry::Status;
 use super::super::mask::{self, Openness};
 use super::super::refusal::Words;
 use super::super::settings;
-use super::super::statement::Source;
+use super::super::statement::{Cursor, Source};
 use super::agent::fields;
 use super::flight::{Flight, Token};
 use super::{End, Session};
@@ -34,8 +34,8 @@ impl Session {
         match &message {
             Backend::RowDescription(row) => self.check_columns(row, token, about)?,
             Backend::DataRow(row) => {
+                self.count_row(token);
                 if let Some(flight) = token.and_then(|token| self.flights.get_mut(&token)) {
-                    flight.rows = flight.rows.saturating_add(1);
                     flight.bytes = flight.bytes.saturating_add(u64::try_from(row.frame().len()).unwrap_or(u64::MAX));
                     if let Some(capture) = &mut flight.capture {
                         capture.row(row);
@@ -46,8 +46,8 @@ impl Session {
                 }
             }
             Backend::CopyData(data) => {
+                self.count_row(token);
                 if let Some(flight) = token.and_then(|token| self.flights.get_mut(&token)) {
-                    flight.rows = flight.rows.saturating_add(1);
                     flight.bytes = flight.bytes.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
                     if let Some(capture) = &mut flight.capture {
                         capture.copy(data);
@@ -69,6 +69,11 @@ impl Session {
                     (&message, token.and_then(|token| self.flights.get_mut(&token)))
                 {
                     flight.affected = rows_of(tag);
+                }
+                match &message {
+                    Backend::CommandComplete { tag } if tag == "COMMIT" => self.commit_settling(),
+                    Backend::CommandComplete { tag } if tag == "ROLLBACK" => self.roll_back_settling(),
+                    _ => {}
                 }
                 if let Some(words) = self.completed_beyond_limit(token)? {
                     self.put(&Backend::ErrorResponse(fields("ERROR", &words)))?;
@@ -201,25 +206,19 @@ impl Session {
     fn completed(&mut self, token: Option<Token>) -> Result<(), End> {
         let Some(token) = token else { return Ok(()) };
         let Some(flight) = self.flights.get_mut(&token) else { return Ok(()) };
-        let (source, rows) = (flight.source.clone(), flight.rows);
-        match source {
-            Some(Source::Portal(id)) => {
-                if let Some(portal) = self.machine.portal_mut(id) {
-                    portal.rows = portal.rows.saturating_add(rows);
-                }
-            }
-            Some(Source::Cursor(name)) => {
-                if let Some(cursor) = self.cursors.get_mut(&name) {
-                    cursor.rows = cursor.rows.saturating_add(rows);
-                }
-                return Ok(());
-            }
-            None => {}
+        if matches!(flight.source, Some(Source::Cursor(_))) {
+            // Its plan is that of the cursor's query, whose effect took place at DECLARE.
+            return Ok(());
         }
-        let Some(flight) = self.flights.get(&token) else { return Ok(()) };
+        let judged = flight.judged.clone();
         let effect =
             flight.judged.as_ref().and_then(|judged| judged.plan.as_ref().ok()).map(|plan| plan.effect.clone());
         match effect {
+            Some(Effect::DeclareCursor { name }) => {
+                if let Some(judged) = judged {
+                    self.cursors.insert(name, Cursor { judged, rows: 0 });
+                }
+            }
             Some(Effect::ChangesCatalog) => self.catalog.invalidate(),
             Some(Effect::Unlisten { channel: Some(channel) }) => {
                 self.listening.remove(&channel);
@@ -287,9 +286,29 @@ impl Session {
         Ok(())
     }
 
-    /// The answer to an operation is complete. Inside an implicit transaction it counts only at its ReadyForQuery.
+    /// One row more, of this operation and of the portal or cursor that it reads.
+    fn count_row(&mut self, token: Option<Token>) {
+        let Some(flight) = token.and_then(|token| self.flights.get_mut(&token)) else { return };
+        flight.rows = flight.rows.saturating_add(1);
+        let shared = match &flight.source {
+            Some(Source::Portal(id)) => self.machine.portal_mut(*id).map(|portal| &mut portal.rows),
+            Some(Source::Cursor(name)) => self.cursors.get_mut(name).map(|cursor| &mut cursor.rows),
+            None => None,
+        };
+        flight.total = match shared {
+            Some(rows) => {
+                *rows = rows.saturating_add(1);
+                *rows
+            }
+            None => flight.rows,
+        };
+    }
+
+    /// The answer to an operation is complete. In a batch it counts only at the batch's ReadyForQuery, or at the COMMIT or
+    /// ROLLBACK inside it.
     fn ended(&mut self, token: Token, status: Status) {
-        let implicit = self.machine.tx_state() == TxState::Idle && self.machine.unsynced();
+        let open = self.machine.in_flight() > 0 || self.machine.unsynced();
+        let implicit = self.machine.tx_state() == TxState::Idle && open;
         if let Some(flight) = self.flights.get_mut(&token)
             && status == Status::Ok
             && flight.failed.is_none()
@@ -313,14 +332,18 @@ impl Session {
         }
     }
 
-    /// ReadyForQuery: what ran in the batch before it is committed, or part of an open transaction.
-    fn settled(&mut self, state: TxState) {
+    fn commit_settling(&mut self) {
         let settling: Vec<Token> = self.flights.iter().filter(|(_, f)| f.settling).map(|(token, _)| *token).collect();
         for token in settling {
             if let Some(flight) = self.flights.remove(&token) {
                 flight.finish(Status::Ok, self.core.gate.recorder());
             }
         }
+    }
+
+    /// ReadyForQuery: what ran in the batch before it is committed, or part of an open transaction.
+    fn settled(&mut self, state: TxState) {
+        self.commit_settling();
         if state == TxState::Idle {
             // Cursors without HOLD end with their transaction, and HOLD is refused.
             self.cursors.clear();

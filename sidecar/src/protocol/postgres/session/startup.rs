@@ -16,7 +16,7 @@ use pgcodec::startup::{Opening, Startup, StartupFramer, parse_options};
 use pgcodec::{Backend, Framer, Frontend, Violation};
 use secrecy::ExposeSecret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use super::super::refusal::Words;
@@ -57,6 +57,8 @@ pub(super) enum StartupError {
     BytesBeforeTls,
     #[error("tls was asked for twice")]
     SecondTls,
+    #[error("gssapi encryption was asked for twice")]
+    SecondGss,
     #[error("direct tls without alpn `postgresql`")]
     NoAlpn,
     #[error("the tls handshake failed: {0}")]
@@ -84,15 +86,18 @@ pub(super) async fn begin(
         tls: None,
         end_point: None,
         deadline: core.limits.handshake,
+        until: tokio::time::Instant::now() + core.limits.handshake,
     };
+    let mut gss_asked = false;
     let startup = loop {
         match starting.opening().await? {
             None => return Ok(Begun::Gone),
             Some(Opening::DirectTls) => starting = starting.direct_tls(core).await?,
             Some(Opening::SslRequest) => starting = starting.requested_tls(core).await?,
+            Some(Opening::GssEncRequest) if gss_asked => return Err(StartupError::SecondGss),
             Some(Opening::GssEncRequest) => {
-                starting.stream.write_all(b"N").await?;
-                starting.stream.flush().await?;
+                gss_asked = true;
+                starting.answer(b"N").await?;
             }
             Some(Opening::CancelRequest(key)) => return Ok(Begun::Cancel(key)),
             Some(Opening::Startup(startup)) => break startup,
@@ -134,12 +139,23 @@ struct Starting {
     tls: Option<String>,
     end_point: Option<Vec<u8>>,
     deadline: Duration,
+    /// Everything before the startup packet has to be over by then.
+    until: tokio::time::Instant,
 }
 
 impl Starting {
+    async fn answer(&mut self, byte: &[u8]) -> Result<(), StartupError> {
+        let write = async {
+            self.stream.write_all(byte).await?;
+            self.stream.flush().await
+        };
+        timeout_at(self.until, write).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))?;
+        Ok(())
+    }
+
     /// The next packet before the session; `None` when the peer goes away or is silent.
     async fn opening(&mut self) -> Result<Option<Opening>, StartupError> {
-        let deadline = self.deadline;
+        let until = self.until;
         let read = async {
             loop {
                 if let Some(opening) = self.framer.next()? {
@@ -152,7 +168,7 @@ impl Starting {
                 self.framer.push(&buffer)?;
             }
         };
-        timeout(deadline, read).await.unwrap_or(Ok(None))
+        timeout_at(until, read).await.unwrap_or(Ok(None))
     }
 
     async fn requested_tls(mut self, core: &Arc<Core>) -> Result<Self, StartupError> {
@@ -162,8 +178,7 @@ impl Starting {
         if self.framer.buffered() != 0 {
             return Err(StartupError::BytesBeforeTls);
         }
-        self.stream.write_all(b"S").await?;
-        self.stream.flush().await?;
+        self.answer(b"S").await?;
         self.handshake(core, false).await
     }
 
@@ -178,7 +193,7 @@ impl Starting {
 
     async fn handshake(self, core: &Arc<Core>, direct: bool) -> Result<Self, StartupError> {
         let acceptor = TlsAcceptor::from(Arc::clone(&core.tls.config));
-        let tls = match timeout(self.deadline, acceptor.accept(self.stream)).await {
+        let tls = match timeout_at(self.until, acceptor.accept(self.stream)).await {
             Ok(Ok(tls)) => tls,
             Ok(Err(error)) => return Err(StartupError::Tls(error)),
             Err(_) => return Err(StartupError::Tls(std::io::ErrorKind::TimedOut.into())),
@@ -194,6 +209,7 @@ impl Starting {
             tls: Some(version),
             end_point: Some(core.tls.end_point()),
             deadline: self.deadline,
+            until: self.until,
         })
     }
 
@@ -205,7 +221,7 @@ impl Starting {
         target: &Target,
         core: &Arc<Core>,
     ) -> Result<Proven, (Box<dyn Stream>, StartupError)> {
-        let Self { mut stream, framer, tls, end_point, deadline } = self;
+        let Self { mut stream, framer, tls, end_point, deadline, until: _ } = self;
         let checked = check(&startup, target);
         let (database, settings) = match checked {
             Ok(checked) => checked,
