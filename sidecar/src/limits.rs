@@ -37,7 +37,7 @@ pub struct Limits {
     pub prepared_statements: usize,
     /// Portals of one session.
     pub portals: usize,
-    /// Open approval requests of this sidecar.
+    /// Open approval requests of one subject.
     pub pending_approvals: usize,
     /// How long an operation waits until its intent is recorded.
     #[serde(deserialize_with = "de_span")]

@@ -36,6 +36,8 @@ use request::{Request, cut};
 
 pub use socket::SocketError;
 
+/// Open requests of all subjects together.
+const MOST_OPEN: usize = 500;
 /// Changes a watcher may lag behind before it gets the whole list again.
 const CHANGES: usize = 64;
 /// Longest reason of an approver, in characters.
