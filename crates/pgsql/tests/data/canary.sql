@@ -295,3 +295,26 @@ SELECT t FROM app.typed t
 SELECT row_to_json(t) FROM app.typed t
 COPY app.typed TO STDOUT
 SELECT a, b, c, d FROM app.typed WHERE id = 1
+-- Objects of reached.sql.
+SELECT attmissingval FROM pg_attribute
+SELECT attrelid, a.attmissingval::text FROM pg_catalog.pg_attribute a WHERE atthasmissing
+SELECT * FROM people
+SELECT domain, twice FROM people
+SELECT p FROM people p
+SELECT domain FROM people WHERE domain LIKE 'C%'
+SELECT to_jsonb(p) FROM people p
+SELECT * FROM boxes
+SELECT b FROM boxes b
+SELECT (one).ssn, (many[1]).mail FROM boxes
+SELECT unnest(many) FROM boxes
+SELECT * FROM cards
+SELECT (c).phone FROM cards
+SELECT row_to_json(c) FROM cards c
+SELECT * FROM peeking
+SELECT it FROM peeking2
+SELECT one FROM peeking_mat
+SELECT m::text FROM moods
+SELECT m || '' FROM moods
+INSERT INTO keyed VALUES (2, 1)
+INSERT INTO checked VALUES (2, 'x')
+INSERT INTO people (id, ssn) VALUES (2, 'x') RETURNING id
