@@ -11,7 +11,6 @@ use super::from::aliased;
 use super::names::Named;
 use super::query::Level;
 use super::scope::{Ctes, Env, Item, Origin, Output};
-use crate::bounded::bounded;
 use crate::catalog::{Relation, RelationKind};
 use crate::refused::Refused;
 
@@ -43,7 +42,7 @@ impl<'c> Resolver<'c> {
         self.source(insert, &item, &columns, parent, &ctes)?;
         let own = Env { parent, items: vec![item.clone()], ctes: ctes.clone(), merged: false };
         if let Some(conflict) = insert.on_conflict_clause() {
-            self.conflict(conflict, relation, &item, &own)?;
+            self.conflict(conflict, relation, &item, &own, few_rows(insert.select_stmt(), self.ctx.catalog))?;
         }
         self.returning(insert.returning_clause(), &own)
     }
@@ -87,6 +86,7 @@ impl<'c> Resolver<'c> {
         relation: &Relation,
         item: &Item,
         own: &Env<'_>,
+        few: bool,
     ) -> Result<(), Refused> {
         if let Some(infer) = conflict.infer() {
             for node in infer.index_elems() {
@@ -106,7 +106,7 @@ impl<'c> Resolver<'c> {
         if conflict.action != OnConflictAction::ONCONFLICT_UPDATE {
             return Ok(());
         }
-        self.open(Verb::Update, relation.oid, Some(true));
+        self.open(Verb::Update, relation.oid, Some(few));
         let mut excluded = item.clone();
         excluded.uid = self.uid();
         excluded.name = Some("excluded".to_owned());
@@ -127,11 +127,12 @@ impl<'c> Resolver<'c> {
     ) -> Result<Output, Refused> {
         let ctes = self.with_clause(update.with_clause(), parent, ctes)?;
         let (relation, item) = self.change(update.relation(), Verb::Update)?;
-        self.open(Verb::Update, relation.oid, Some(bounded(update.where_clause())));
         let brought = self.items_of(update.from_clause(), vec![item.clone()], parent, &ctes)?;
         let mut items = vec![item.clone()];
         items.extend(brought.items);
         let env = Env { parent, items, ctes, merged: brought.merged };
+        let within = self.bounds(&env, update.where_clause(), update.from_clause()).contains(&item.uid);
+        self.open(Verb::Update, relation.oid, Some(within));
         self.assignments(relation, &item, update.target_list(), &env)?;
         self.expr(update.where_clause(), &env)?;
         self.returning(update.returning_clause(), &env)
@@ -145,12 +146,14 @@ impl<'c> Resolver<'c> {
     ) -> Result<Output, Refused> {
         let ctes = self.with_clause(delete.with_clause(), parent, ctes)?;
         let (relation, item) = self.change(delete.relation(), Verb::Delete)?;
-        self.open(Verb::Delete, relation.oid, Some(bounded(delete.where_clause())));
         self.touch(Verb::Delete, relation.oid, None);
         let brought = self.items_of(delete.using_clause(), vec![item.clone()], parent, &ctes)?;
+        let uid = item.uid;
         let mut items = vec![item];
         items.extend(brought.items);
         let env = Env { parent, items, ctes, merged: brought.merged };
+        let within = self.bounds(&env, delete.where_clause(), delete.using_clause()).contains(&uid);
+        self.open(Verb::Delete, relation.oid, Some(within));
         self.expr(delete.where_clause(), &env)?;
         self.returning(delete.returning_clause(), &env)
     }
@@ -251,6 +254,27 @@ impl<'c> Resolver<'c> {
         }
         Ok(output)
     }
+}
+
+/// The rows are written out one by one, so no more than those are in conflict.
+fn few_rows(source: Node<'_>, catalog: &crate::catalog::Catalog) -> bool {
+    const SETS: [&str; 9] =
+        ["series", "subscripts", "unnest", "_table", "_each", "_elements", "_keys", "_query", "matches"];
+    let Node::SelectStmt(select) = source else { return matches!(source, Node::None) };
+    if select.values_lists().is_empty() || select.op != pg_raw_parse::raw::SetOperation::SETOP_NONE {
+        return false;
+    }
+    // One row of a function that returns a set is many.
+    let set = |call: &nodes::FuncCall| {
+        let name = call.funcname().iter().next_back().and_then(Node::as_str).unwrap_or_default();
+        SETS.iter().any(|part| name.contains(part)) || catalog.functions.iter().any(|f| f.returns_set && f.name == name)
+    };
+    let mut many = false;
+    let walked = crate::visit::walk(source, &crate::parse::Limits::default(), |visit| {
+        many |= matches!(visit.node, Node::FuncCall(call) if set(call));
+        Ok(crate::visit::Next::Into)
+    });
+    walked.is_ok() && !many
 }
 
 /// `SET c = excluded.c`: the agent's own value, whatever the mask.

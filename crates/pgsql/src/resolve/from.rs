@@ -11,6 +11,7 @@ use super::names::{Named, strings};
 use super::query::Level;
 use super::scope::{Col, Ctes, Env, Item, Origin, Output};
 use super::{RangeEdit, Resolver};
+use crate::bounded::Bounds;
 use crate::catalog::Relation;
 use crate::refused::Refused;
 
@@ -161,6 +162,59 @@ impl<'c> Resolver<'c> {
             qualified_only: false,
             substituted: false,
         }
+    }
+
+    /// The items of this level that WHERE and the joins of FROM bound.
+    pub(super) fn bounds<'a>(
+        &mut self,
+        env: &Env<'_>,
+        condition: Node<'a>,
+        from: impl IntoIterator<Item = Node<'a>>,
+    ) -> BTreeSet<u32> {
+        let catalog = self.ctx.catalog;
+        let mut inner = |select: &nodes::SelectStmt| {
+            let mut items = Vec::new();
+            select.from_clause().iter().for_each(|node| self.outline(node, &env.ctes, &mut items));
+            items
+        };
+        Bounds { catalog, items: &env.items, inner: &mut inner }.bounded(condition, from)
+    }
+
+    /// The items of a FROM clause by their names, with the columns of relations and common table expressions only.
+    fn outline(&mut self, node: Node<'_>, ctes: &Ctes, items: &mut Vec<Item>) {
+        let uid = self.uid();
+        let unknown = |alias: Option<&nodes::Alias>| {
+            Output { open: true, ..Output::default() }
+                .item(uid, alias.and_then(nodes::Alias::aliasname).map(str::to_owned))
+        };
+        let item = match node {
+            Node::RangeVar(range) => {
+                let name = range.relname().unwrap_or_default();
+                let catalog = self.ctx.catalog;
+                let cte = if range.schemaname().is_none() { ctes.find(name) } else { None };
+                let relation = match range.schemaname() {
+                    Some(schema) => catalog.find(schema, name),
+                    None => catalog.find_in_path(name),
+                };
+                let item = match (cte, relation) {
+                    (Some(output), _) => output.item(uid, Some(name.to_owned())),
+                    (None, Some(relation)) => {
+                        let plain = range.alias().is_none().then_some(relation.oid);
+                        Item { plain, ..self.base(relation, Origin::Scan(relation.oid)) }
+                    }
+                    (None, None) => unknown(None),
+                };
+                aliased(item, range.alias()).unwrap_or_else(|_| unknown(None))
+            }
+            Node::JoinExpr(join) if join.alias().is_none() => {
+                self.outline(join.larg(), ctes, items);
+                self.outline(join.rarg(), ctes, items);
+                return;
+            }
+            Node::RangeSubselect(sub) => unknown(sub.alias()),
+            _ => unknown(None),
+        };
+        items.push(item);
     }
 
     fn range_function(&mut self, function: &nodes::RangeFunction, env: &Env<'_>) -> Result<Item, Refused> {

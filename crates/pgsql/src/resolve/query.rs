@@ -10,7 +10,6 @@ use super::Resolver;
 use super::expression::Seen;
 use super::names::strings;
 use super::scope::{Col, Ctes, Env, Output};
-use crate::bounded::bounded;
 use crate::refused::Refused;
 
 /// Where a query stands.
@@ -281,14 +280,14 @@ impl<'c> Resolver<'c> {
                 self.edit_range(range, super::RangeEdit::Keep)?;
             }
         }
-        let within = bounded(select.where_clause());
+        let bounded = self.bounds(env, select.where_clause(), select.from_clause());
         for item in &env.items {
             match item.origin {
                 super::scope::Origin::Scan(oid) => {
                     if item.substituted {
                         return Err(Refused::new("a row lock on a relation with masked columns"));
                     }
-                    self.open(Verb::Update, oid, Some(within));
+                    self.open(Verb::Update, oid, Some(bounded.contains(&item.uid)));
                 }
                 // Locks reach into sub-queries.
                 _ => return Err(Refused::new("a row lock on something that is not a table").hint("lock tables only")),
