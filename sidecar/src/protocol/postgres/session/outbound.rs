@@ -312,6 +312,8 @@ impl Session {
         if let Some(flight) = self.flights.get_mut(&token)
             && status == Status::Ok
             && flight.failed.is_none()
+            // A prepared statement stays whatever becomes of the batch.
+            && flight.operation.is_some()
             && implicit
         {
             flight.settling = true;
