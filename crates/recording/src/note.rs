@@ -135,7 +135,7 @@ impl std::fmt::Display for CheckpointText {
     }
 }
 
-/// The head that a note of a witness vouches for: for [`crate::verify::Options::head`].
+/// The head that a note of a witness vouches for, as `verify` takes it.
 ///
 /// None unless `note` is a checkpoint with a valid signature of `witness`.
 pub fn countersigned_head(note: &str, witness: &VerifyingKey) -> Option<Head> {
