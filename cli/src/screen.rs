@@ -1,6 +1,6 @@
 //! What reaches the terminal: escaped text, colours where they are wanted, tables.
 //!
-//! Invariant: whatever came from elsewhere passes [`line`] or [`block`] before it is written.
+//! Invariant: whatever came from elsewhere passes [`line()`] or [`block()`] before it is written.
 
 use std::io::{self, IsTerminal as _, Write as _};
 

@@ -174,7 +174,8 @@ async fn prepare(
     let limits = pgsql::parse::Limits { bytes: core.limits.sql_text, ..pgsql::parse::Limits::default() };
     let planner = Planner::new(loaded, desk.view(), limits);
     for problem in planner.masks().problems() {
-        tracing::warn!(target: "agentaccess", access_target = %target.key, problem = problem.text, "mask cannot be applied: its relation is denied");
+        let denied = problem.denied.as_deref();
+        tracing::warn!(target: "agentaccess", event = "mask", access_target = %target.key, denied, problem = problem.text);
     }
     let random = |_| Failed(Words::new("XX000", "the session could not begin"), "no random numbers".to_owned());
     let registered = loop {
