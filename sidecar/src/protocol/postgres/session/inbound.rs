@@ -358,7 +358,7 @@ impl Session {
             return self.release_then_refuse(words).await;
         }
         let reading = match self.reads_cursor(plan, &mut operation).await? {
-            Ok(reading) => reading.or_else(|| Some(Reading { source: Source::Portal(portal_id), judged: None })),
+            Ok(reading) => reading.or(Some(Reading { source: Source::Portal(portal_id), judged: None })),
             Err(words) => return self.release_then_refuse(words).await,
         };
         let mut frames = bytes::BytesMut::new();
