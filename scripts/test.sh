@@ -5,4 +5,4 @@
 scripts/setup.sh build test
 scripts/build.sh
 say 'running the tests'
-cargo test --locked --workspace "$@"
+cargo test --locked --workspace --no-fail-fast "$@"
