@@ -34,7 +34,6 @@ struct Totals {
     refusals: u64,
     approvals: u64,
     rows: u64,
-    masked: u64,
     closed: Option<Close>,
 }
 
@@ -115,7 +114,6 @@ impl Teller {
             Body::Outcome(outcome) => {
                 if shows {
                     self.totals.rows = self.totals.rows.saturating_add(outcome.rows.unwrap_or(0));
-                    self.totals.masked = self.totals.masked.saturating_add(outcome.masked_values);
                     self.go_on(screen, entry)?;
                     let returns = self.of(entry).is_some_and(|(action, _)| returns_rows(action));
                     say_outcome(screen, outcome, returns)?;
@@ -143,9 +141,6 @@ impl Teller {
             parts.push(format!("{} by approval", t.approvals));
         }
         parts.push(count(t.rows, "row", "rows"));
-        if t.masked > 0 {
-            parts.push(format!("{} masked", count(t.masked, "value", "values")));
-        }
         let end = match &t.closed {
             Some(close) => format!("closed after {}: {}", when::took(close.duration_us), line(&close.reason)),
             None => "not closed: it goes on, or the sidecar was killed".to_owned(),
@@ -296,9 +291,6 @@ fn say_outcome(screen: &mut Screen, outcome: &Outcome, returns: bool) -> Result<
     };
     let mut parts = vec![word];
     parts.extend(outcome.rows.filter(|rows| returns || *rows > 0).map(|rows| count(rows, "row", "rows")));
-    if outcome.masked_values > 0 {
-        parts.push(format!("{} masked", count(outcome.masked_values, "value", "values")));
-    }
     parts.push(when::took(outcome.duration_us));
     let text = screen.paint(&format!("→ {}", parts.join(", ")), paint);
     screen.say(&format!("  {text}"))

@@ -100,7 +100,7 @@ fn story() -> Vec<Entry> {
         outcome("o-1", Outcome::bare(Status::Ok)),
         intent("o-2", select),
         Entry::operation(S, "o-2", Body::Data(Data::new(Direction::Downstream, 0, rows.as_bytes()))),
-        outcome("o-2", Outcome { rows: Some(2), masked_values: 1, duration_us: 3_140, ..Outcome::bare(Status::Ok) }),
+        outcome("o-2", Outcome { rows: Some(2), duration_us: 3_140, ..Outcome::bare(Status::Ok) }),
         Entry::operation(S, "o-3", Body::Refusal(Box::new(refusal))),
         of_another,
         Entry::session("s-2", Body::Open(Box::default())),

@@ -368,8 +368,6 @@ pub struct Outcome {
     pub rows: Option<u64>,
     /// Bytes sent to the agent.
     pub bytes: u64,
-    /// How many values were masked.
-    pub masked_values: u64,
     /// `sha256:HEX` of the masked response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
@@ -381,7 +379,7 @@ pub struct Outcome {
 impl Outcome {
     /// An outcome of which only the status is known.
     pub fn bare(status: Status) -> Self {
-        Self { status, rows: None, bytes: 0, masked_values: 0, digest: None, sqlstate: None, duration_us: 0 }
+        Self { status, rows: None, bytes: 0, digest: None, sqlstate: None, duration_us: 0 }
     }
 }
 
