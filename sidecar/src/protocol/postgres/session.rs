@@ -8,7 +8,10 @@
 mod agent;
 mod capture;
 mod company;
+mod copy_in;
+mod cursor;
 mod establish;
+mod extended;
 mod flight;
 mod inbound;
 mod internal;
@@ -18,6 +21,7 @@ mod planner;
 mod silent;
 pub(crate) mod snapshot;
 mod startup;
+mod state;
 mod unit;
 
 use std::collections::{BTreeMap, HashSet};

@@ -1,0 +1,62 @@
+//! Cursors of SQL. A FETCH is decided on what its cursor's query reads, on the policy of this moment.
+
+use std::sync::Arc;
+
+use pgsql::plan::{Effect, Plan};
+use policy::operation::Operation;
+
+use super::super::refusal::Words;
+use super::super::statement::{Judged, Source};
+use super::flight::Token;
+use super::{End, Session};
+
+/// Where an operation continues to read.
+pub(super) struct Reading {
+    pub(super) source: Source,
+    /// Of a cursor: what its query may show.
+    pub(super) judged: Option<Arc<Judged>>,
+}
+
+impl Session {
+    /// A FETCH reads what its cursor's query reads: it is decided on that, on the policy of this moment.
+    pub(super) async fn reads_cursor(
+        &mut self,
+        plan: &Plan,
+        operation: &mut Operation,
+    ) -> Result<Result<Option<Reading>, Words>, End> {
+        let Effect::FetchCursor { name } = &plan.effect else { return Ok(Ok(None)) };
+        let Some(cursor) = self.cursors.get(name) else { return Ok(Ok(None)) };
+        let declared = Arc::clone(&cursor.judged);
+        let Some(judged) = self.still_means(&declared).await? else { return Ok(Err(declare_again())) };
+        let Ok(now) = &judged.plan else { return Ok(Err(declare_again())) };
+        operation.accesses.extend(now.accesses.iter().cloned());
+        operation.ceiling = operation.ceiling.max(now.ceiling);
+        let source = Source::Cursor(name.clone());
+        Ok(Ok(Some(Reading { source, judged: Some(judged) })))
+    }
+
+    /// Rows of one portal or cursor count together, and its result is guarded as its query says.
+    pub(super) fn count_together(&mut self, token: Token, reading: Option<Reading>) {
+        let (Some(flight), Some(reading)) = (self.flights.get_mut(&token), reading) else { return };
+        flight.source = Some(reading.source);
+        if let Some(judged) = reading.judged {
+            flight.judged = Some(judged);
+        }
+    }
+
+    /// A DECLARE of this name was sent and is not answered.
+    pub(super) fn declaring(&self, name: &str) -> bool {
+        self.flights.values().any(|flight| {
+            let judged = flight.judged.as_ref().filter(|_| flight.operation.is_some() && !flight.settling);
+            judged.and_then(|judged| judged.plan.as_ref().ok()).is_some_and(
+                |plan| matches!(&plan.effect, Effect::DeclareCursor { name: declared } if declared == name),
+            )
+        })
+    }
+}
+
+fn declare_again() -> Words {
+    let mut words = Words::new("34000", "the cursor was declared under an access policy that is no longer in force");
+    words.hint = Some("Declare it again.".to_owned());
+    words
+}

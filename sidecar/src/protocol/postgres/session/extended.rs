@@ -1,0 +1,245 @@
+//! Messages of the extended protocol: Parse, Bind and Execute, and what is kept back until the Execute is permitted.
+//!
+//! Invariants: a statement or portal that was made under another policy or catalog runs only if it still means the same
+//! text at the target; a Bind and its Execute go out as one unit, so that a refusal leaves no portal behind.
+
+use std::sync::Arc;
+
+use pgcodec::frontend::{Bind, Execute, Parse};
+use pgcodec::machine::{Copy, PortalId, StatementId};
+use pgcodec::{Control, Expect, Format, Frontend};
+use pgsql::plan::Effect;
+
+use super::super::operation;
+use super::super::parameter::Parameter;
+use super::super::refusal::{Words, words};
+use super::super::statement::{Judged, Portal, Prepared, Source};
+use super::cursor::Reading;
+use super::flight::Token;
+use super::inbound::{REPLANS, changing, copy_of, is_stale};
+use super::unit::{Kept, MOST_KEPT};
+use super::{End, Session, encoded};
+use crate::gate::Stage;
+
+impl Session {
+    pub(super) async fn prepare(&mut self, id: StatementId, message: Parse) -> Result<(), End> {
+        for _ in 0..REPLANS {
+            let judged = self.judge(&message.sql).await?;
+            let plan = match &judged.plan {
+                Ok(plan) => plan,
+                Err(why) => match self.refuse_text(&message.sql, why).await? {
+                    Some(words) => return self.release_then_refuse(words).await,
+                    None => continue,
+                },
+            };
+            let parse =
+                Parse { name: message.name.clone(), sql: plan.text.clone(), param_types: message.param_types.clone() };
+            let frames = encoded(&Frontend::Parse(parse))?;
+            let mut operation = self.with_context(|ctx| operation::planned(ctx, plan, &[], &frames));
+            operation.action = format!("PREPARE {}", operation.action);
+            match self.admit(&operation, Stage::Prepare).await {
+                Err(refused) if is_stale(&refused) => continue,
+                Err(refused) => return self.release_then_refuse(words(&refused)).await,
+                Ok(permit) => {
+                    let prepared =
+                        Prepared { judged: Arc::clone(&judged), parameter_types: message.param_types, checked: false };
+                    self.machine.attach_statement(id, prepared);
+                    self.keep(Kept::Parse { id, permit, frames });
+                    return self.bound_kept().await;
+                }
+            }
+        }
+        self.release_then_refuse(changing()).await
+    }
+
+    pub(super) async fn bind(&mut self, id: PortalId, statement: StatementId, message: Bind) -> Result<(), End> {
+        let judged = match self.current_statement(statement).await? {
+            Ok(judged) => judged,
+            Err(words) => return self.release_then_refuse(words).await,
+        };
+        let types = self.machine.statement(statement).map(|p| p.parameter_types.clone()).unwrap_or_default();
+        let Ok(plan) = &judged.plan else {
+            return self.release_then_refuse(prepare_again()).await;
+        };
+        for checked in &plan.checked_params {
+            let index = usize::try_from(checked.number).unwrap_or(0).checked_sub(1);
+            let value = index.and_then(|i| message.params.get(i)).and_then(Option::as_ref);
+            let text = value.and_then(|v| std::str::from_utf8(v).ok());
+            let allowed = text.is_some_and(|text| pgsql::settings::check_value(&checked.setting, text).is_ok());
+            if !allowed {
+                let words =
+                    Words::new("42501", format!("the setting {:?} may not be changed to this value", checked.setting));
+                return self.release_then_refuse(words).await;
+            }
+        }
+        let parameters: Vec<Parameter<'_>> = message
+            .params
+            .iter()
+            .enumerate()
+            .map(|(index, value)| Parameter {
+                type_oid: types.get(index).copied().unwrap_or(0),
+                binary: match message.formats.as_slice() {
+                    [] => false,
+                    [one] => *one == Format::Binary,
+                    many => many.get(index) == Some(&Format::Binary),
+                },
+                value: value.as_deref(),
+            })
+            .collect();
+        let operation = self.with_context(|ctx| operation::planned(ctx, plan, &parameters, &[]));
+        let frames = encoded(&Frontend::Bind(message.clone()))?;
+        self.machine.attach_portal(
+            id,
+            Portal { judged: Arc::clone(&judged), statement, operation, described: false, rows: 0, released: None },
+        );
+        self.keep(Kept::Bind { id, frames });
+        self.bound_kept().await
+    }
+
+    /// The statement as it is judged now.
+    async fn current_statement(&mut self, id: StatementId) -> Result<Result<Arc<Judged>, Words>, End> {
+        let Some(then) = self.machine.statement(id).map(|prepared| Arc::clone(&prepared.judged)) else {
+            return Ok(Err(Words::new("26000", "prepared statement does not exist")));
+        };
+        let Some(now) = self.still_means(&then).await? else { return Ok(Err(prepare_again())) };
+        if let Some(prepared) = self.machine.statement_mut(id).filter(|_| !Arc::ptr_eq(&now, &then)) {
+            prepared.judged = Arc::clone(&now);
+            prepared.checked = false;
+        }
+        Ok(Ok(now))
+    }
+
+    pub(super) async fn execute(&mut self, portal_id: PortalId, message: &Execute) -> Result<(), End> {
+        let Some(portal) = self.machine.portal(portal_id) else {
+            return self.release_then_refuse(Words::new("34000", "portal does not exist")).await;
+        };
+        let (statement, described) = (portal.statement, portal.described);
+        // The Bind and what describes it go out with the Execute as one unit; what is before them goes out first. A
+        // refusal drops the unit.
+        let unit_at = self
+            .kept
+            .iter()
+            .rposition(|kept| kept.is_bind_of(portal_id))
+            .filter(|at| self.kept.iter().skip(at.saturating_add(1)).all(|kept| matches!(kept, Kept::Control(_))));
+        let unit = unit_at.map(|at| self.kept.split_off(at)).unwrap_or_default();
+        let judged = match self.current_portal(portal_id).await? {
+            Ok(judged) => judged,
+            Err(words) => return self.release_then_refuse(words).await,
+        };
+        let (Ok(plan), Some(portal)) = (&judged.plan, self.machine.portal(portal_id)) else {
+            return self.release_then_refuse(prepare_again()).await;
+        };
+        let mut operation = portal.operation.clone();
+        let released = portal.released.clone();
+        if let Some(words) = self.forbidden_now(plan) {
+            return self.release_then_refuse(words).await;
+        }
+        let reading = match self.reads_cursor(plan, &mut operation).await? {
+            Ok(reading) => reading.or(Some(Reading { source: Source::Portal(portal_id), judged: None })),
+            Err(words) => return self.release_then_refuse(words).await,
+        };
+        let mut frames = bytes::BytesMut::new();
+        for kept in &unit {
+            match kept {
+                Kept::Bind { frames: bind, .. } => frames.extend_from_slice(bind),
+                Kept::Control(control) => control.encode(&mut frames),
+                Kept::Parse { .. } => {}
+            }
+        }
+        let checked = described || self.machine.statement(statement).is_some_and(|prepared| prepared.checked);
+        let describe = if plan.masked.is_empty() || checked { None } else { self.machine.describe_portal(portal_id) };
+        if let Some(describe) = &describe {
+            describe.encode(&mut frames);
+        }
+        frames.extend_from_slice(&encoded(&Frontend::Execute(message.clone()))?);
+        operation.payload = crate::upstream::payload_hash(&frames);
+        operation.planned = judged.planned;
+        let stage = released.as_ref().map_or(Stage::Run, Stage::Continue);
+        match self.admit(&operation, stage).await {
+            Err(refused) => {
+                let words = if is_stale(&refused) { changing() } else { words(&refused) };
+                self.release_then_refuse(words).await
+            }
+            Ok(permit) => {
+                if !self.release().await? {
+                    return Ok(());
+                }
+                self.before_effect(&plan.effect);
+                self.batch_committed |= matches!(plan.effect, Effect::Commit | Effect::Rollback);
+                if let Some(portal) = self.machine.portal_mut(portal_id) {
+                    portal.released = permit.approval().cloned();
+                }
+                let token = self.token();
+                self.send(token, permit, &frames, &judged, Some(statement), operation)?;
+                self.count_together(token, reading);
+                self.announce(token, portal_id, &unit, describe.as_ref(), copy_of(&plan.effect))
+            }
+        }
+    }
+
+    /// Tells the machine what a unit consisted of, in order.
+    fn announce(
+        &mut self,
+        token: Token,
+        portal: PortalId,
+        unit: &[Kept],
+        describe: Option<&Control>,
+        copy: Copy,
+    ) -> Result<(), End> {
+        for kept in unit {
+            match kept {
+                Kept::Bind { id, .. } => self.machine.sent(Expect::Bind { token: None, id: *id }),
+                Kept::Control(control) => self.machine.sent(Expect::Control(control)),
+                Kept::Parse { .. } => Ok(()),
+            }
+            .map_err(End::Upstream)?;
+        }
+        if let Some(describe) = describe {
+            self.machine.sent(Expect::Control(describe)).map_err(End::Upstream)?;
+        }
+        self.machine.sent(Expect::Execute { token, portal, copy }).map_err(End::Upstream)?;
+        if copy == Copy::In {
+            // Whether the COPY begins decides what the agent's next messages mean.
+            let flush = self.machine.flush();
+            self.control(&flush)?;
+        }
+        Ok(())
+    }
+
+    /// What a portal executes, as it is judged now.
+    async fn current_portal(&mut self, id: PortalId) -> Result<Result<Arc<Judged>, Words>, End> {
+        let Some(then) = self.machine.portal(id).map(|portal| Arc::clone(&portal.judged)) else {
+            return Ok(Err(Words::new("34000", "portal does not exist")));
+        };
+        let Some(now) = self.still_means(&then).await? else { return Ok(Err(prepare_again())) };
+        if let (Some(portal), Ok(plan)) = (self.machine.portal_mut(id), &now.plan)
+            && !Arc::ptr_eq(&now, &then)
+        {
+            portal.judged = Arc::clone(&now);
+            portal.operation.accesses = plan.accesses.clone();
+            portal.operation.planned = now.planned;
+        }
+        Ok(Ok(now))
+    }
+
+    async fn release_then_refuse(&mut self, words: Words) -> Result<(), End> {
+        if self.release().await? {
+            self.refuse_extended_with(words)?;
+        }
+        Ok(())
+    }
+
+    /// What is kept back stays bounded.
+    async fn bound_kept(&mut self) -> Result<(), End> {
+        if self.kept_bytes > MOST_KEPT {
+            self.release().await?;
+        }
+        Ok(())
+    }
+}
+
+fn prepare_again() -> Words {
+    let mut words = Words::new("26000", "the statement was prepared under an access policy that is no longer in force");
+    words.hint = Some("Prepare it again.".to_owned());
+    words
+}

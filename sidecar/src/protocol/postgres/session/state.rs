@@ -1,0 +1,81 @@
+//! What the state of the session forbids whatever policy says, and what a statement changes of it when it is sent.
+
+use pgcodec::TxState;
+use pgsql::plan::{Effect, Plan};
+use policy::operation::Strictness;
+
+use super::super::refusal::Words;
+use super::Session;
+
+/// Cursors that one session may declare.
+const CURSORS: usize = 256;
+
+impl Session {
+    /// What cannot be sent in this state of the session, whatever policy says.
+    pub(super) fn forbidden_now(&self, plan: &Plan) -> Option<Words> {
+        let ends_transaction = matches!(plan.effect, Effect::Rollback | Effect::Commit | Effect::RollbackTo { .. });
+        if self.machine.tx_state() == TxState::Failed && !ends_transaction && plan.ceiling != Strictness::Deny {
+            // The server would refuse it too; asking people or recording an intent for it would be noise.
+            return Some(Words::new(
+                "25P02",
+                "current transaction is aborted, commands ignored until end of transaction block",
+            ));
+        }
+        // COMMIT of a failed transaction is a ROLLBACK, and drivers send it.
+        if self.must_roll_back && !matches!(plan.effect, Effect::Rollback | Effect::Commit) {
+            let mut words =
+                Words::new("25P02", "the approval did not come in time: the transaction has to be rolled back");
+            words.hint = Some("Send ROLLBACK.".to_owned());
+            return Some(words);
+        }
+        if self.batch_committed && self.machine.unsynced() {
+            let mut words = Words::new("42501", "refused: COMMIT or ROLLBACK ends a batch");
+            words.hint = Some("Send Sync after COMMIT or ROLLBACK before anything else.".to_owned());
+            return Some(words);
+        }
+        match &plan.effect {
+            Effect::FetchCursor { name } if self.declaring(name) => {
+                let mut words = Words::new("55000", format!("cursor {name:?} is being declared"));
+                words.hint = Some("Wait for the answer to DECLARE before FETCH.".to_owned());
+                Some(words)
+            }
+            Effect::FetchCursor { name } if !self.cursors.contains_key(name) => {
+                Some(Words::new("34000", format!("cursor {name:?} does not exist")))
+            }
+            Effect::DeclareCursor { name } if !self.cursors.contains_key(name) && self.cursors.len() >= CURSORS => {
+                Some(Words::new("54000", format!("more than {CURSORS} cursors: close some")))
+            }
+            _ => None,
+        }
+    }
+
+    /// Names and flags that change when this is sent.
+    pub(super) fn before_effect(&mut self, effect: &Effect) {
+        match effect {
+            // The cursor is what it reads only when the target says so: an old one of this name may stay.
+            Effect::DeclareCursor { name } => self.machine.forget_portal(name),
+            Effect::CloseCursor { name: Some(name) } => self.machine.forget_portal(name),
+            Effect::CloseCursor { name: None } => self.machine.forget_all_portals(),
+            Effect::Deallocate { name: Some(name) } => self.machine.forget_statement(name),
+            Effect::Deallocate { name: None } => self.machine.forget_all_statements(),
+            Effect::Listen { channel } => {
+                self.listening.insert(channel.clone());
+            }
+            Effect::None
+            | Effect::Empty
+            | Effect::Begin
+            | Effect::Commit
+            | Effect::Rollback
+            | Effect::Savepoint { .. }
+            | Effect::Release { .. }
+            | Effect::RollbackTo { .. }
+            | Effect::Set { .. }
+            | Effect::FetchCursor { .. }
+            | Effect::CopyOut
+            | Effect::CopyIn { .. }
+            | Effect::ChangesCatalog
+            | Effect::Unlisten { .. }
+            | Effect::Notify { .. } => {}
+        }
+    }
+}
