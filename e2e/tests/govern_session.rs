@@ -215,7 +215,7 @@ fn a_result_longer_than_the_limit_is_54000_and_the_session_goes_on() {
         let alive = wire.run(form, format, "SELECT 'alive'", &[]).unwrap();
         assert_eq!((alive.texts(), alive.fault.clone()), (vec![vec!["alive".to_owned()]], None), "{form:?}");
     }
-    // Portions count together, and a batch or a transaction may only end with the session.
+    // Portions count together, and so do the parts of a batch, where nothing of it is kept.
     for (form, format) in
         Form::ALL.into_iter().filter(|(form, _)| *form == Form::PortalLimited || *form == Form::Pipelined)
     {
@@ -224,10 +224,61 @@ fn a_result_longer_than_the_limit_is_54000_and_the_session_goes_on() {
         assert_eq!(answer.sqlstate(), "54000", "{form:?}: {:?}", answer.fault);
         assert!(answer.rows.len() <= 1000, "{form:?}: {}", answer.rows.len());
     }
-    let mut wire = world().agent().unwrap();
+}
+
+#[test]
+fn a_result_longer_than_the_limit_fails_its_transaction_and_the_session_goes_on() {
+    let world = own(&Policy::default());
+    for (form, format) in Form::ALL {
+        let mut wire = world.agent().unwrap();
+        wire.query("BEGIN").unwrap();
+        let wrote = wire.query("INSERT INTO log (id, what) VALUES (1, 'before the limit')").unwrap();
+        assert_eq!(wrote.fault, None, "{form:?}");
+        let answer = wire.run(form, format, "SELECT * FROM big", &[]).unwrap();
+        assert_eq!((answer.sqlstate(), answer.status), ("54000", Some(b'E')), "{form:?}: {:?}", answer.fault);
+        assert!(answer.rows.len() <= 1000, "{form:?}: {}", answer.rows.len());
+        assert_eq!(answer.messages.iter().filter(|m| m.tag == b'E').count(), 1, "{form:?}");
+        let after = wire.query("SELECT 1").unwrap();
+        assert_eq!((after.sqlstate(), after.status), ("25P02", Some(b'E')), "{form:?}");
+        // The server itself rolls back, whatever the agent calls it.
+        let end = wire.query("COMMIT").unwrap();
+        assert_eq!((end.tags.as_slice(), end.status), (["ROLLBACK".to_owned()].as_slice(), Some(b'I')), "{form:?}");
+        let alive = wire.run(form, format, "SELECT 'alive'", &[]).unwrap();
+        assert_eq!(alive.texts(), [["alive"]], "{form:?}: {:?}", alive.fault);
+    }
+    assert_eq!(world.server.admin("SELECT count(*) FROM log").unwrap(), "0");
+}
+
+#[test]
+fn a_commit_behind_a_result_longer_than_the_limit_is_told_only_by_the_end_of_the_session() {
+    let world = own(&Policy::default());
+    let mut wire = world.agent().unwrap();
     wire.query("BEGIN").unwrap();
-    let answer = wire.query("SELECT * FROM big").unwrap();
-    assert_eq!(answer.sqlstate(), "54000", "{:?}", answer.fault);
+    let mut out = BytesMut::new();
+    let none: [Option<&str>; 0] = [];
+    for sql in ["SELECT * FROM big", "COMMIT"] {
+        let write = |_: Option<&str>, _: &mut BytesMut| Ok(IsNull::Yes);
+        frontend::parse("", sql, [], &mut out).unwrap();
+        frontend::bind("", "", [], none, write, [0], &mut out).map_err(|_| ()).unwrap();
+        frontend::execute("", 0, &mut out).unwrap();
+    }
+    frontend::sync(&mut out);
+    wire.send(&out).unwrap();
+    let mut answers = Vec::new();
+    while let Ok(Some(next)) = wire.read_message() {
+        answers.push(next);
+        if answers.last().is_some_and(|last| last.tag == b'Z') {
+            break;
+        }
+    }
+    assert!(answers.iter().any(|m| m.fault().is_some_and(|f| f.sqlstate == "54000")), "{answers:?}");
+    assert!(answers.iter().filter(|m| m.tag == b'D').count() <= 1000);
+    // Either the cancel request was faster and the whole batch failed, or what was committed is not called failed.
+    match answers.last().unwrap() {
+        ready if ready.tag == b'Z' => assert_eq!(ready.body.as_ref(), b"E"),
+        last => assert_eq!(last.fault().unwrap().severity, "FATAL"),
+    }
+    assert!(!answers.iter().any(|m| m.tag == b'C' && m.texts().next().unwrap() == "COMMIT"), "{answers:?}");
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod internal;
 pub(crate) mod login;
 mod outbound;
 mod planner;
+mod row_limit;
 mod silent;
 pub(crate) mod snapshot;
 mod startup;
@@ -38,6 +39,7 @@ use tokio::time::{sleep_until, timeout};
 use self::agent::Agent;
 use self::flight::{Flight, Token};
 use self::planner::Planner;
+use self::row_limit::BeyondLimit;
 use self::snapshot::Slot;
 use self::startup::Begun;
 use self::unit::Kept;
@@ -137,6 +139,8 @@ pub(super) struct Session {
     cursors: BTreeMap<String, Cursor>,
     /// A hold inside a transaction ended without an approval: nothing but ROLLBACK is taken until it is over.
     must_roll_back: bool,
+    /// A result was too long, and the rest of its batch is not the agent's any more.
+    beyond_limit: Option<BeyondLimit>,
     listening: HashSet<String>,
     /// COMMIT or ROLLBACK was sent in this batch: nothing may follow in it, or all-or-nothing would not hold.
     batch_committed: bool,

@@ -275,6 +275,7 @@ impl Prepared {
             stream: None,
             cursors: BTreeMap::new(),
             must_roll_back: false,
+            beyond_limit: None,
             listening: HashSet::new(),
             batch_committed: false,
             cancel: self.cancel,

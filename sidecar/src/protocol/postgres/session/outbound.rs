@@ -4,11 +4,9 @@ use pgcodec::backend::{ErrorFields, RowDescription};
 use pgcodec::machine::{About, Failure, Reply};
 use pgcodec::{Backend, TxState};
 use pgsql::plan::Effect;
-use policy::operation::Verb;
 use recording::entry::Status;
 
 use super::super::mask::{self, Openness};
-use super::super::refusal::Words;
 use super::super::settings;
 use super::super::statement::{Cursor, Source};
 use super::agent::fields;
@@ -76,11 +74,10 @@ impl Session {
                     _ => {}
                 }
                 if let Some(words) = self.completed_beyond_limit(token)? {
-                    self.put(&Backend::ErrorResponse(fields("ERROR", &words)))?;
                     if last && let Some(token) = token {
                         self.ended(token, Status::Cancelled);
                     }
-                    return Ok(());
+                    return self.fail_beyond_limit(words);
                 }
                 self.completed(token)?;
             }
@@ -105,7 +102,16 @@ impl Session {
                     return Ok(());
                 }
             }
-            Backend::ReadyForQuery(state) => self.settled(*state),
+            Backend::ReadyForQuery(state) => {
+                self.settled(*state);
+                if last && let Some(token) = token {
+                    self.ended(token, Status::Ok);
+                }
+                return match self.ready_beyond_limit(*state)? {
+                    true => self.put(&message),
+                    false => Ok(()),
+                };
+            }
             _ => {}
         }
         if !swallow {
@@ -117,7 +123,12 @@ impl Session {
         Ok(())
     }
 
-    fn put(&mut self, message: &Backend) -> Result<(), End> {
+    /// To the agent, unless it was told already that the batch failed.
+    pub(super) fn put(&mut self, message: &Backend) -> Result<(), End> {
+        let unasked = matches!(message, Backend::ParameterStatus { .. } | Backend::NotificationResponse { .. });
+        if self.beyond_limit.is_some() && !unasked {
+            return Ok(());
+        }
         self.agent.writer.put(message).map_err(End::Upstream)
     }
 
@@ -162,43 +173,6 @@ impl Session {
             (true, _) => Openness::Closed,
             (false, true) => Openness::Guarded,
             (false, false) => Openness::Open,
-        }
-    }
-
-    /// A row more than policy allows: the target is told to stop, the agent sees an error instead of the rest.
-    fn over_row_limit(&mut self, token: Option<Token>) -> Result<(), End> {
-        let Some(flight) = token.and_then(|token| self.flights.get_mut(&token)) else { return Ok(()) };
-        if !flight.cancelled {
-            flight.cancelled = true;
-            let most = flight.obligations.max_rows.unwrap_or_default();
-            let mut words = Words::new("54000", format!("the result has more than {most} rows, the policy's limit"));
-            words.hint = Some("Ask for less: add a WHERE or a LIMIT.".to_owned());
-            flight.refused = Some(words);
-            self.cancel_upstream();
-        }
-        Ok(())
-    }
-
-    /// The target was faster than the cancel request. A read that was all of its batch and of its transaction may end in
-    /// an error of ours, since nothing is kept of it; after anything else the session ends.
-    fn completed_beyond_limit(&mut self, token: Option<Token>) -> Result<Option<Words>, End> {
-        let Some(token) = token else { return Ok(None) };
-        let Some(flight) = self.flights.get_mut(&token).filter(|flight| flight.over_row_limit()) else {
-            return Ok(None);
-        };
-        let reads = flight
-            .operation
-            .as_ref()
-            .is_some_and(|operation| operation.accesses.iter().all(|access| access.verb == Verb::Read));
-        let words = flight.refused.take();
-        flight.failed = Some(Status::Cancelled);
-        let alone = self.flights.len() == 1
-            && self.machine.in_flight() == 1
-            && !self.machine.unsynced()
-            && self.machine.tx_state() == TxState::Idle;
-        match words {
-            Some(words) if reads && alone => Ok(Some(words)),
-            _ => Err(End::TooManyRows),
         }
     }
 
