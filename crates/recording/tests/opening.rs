@@ -55,6 +55,9 @@ impl Storage for Counting {
     fn truncate(&self, name: &str, bytes: u64) -> io::Result<()> {
         self.inner.truncate(name, bytes)
     }
+    fn sync(&self, name: &str) -> io::Result<()> {
+        self.inner.sync(name)
+    }
     fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
         self.inner.replace(name, content)
     }
@@ -286,6 +289,24 @@ fn what_does_not_fit_into_a_header_is_read_from_the_lines() {
     assert!(!text(&killed.files().pop().unwrap().1).contains(r#""resume":{"#));
     let (_, recovery) = open(&killed, key(), config());
     assert_eq!(recovery.sessions, sessions);
+}
+
+#[test]
+fn what_is_continued_is_made_durable_before_it_is_built_upon() {
+    let storage = FaultyStorage::new();
+    let (_dir, key) = key_file();
+    let (writer, _) = open(&storage, key(), config());
+    for n in 0..20 {
+        write(&writer, begun("s-1", n), Durability::Written).unwrap();
+    }
+    // Killed, started again, and then the power is lost: the sync of the new segment must not outlive the old one's lines.
+    let killed = storage.killed();
+    let (_, recovery) = open(&killed, key(), config());
+    assert_eq!(recovery.interrupted, 20);
+    let lost = killed.power_lost();
+    let report = verify(&lost, key().public(), None).unwrap();
+    assert!(matches!(report.verdict, Verdict::Intact | Verdict::UnsignedTail { .. }), "{}", report.verdict);
+    assert_eq!(open(&lost, key(), config()).1.interrupted, 0);
 }
 
 /// One thing that happens to a recording.

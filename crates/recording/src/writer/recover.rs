@@ -111,7 +111,8 @@ fn wrong_key(recorded: String, key: &SigningKey) -> OpenError {
     OpenError::WrongKey { recorded, ours: key.public().to_string() }
 }
 
-/// Cuts what was found torn; gives the number of bytes.
+/// Cuts what was found torn; gives the number of bytes. The rest is durable afterwards: the new segment is synced soon,
+/// and power loss must not leave it standing after lines that were lost.
 fn repair(storage: &dyn Storage, found: &Found) -> Result<u64, OpenError> {
     let files = storage.list().map_err(OpenError::Io)?;
     let size = |name: &str| files.iter().find(|f| f.name == name).map_or(0, |f| f.bytes);
@@ -123,6 +124,9 @@ fn repair(storage: &dyn Storage, found: &Found) -> Result<u64, OpenError> {
     if let Some((segment, offset)) = &found.torn {
         cut = cut.saturating_add(size(segment).saturating_sub(*offset));
         storage.truncate(segment, *offset).map_err(OpenError::Io)?;
+    }
+    if let Some(last) = segments(storage).map_err(OpenError::Damaged)?.last() {
+        storage.sync(&last.name).map_err(OpenError::Io)?;
     }
     Ok(cut)
 }
