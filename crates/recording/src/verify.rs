@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::chain::Head;
+use crate::chain::{Chain, Head};
 use crate::keys::VerifyingKey;
 use crate::reader::ReadError;
 use crate::spool::Storage;
@@ -100,20 +100,27 @@ pub fn verify(storage: &dyn Storage, key: &VerifyingKey, head: Option<Head>) -> 
         },
         _ => {}
     }
-    let mut entries = 0;
+    let mut before = Before::at(walk.chain());
     let files = storage.list().map_err(|source| ReadError::Io { file: ".".to_owned(), source })?;
     let bytes = |name: &str| files.iter().find(|f| f.name == name).map_or(0, |f| f.bytes);
     let mut torn_bytes = walk.stubs().iter().map(|stub| bytes(stub)).fold(0, u64::saturating_add);
     let mut fault = None;
     loop {
+        let here = walk.chain().clone();
         match walk.step()? {
-            Step::Line(_) => entries += 1,
+            Step::Line(_) => before.last = here,
             // It may have grown since it was listed; torn it is all the same.
             Step::Torn { segment, offset } => torn_bytes += bytes(&segment).saturating_sub(offset).max(1),
-            Step::Fault { segment, fault: found } => fault = Some((segment, found)),
+            Step::Fault { segment, fault: found } => {
+                fault = Some((segment, found));
+                break;
+            }
             Step::End => break,
         }
-        if let Some(head) = head.filter(|head| fault.is_none() && head.size == walk.chain().size()) {
+        if walk.trusted() == walk.chain().size() {
+            before.signed = walk.chain().clone();
+        }
+        if let Some(head) = head.filter(|head| head.size == walk.chain().size()) {
             other_head |= head.root != walk.chain().root();
         }
     }
@@ -127,5 +134,29 @@ pub fn verify(storage: &dyn Storage, key: &VerifyingKey, head: Option<Head>) -> 
         _ => Verdict::Intact,
     };
     let checkpoints = walk.checkpoints();
-    Ok(Report { verdict, entries, checkpoints, signed, torn_bytes, expired, head: walk.chain().head(), head_expired })
+    let sound = match &verdict {
+        Verdict::Fault { fault: Fault::Edited { seq, .. }, .. } => before.of(*seq, walk.chain()),
+        _ => walk.chain(),
+    };
+    let entries = sound.size().saturating_sub(expired.unwrap_or(0));
+    Ok(Report { verdict, entries, checkpoints, signed, torn_bytes, expired, head: sound.head(), head_expired })
+}
+
+/// How the recording stood before lines that were walked already: an edit is often found only after its line.
+struct Before {
+    /// Before the last line that was taken.
+    last: Chain,
+    /// Under the last checkpoint, its own line included.
+    signed: Chain,
+}
+
+impl Before {
+    fn at(start: &Chain) -> Self {
+        Self { last: start.clone(), signed: start.clone() }
+    }
+
+    /// The newest state that holds nothing from `seq` on.
+    fn of<'a>(&'a self, seq: u64, now: &'a Chain) -> &'a Chain {
+        [now, &self.last, &self.signed].into_iter().find(|chain| chain.size() <= seq).unwrap_or(&self.signed)
+    }
 }
