@@ -5,6 +5,7 @@ use std::fs::Permissions;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -255,4 +256,17 @@ fn a_target_that_is_not_as_the_policies_need_it_stops_the_start() {
     let named = wrong(|objects| objects + policy);
     named.fails("run", &["p/m", "public.nosuch.ssn", "column"]);
     named.fails("check", &["p/m", "public.nosuch.ssn", "column"]);
+}
+
+#[test]
+fn a_check_needs_no_folder_that_it_may_write_to() {
+    let place = place();
+    let scratch = tempfile::tempdir().unwrap();
+    for temporary in [scratch.path(), Path::new("/dev/null")] {
+        let checked = place.command("check").env("TMPDIR", temporary).output().unwrap();
+        let said = String::from_utf8_lossy(&checked.stdout);
+        assert!(checked.status.success() && said.contains("lets `"), "{temporary:?}: {said}");
+    }
+    assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
+    assert!(!place.dir.path().join("state").exists(), "the state directory is made by `run`");
 }

@@ -322,7 +322,6 @@ impl Doorman for Doorkeeper {
     }
 }
 
-/// An AccessTarget as sessions need it.
 /// Logs in to each database of each target that is listened for, reads its catalog and looks for what policies name.
 /// While the sidecar runs, an unreachable target refuses its sessions and is tried again; at the start it is a mistake.
 async fn first_look(core: &Arc<Core>, secrets: &Secrets, listeners: &[Listener]) -> Vec<String> {
@@ -353,6 +352,7 @@ async fn first_look(core: &Arc<Core>, secrets: &Secrets, listeners: &[Listener])
     wrong
 }
 
+/// An AccessTarget as sessions need it.
 pub(super) fn target(key: &TargetKey, spec: Option<&crds::target::AccessTargetSpec>) -> Result<Target, String> {
     let spec = spec.ok_or_else(|| format!("there is no AccessTarget `{key}` any more"))?;
     Ok(Target {
