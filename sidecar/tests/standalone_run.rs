@@ -176,6 +176,39 @@ fn it_starts_serves_and_ends_in_order() {
     assert_eq!(place.start().says("checkpoint_key"), key);
 }
 
+/// `verify --head` is worth what is kept of this log.
+#[test]
+fn heads_are_logged_at_every_level() {
+    let mut place = place();
+    let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    place.config = place.config.replace("    listen: 127.0.0.1:0", &format!("    listen: {listen}"));
+    place.config.push_str("log: {level: error}\n");
+    let mut child = place.command("run").stderr(Stdio::piped()).spawn().unwrap();
+    let log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let log = std::thread::spawn(move || log.map_while(Result::ok).collect::<Vec<_>>());
+    // A signal counts once the sidecar serves: it answers an SSLRequest.
+    let begun = Instant::now();
+    let mut agent = loop {
+        match TcpStream::connect(listen) {
+            Ok(stream) => break stream,
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", child.try_wait());
+    };
+    agent.write_all(&[0, 0, 0, 8, 4, 210, 22, 47]).unwrap();
+    agent.read_exact(&mut [0]).unwrap();
+    drop(agent);
+    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
+    let said = log.join().unwrap();
+    let said = said.iter().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let events: Vec<String> =
+        said.filter(|line| line["head"].is_string()).map(|line| line["event"].to_string()).collect();
+    assert!(events.len() >= 2 && events.iter().rev().skip(1).all(|event| event == "\"checkpoint\""), "{events:?}");
+    assert_eq!(events.last().unwrap(), "\"stopped\"");
+}
+
 #[test]
 fn one_state_directory_one_sidecar() {
     let place = place();

@@ -29,6 +29,7 @@ use crate::core::{Core, NoRandomness};
 use crate::drain::{Drain, Drained};
 use crate::gate::Gate;
 use crate::listen::{self, Door, Doorman, ListenError, Lobby};
+use crate::log;
 use crate::metrics::{FailClosed, Metrics};
 use crate::outside::{Answer, ClientAuth, Connections, Credentials, MAX_POLICY_AGE, Policies, Target};
 use crate::protocol;
@@ -214,7 +215,7 @@ impl Started {
         let left = config.limits.drain_total.saturating_sub(draining.elapsed()).max(REFRESH);
         let closed = tokio::time::timeout(left, tokio::task::spawn_blocking(move || writer.close())).await;
         match closed {
-            Ok(Ok(Ok(head))) => tracing::info!(event = "stopped", %head),
+            Ok(Ok(Ok(head))) => tracing::info!(target: log::HEADS, event = "stopped", %head),
             Ok(Ok(Err(error))) => tracing::error!(event = "stopped", %error, "the recording was not closed in order"),
             Ok(Err(_)) | Err(_) => tracing::error!(event = "stopped", "the recording was not closed in time"),
         }
@@ -243,7 +244,7 @@ fn open_recording(config: &Config, state: &StateDir, key: SigningKey) -> Result<
         inline: config.threads > 1,
         ..WriterConfig::default()
     };
-    let tell = |c: &Checkpointed| tracing::info!(event = "checkpoint", head = %c.head);
+    let tell = |c: &Checkpointed| tracing::info!(target: log::HEADS, event = "checkpoint", head = %c.head);
     let (writer, recovery) = Writer::open(writer_config, crate::failpoint::storage(storage), key, Box::new(tell))?;
     if recovery.entries > 0 {
         let (entries, cut, interrupted) = (recovery.entries, recovery.cut_bytes, recovery.interrupted);
