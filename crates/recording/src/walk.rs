@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use crate::chain::{Chain, Hash};
+use crate::chain::{Chain, Hash, Head};
 use crate::entry::{Body, Entry, KINDS, Line, MAX_LINE, Resume, Stamp, VERSION, finish, middle};
 use crate::keys::VerifyingKey;
 use crate::note::{CheckpointText, Signed, SignedNote};
@@ -29,6 +29,8 @@ pub(crate) struct Lean<'a> {
     pub(crate) seq: u64,
     #[serde(borrow)]
     pub(crate) kind: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) code: Cow<'a, str>,
     #[serde(borrow)]
     pub(crate) wall: Cow<'a, str>,
     #[serde(borrow, default)]
@@ -374,6 +376,13 @@ fn parse_checkpoint(raw: &Raw) -> Option<(SignedNote, CheckpointText)> {
     let note = SignedNote::parse(&checkpoint.note)?;
     let text = CheckpointText::parse(note.text())?;
     Some((note, text))
+}
+
+/// What a line says of the head, when it is a checkpoint that `key` signed.
+pub(crate) fn signed_head(raw: &Raw, key: &VerifyingKey) -> Option<Head> {
+    let lean: Lean<'_> = serde_json::from_slice(&raw.bytes).ok()?;
+    let (note, text) = (lean.kind == "checkpoint").then(|| parse_checkpoint(raw)).flatten()?;
+    (note.signed(key) == Signed::Valid).then_some(text.head)
 }
 
 /// The line as it was if only its `prev` was changed.
