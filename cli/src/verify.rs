@@ -30,8 +30,8 @@ const STATUSES: &str = "Exit status:
    1  files cannot be read
    2  wrong usage, also a --key that lies in or beside the recording
 
-A cut at the end is found by the entry of an orderly stop and by --head: keep the head that the sidecar logs at each
-checkpoint somewhere else. Without either, a recording that was cut at a checkpoint is intact as far as it goes.";
+A recording that was cut at a checkpoint is intact as far as it goes: the cut is found by --head alone. Keep somewhere
+else the head that the sidecar logs at each checkpoint, or the one that `keys` shows.";
 
 /// Say whether a recording is what was written.
 #[derive(Args)]
@@ -80,7 +80,8 @@ fn nothing(screen: &mut Screen, dir: &str, why: &str) -> Result<u8> {
 }
 
 fn say(screen: &mut Screen, report: &Report, head: Option<Head>) -> Result<()> {
-    let Report { verdict, entries, checkpoints, signed, torn_bytes, expired, head: end, head_expired } = report;
+    let Report { verdict, entries, checkpoints, signed, torn_bytes, expired, head: end, orderly_stop, head_expired } =
+        report;
     let text = line(&verdict.to_string());
     if screen.json() {
         return screen.say_json(&json!({
@@ -94,6 +95,7 @@ fn say(screen: &mut Screen, report: &Report, head: Option<Head>) -> Result<()> {
             "expiredEntries": expired,
             "head": end.to_string(),
             "headCompared": head.is_some() && !head_expired,
+            "orderlyStop": orderly_stop,
         }));
     }
     let paint = match verdict {
@@ -115,7 +117,24 @@ fn say(screen: &mut Screen, report: &Report, head: Option<Head>) -> Result<()> {
         screen.say("  --head lies in what was pruned and could not be compared")?;
     }
     let at = if matches!(verdict, Verdict::Fault { .. }) { "sound up to" } else { "head" };
-    screen.say(&format!("  {at} {end}"))
+    screen.say(&format!("  {at} {end}"))?;
+    if matches!(verdict, Verdict::Intact | Verdict::UnsignedTail { .. }) {
+        end_of(screen, head.is_some(), *orderly_stop)?;
+    }
+    Ok(())
+}
+
+/// What stands behind the last line cannot be seen in the files.
+fn end_of(screen: &mut Screen, compared: bool, orderly_stop: bool) -> Result<()> {
+    if !orderly_stop {
+        screen.say(
+            "  no orderly stop stands at the end: the sidecar runs still, was killed, or later lines were cut off",
+        )?;
+    }
+    if !compared {
+        screen.say("  without --head SIZE:ROOT, kept elsewhere, later lines that were cut off cannot be seen")?;
+    }
+    Ok(())
 }
 
 /// How many of the sound entries that are still there a checkpoint covers.

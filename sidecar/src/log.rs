@@ -5,6 +5,9 @@ use tracing_subscriber::fmt::time::SystemTime;
 
 use crate::config::{LogFormat, LogLevel};
 
+/// Target of the lines that tell heads of the recording: they are written at every level, since somebody keeps them.
+pub const HEADS: &str = "agentaccess::heads";
+
 /// Sets up logging for the process; a second call does nothing.
 pub fn init(format: LogFormat, level: LogLevel) {
     let level = match level {
@@ -17,7 +20,8 @@ pub fn init(format: LogFormat, level: LogLevel) {
     let ours = tracing_subscriber::filter::Targets::new()
         .with_default(LevelFilter::OFF)
         .with_target("sidecar", level)
-        .with_target("agentaccess", level);
+        .with_target("agentaccess", level)
+        .with_target(HEADS, LevelFilter::INFO);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_timer(SystemTime).with_target(false);
     use tracing_subscriber::prelude::*;
     let registry = tracing_subscriber::registry();

@@ -2,6 +2,7 @@
 
 pub mod approvals;
 pub mod check;
+mod discard;
 pub mod folder;
 pub mod ledger;
 pub mod policies;

@@ -334,6 +334,97 @@ async fn edited_files_decide_nothing_and_are_put_right() {
     assert!(markers.iter().any(|(_, text)| text.contains("areq-aaaaaa")), "{markers:?}");
 }
 
+/// What is neither a file nor ours in the place of one is put right and recorded, and keeps no other file from being
+/// written: a FIFO blocks whoever opens it, a folder cannot be replaced by a file, a link leads elsewhere.
+#[tokio::test]
+async fn things_in_the_place_of_files_are_put_right() {
+    let world = world();
+    let requests = world.state.requests();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let outside = elsewhere.path().join("outside");
+    for (digest, what) in [(1, "fifo"), (2, "folder"), (3, "link"), (4, "neighbour")] {
+        let ticket = world.ask(digest, 1, LONG).await;
+        let path = world.file(&ticket);
+        until("the file", || path.exists()).await;
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        match what {
+            "fifo" => fifo(&path),
+            "folder" => std::fs::create_dir_all(path.join("in the way")).unwrap(),
+            "link" => {
+                std::fs::write(&outside, &text).unwrap();
+                std::os::unix::fs::symlink(&outside, &path).unwrap();
+            }
+            _ => std::fs::create_dir_all(requests.join(format!("{}.yaml.tmp/in the way", ticket.name))).unwrap(),
+        }
+        let right = || {
+            let file = std::fs::symlink_metadata(&path).is_ok_and(|about| about.is_file());
+            file && std::fs::read_to_string(&path).is_ok_and(|now| now == text)
+        };
+        until(what, right).await;
+        let told = || world.memory.markers.lock().iter().any(|(_, said)| said.contains(&ticket.name));
+        until("the record", told).await;
+        world.approvals.withdraw(&ticket.name).await;
+        until("the next file", || phase(&path) == Some(Phase::Withdrawn)).await;
+    }
+    std::fs::create_dir_all(requests.join("areq-aaaaaa.yaml/in the way")).unwrap();
+    fifo(&requests.join("areq-bbbbbb.yaml"));
+    until("foreign things to go", || {
+        !requests.join("areq-aaaaaa.yaml").exists() && !requests.join("areq-bbbbbb.yaml").exists()
+    })
+    .await;
+    assert!(world.memory.markers.lock().iter().any(|(_, said)| said.contains("areq-aaaaaa")));
+}
+
+#[tokio::test]
+async fn a_start_waits_for_nothing_that_lies_in_the_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let requests = dir.path().join("state/requests");
+    std::fs::create_dir_all(&requests).unwrap();
+    fifo(&requests.join("areq-aaaaaa.yaml"));
+    std::os::unix::fs::symlink("/dev/zero", requests.join("areq-bbbbbb.yaml")).unwrap();
+    std::fs::set_permissions(&requests, std::fs::Permissions::from_mode(0o750)).unwrap();
+    let starts = tokio::task::spawn_blocking({
+        let runtime = tokio::runtime::Handle::current();
+        move || {
+            let _within = runtime.enter();
+            world_of(&[("alice", ALICE)], dir)
+        }
+    });
+    let world = tokio::time::timeout(Duration::from_secs(5), starts).await.expect("it starts").unwrap();
+    assert!(world.approvals.list().is_empty());
+    until("them to go", || std::fs::read_dir(&requests).unwrap().count() == 0).await;
+}
+
+fn fifo(path: &Path) {
+    let made = std::process::Command::new("mkfifo").arg(path).status().unwrap();
+    assert!(made.success());
+}
+
+/// Five hundred ended requests are kept for a day: an agent must not fill memory with them.
+#[tokio::test]
+async fn an_ended_request_keeps_the_beginning_of_a_long_statement() {
+    let world = world();
+    let mut long = ask(1, 1, LONG);
+    let statement = format!("DELETE FROM orders WHERE id IN ({})", "4711, ".repeat(30_000));
+    long.statement = Redacted::danger_caller_redacted(&statement);
+    long.resources = (0..200).map(|n| format!("Delete Relation public.{n}")).collect();
+    let ticket = world.approvals.ask(long).await.unwrap();
+    let path = world.file(&ticket);
+    until("the file", || path.exists()).await;
+    assert!(std::fs::read_to_string(&path).unwrap().contains(&statement), "who decides sees all of it");
+    world.vote(ALICE, &ticket, Decision::Deny).await.unwrap();
+    until("the file", || phase(&path) == Some(Phase::Denied)).await;
+    assert!(std::fs::metadata(&path).unwrap().len() < 16 * 1024);
+    let [object] = <[_; 1]>::try_from(world.approvals.list()).unwrap();
+    assert!(object.spec.statement.starts_with("DELETE FROM orders WHERE id IN (4711"));
+    assert!(object.spec.statement.contains("180033 characters"), "{}", object.spec.statement);
+    let World { approvals, state, dir, .. } = world;
+    drop((approvals, state));
+    let second = world_of(&[("alice", ALICE)], dir);
+    assert_eq!(second.approvals.list(), [object], "and the same after a restart");
+}
+
 #[tokio::test]
 async fn a_restart_expires_what_was_open() {
     let first = world();

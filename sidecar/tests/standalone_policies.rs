@@ -203,6 +203,15 @@ impl Running {
     }
 }
 
+fn reloads(running: &Running) -> usize {
+    running.memory.0.lock().iter().filter(|(what, _)| *what == What::PolicyReload).count()
+}
+
+/// What the recording says last.
+fn in_force(running: &Running) -> String {
+    running.memory.0.lock().last().map(|(_, text)| text.clone()).unwrap()
+}
+
 #[tokio::test]
 async fn a_good_change_arrives_within_two_seconds_and_wakes() {
     let mut running = running();
@@ -231,6 +240,15 @@ async fn a_bad_change_keeps_the_old_policies_and_says_so_once() {
     write(running.dir.path(), "policy.yaml", 0o644, POLICY);
     running.until("the metric to fall", |r| !r.failed()).await;
     running.until("a new confirmation", |r| r.policies.borrow().confirmed > confirmed).await;
+    assert_eq!(reloads(&running), 2, "the recording says that the refused files are gone");
+    assert!(in_force(&running).ends_with(&before.to_string()), "{}", in_force(&running));
+    // Another spelling of the same policies, after another bad one: nothing new comes in force, and it is said too.
+    write(running.dir.path(), "policy.yaml", 0o644, "kind: Nonsense");
+    running.until("the metric", Running::failed).await;
+    write(running.dir.path(), "policy.yaml", 0o644, &format!("# the same\n{POLICY}"));
+    running.until("the metric to fall", |r| !r.failed()).await;
+    assert_eq!(reloads(&running), 4);
+    assert!(in_force(&running).ends_with(&before.to_string()), "{}", in_force(&running));
     // A Secret that others may read is a bad change too, also when its content is the same.
     std::fs::set_permissions(running.dir.path().join("policies/secrets.yaml"), Permissions::from_mode(0o644)).unwrap();
     running.until("the metric", Running::failed).await;

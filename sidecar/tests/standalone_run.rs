@@ -5,6 +5,7 @@ use std::fs::Permissions;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -175,6 +176,39 @@ fn it_starts_serves_and_ends_in_order() {
     assert_eq!(place.start().says("checkpoint_key"), key);
 }
 
+/// `verify --head` is worth what is kept of this log.
+#[test]
+fn heads_are_logged_at_every_level() {
+    let mut place = place();
+    let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    place.config = place.config.replace("    listen: 127.0.0.1:0", &format!("    listen: {listen}"));
+    place.config.push_str("log: {level: error}\n");
+    let mut child = place.command("run").stderr(Stdio::piped()).spawn().unwrap();
+    let log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let log = std::thread::spawn(move || log.map_while(Result::ok).collect::<Vec<_>>());
+    // A signal counts once the sidecar serves: it answers an SSLRequest.
+    let begun = Instant::now();
+    let mut agent = loop {
+        match TcpStream::connect(listen) {
+            Ok(stream) => break stream,
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", child.try_wait());
+    };
+    agent.write_all(&[0, 0, 0, 8, 4, 210, 22, 47]).unwrap();
+    agent.read_exact(&mut [0]).unwrap();
+    drop(agent);
+    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
+    let said = log.join().unwrap();
+    let said = said.iter().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let events: Vec<String> =
+        said.filter(|line| line["head"].is_string()).map(|line| line["event"].to_string()).collect();
+    assert!(events.len() >= 2 && events.iter().rev().skip(1).all(|event| event == "\"checkpoint\""), "{events:?}");
+    assert_eq!(events.last().unwrap(), "\"stopped\"");
+}
+
 #[test]
 fn one_state_directory_one_sidecar() {
     let place = place();
@@ -255,4 +289,17 @@ fn a_target_that_is_not_as_the_policies_need_it_stops_the_start() {
     let named = wrong(|objects| objects + policy);
     named.fails("run", &["p/m", "public.nosuch.ssn", "column"]);
     named.fails("check", &["p/m", "public.nosuch.ssn", "column"]);
+}
+
+#[test]
+fn a_check_needs_no_folder_that_it_may_write_to() {
+    let place = place();
+    let scratch = tempfile::tempdir().unwrap();
+    for temporary in [scratch.path(), Path::new("/dev/null")] {
+        let checked = place.command("check").env("TMPDIR", temporary).output().unwrap();
+        let said = String::from_utf8_lossy(&checked.stdout);
+        assert!(checked.status.success() && said.contains("lets `"), "{temporary:?}: {said}");
+    }
+    assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
+    assert!(!place.dir.path().join("state").exists(), "the state directory is made by `run`");
 }

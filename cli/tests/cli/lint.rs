@@ -99,9 +99,11 @@ fn a_reload_that_the_sidecar_refused_is_told_until_it_is_taken() {
     let ran = lint(&policies, &["--state-dir", &state.path()]);
     assert_eq!(ran.status, 1, "{}", ran.out);
     assert!(ran.out.contains("AA0130") && ran.out.contains("refused, the old ones stay: a.yaml: x"), "{}", ran.out);
-    let entries = vec![reload("refused, the old ones stay: x"), reload("now in force: sha256:51aa")];
-    let (state, _writer) = record_open(entries, WriterConfig::default());
-    assert_eq!(lint(&policies, &["--state-dir", &state.path()]).status, 0);
+    for good in ["now in force: sha256:51aa", "restored, still in force: sha256:51aa"] {
+        let entries = vec![reload("refused, the old ones stay: x"), reload(good)];
+        let (state, _writer) = record_open(entries, WriterConfig::default());
+        assert_eq!(lint(&policies, &["--state-dir", &state.path()]).status, 0);
+    }
 }
 
 #[test]

@@ -83,8 +83,17 @@ fn a_head_that_was_kept_finds_a_cut_that_nothing_else_shows() {
     let file = &state.segments()[0];
     let content = lines(file);
     let cut = content.iter().position(|l| l.contains("\"kind\":\"checkpoint\"") && !l.contains("\"seq\":1,")).unwrap();
+    let whole = verify(&state, &[]);
+    assert!(whole.out.contains("without --head") && !whole.out.contains("no orderly stop"), "{}", whole.out);
+    let whole = verify(&state, &["--head", &head.to_string()]);
+    assert!(whole.status == 0 && !whole.out.contains("without --head"), "{}", whole.out);
     write(file, &content[..=cut]);
-    assert_eq!(verify(&state, &[]).status, 0);
+    // What it cannot see it says, and what makes one look.
+    let ran = verify(&state, &[]);
+    assert!(ran.status == 0 && ran.out.contains("without --head"), "{}", ran.out);
+    assert!(ran.out.contains("no orderly stop"), "{}", ran.out);
+    let json: serde_json::Value = serde_json::from_str(&verify(&state, &["-o", "json"]).out).unwrap();
+    assert_eq!((&json["headCompared"], &json["orderlyStop"]), (&false.into(), &false.into()));
     let ran = verify(&state, &["--head", &head.to_string()]);
     assert_eq!(ran.status, 12, "{}", ran.out);
     assert!(ran.out.starts_with(&format!("truncated: {} entries, the head tells of {}", cut + 1, head.size)));
@@ -158,4 +167,32 @@ fn data_file(folder: &Path) -> String {
     let file = folder.join("file");
     std::fs::write(&file, "x").unwrap();
     file.display().to_string()
+}
+
+#[test]
+fn keys_shows_the_newest_head_and_it_finds_a_cut() {
+    let (state, _) = made();
+    let path = state.path();
+    let keys = run(&["keys", "--state-dir", &path, "-o", "json"]);
+    let keys: serde_json::Value = serde_json::from_str(&keys.out).unwrap();
+    let head = keys["head"].as_str().unwrap().to_owned();
+    assert!(run(&["keys", "--state-dir", &path]).out.contains(&format!("newest head     {head}\n")));
+    assert_eq!(verify(&state, &["--head", &head]).status, 0);
+    // A note that another key signed, or none, is no head to keep.
+    let file = &state.segments()[0];
+    let content = lines(file);
+    let last = content.iter().rposition(|l| l.contains("\"kind\":\"checkpoint\"")).unwrap();
+    let mut forged = content.clone();
+    forged[last] = forged[last].replacen("\\n\\n", "\\n9\\n\\n", 1);
+    assert_ne!(forged[last], content[last]);
+    write(file, &forged);
+    let keys: serde_json::Value =
+        serde_json::from_str(&run(&["keys", "--state-dir", &path, "-o", "json"]).out).unwrap();
+    let older = keys["head"].as_str().unwrap().to_owned();
+    assert_ne!(older, head);
+    write(file, &content[..last - 1]);
+    assert_eq!(verify(&state, &["--head", &head]).status, 12);
+    std::fs::remove_dir_all(state.recordings()).unwrap();
+    let ran = run(&["keys", "--state-dir", &path]);
+    assert!(ran.status == 0 && ran.out.contains("newest head     none"), "{}{}", ran.out, ran.err);
 }

@@ -51,6 +51,11 @@ impl Hash {
         bytes?.try_into().ok().map(Self)
     }
 
+    /// From the `prev` of a line.
+    pub(crate) fn from_prev(text: &str) -> Option<Self> {
+        text.strip_prefix("sha256:").and_then(Self::from_hex)
+    }
+
     /// As C2SP writes a root: standard base64, padded.
     pub fn to_base64(&self) -> String {
         STANDARD.encode(self.0)

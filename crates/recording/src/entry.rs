@@ -6,8 +6,10 @@
 use serde::{Deserialize, Serialize};
 
 mod bound;
+mod own;
 mod render;
 
+pub use own::{Checkpoint, Header, Resume};
 pub(crate) use render::{Stamp, finish, middle};
 
 /// Version of the line format.
@@ -109,19 +111,6 @@ impl Body {
             Self::Checkpoint(_) => "CHECKPOINT",
         }
     }
-}
-
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
-pub struct Header {
-    /// Number of the segment, from 1.
-    pub segment: u64,
-    /// Public half of the key that signs the checkpoints, for information: `verify` never trusts it.
-    pub key: String,
-    /// Version of the program that wrote it.
-    pub program: String,
-    /// How many bytes of the segment before belong to the recording, when a failed write could not be cut off.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub previous_bytes: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
@@ -432,10 +421,4 @@ pub struct Marker {
     pub count: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-}
-
-/// A signed note over every line before this one.
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
-pub struct Checkpoint {
-    pub note: String,
 }

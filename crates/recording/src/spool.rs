@@ -42,6 +42,9 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Cuts the file to `bytes`, durably.
     fn truncate(&self, name: &str, bytes: u64) -> io::Result<()>;
 
+    /// Makes what the file holds durable.
+    fn sync(&self, name: &str) -> io::Result<()>;
+
     /// Replaces the whole content at once and durably, or not at all.
     fn replace(&self, name: &str, content: &[u8]) -> io::Result<()>;
 

@@ -6,11 +6,11 @@
 
 use std::fmt;
 
-use crate::chain::Head;
+use crate::chain::{Chain, Head};
 use crate::keys::VerifyingKey;
-use crate::reader::ReadError;
+use crate::reader::{Lines, ReadError, segments};
 use crate::spool::Storage;
-use crate::walk::{Fault, Step, Walk};
+use crate::walk::{self, Fault, Step, Walk};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -80,6 +80,8 @@ pub struct Report {
     pub expired: Option<u64>,
     /// Where the sound part ends.
     pub head: Head,
+    /// It ends as a writer that is closed leaves it. Without this it runs still, was killed, or its end was cut off.
+    pub orderly_stop: bool,
     /// A head was given and lies in what expired without a kept checkpoint: it could not be compared.
     pub head_expired: bool,
 }
@@ -100,20 +102,34 @@ pub fn verify(storage: &dyn Storage, key: &VerifyingKey, head: Option<Head>) -> 
         },
         _ => {}
     }
-    let mut entries = 0;
+    let (mut drained, mut orderly_stop) = (false, false);
+    let mut before = Before::at(walk.chain());
     let files = storage.list().map_err(|source| ReadError::Io { file: ".".to_owned(), source })?;
     let bytes = |name: &str| files.iter().find(|f| f.name == name).map_or(0, |f| f.bytes);
     let mut torn_bytes = walk.stubs().iter().map(|stub| bytes(stub)).fold(0, u64::saturating_add);
     let mut fault = None;
     loop {
+        let here = walk.chain().clone();
         match walk.step()? {
-            Step::Line(_) => entries += 1,
+            Step::Line(line) => {
+                // The stop, and the checkpoint over it.
+                orderly_stop = line.lean.kind == "checkpoint" && drained;
+                drained =
+                    line.lean.code == "MARKER_DRAIN" || (drained && line.lean.code == "MARKER_UNRECORDED_REFUSALS");
+                before.last = here;
+            }
             // It may have grown since it was listed; torn it is all the same.
             Step::Torn { segment, offset } => torn_bytes += bytes(&segment).saturating_sub(offset).max(1),
-            Step::Fault { segment, fault: found } => fault = Some((segment, found)),
+            Step::Fault { segment, fault: found } => {
+                fault = Some((segment, found));
+                break;
+            }
             Step::End => break,
         }
-        if let Some(head) = head.filter(|head| fault.is_none() && head.size == walk.chain().size()) {
+        if walk.trusted() == walk.chain().size() {
+            before.signed = walk.chain().clone();
+        }
+        if let Some(head) = head.filter(|head| head.size == walk.chain().size()) {
             other_head |= head.root != walk.chain().root();
         }
     }
@@ -126,6 +142,52 @@ pub fn verify(storage: &dyn Storage, key: &VerifyingKey, head: Option<Head>) -> 
         _ if signed < size || torn_bytes > 0 || size == 0 => Verdict::UnsignedTail { since: signed },
         _ => Verdict::Intact,
     };
+    orderly_stop &= torn_bytes == 0 && !matches!(verdict, Verdict::Fault { .. });
     let checkpoints = walk.checkpoints();
-    Ok(Report { verdict, entries, checkpoints, signed, torn_bytes, expired, head: walk.chain().head(), head_expired })
+    let sound = match &verdict {
+        Verdict::Fault { fault: Fault::Edited { seq, .. }, .. } => before.of(*seq, walk.chain()),
+        _ => walk.chain(),
+    };
+    let entries = sound.size().saturating_sub(expired.unwrap_or(0));
+    let head = sound.head();
+    Ok(Report { verdict, entries, checkpoints, signed, torn_bytes, expired, head, orderly_stop, head_expired })
+}
+
+/// The head under the newest checkpoint that `key` signed: what is to be kept elsewhere, for [`verify`] later.
+///
+/// Nothing else is verified. None when there is no such checkpoint.
+///
+/// # Errors
+/// When files cannot be read.
+pub fn newest_head(storage: &dyn Storage, key: &VerifyingKey) -> Result<Option<Head>, ReadError> {
+    for segment in segments(storage)?.into_iter().rev() {
+        let mut lines = Lines::new(storage, vec![segment]);
+        let mut newest = None;
+        while let Some(raw) = lines.next()? {
+            newest = walk::signed_head(&raw, key).or(newest);
+        }
+        if newest.is_some() {
+            return Ok(newest);
+        }
+    }
+    Ok(None)
+}
+
+/// How the recording stood before lines that were walked already: an edit is often found only after its line.
+struct Before {
+    /// Before the last line that was taken.
+    last: Chain,
+    /// Under the last checkpoint, its own line included.
+    signed: Chain,
+}
+
+impl Before {
+    fn at(start: &Chain) -> Self {
+        Self { last: start.clone(), signed: start.clone() }
+    }
+
+    /// The newest state that holds nothing from `seq` on.
+    fn of<'a>(&'a self, seq: u64, now: &'a Chain) -> &'a Chain {
+        [now, &self.last, &self.signed].into_iter().find(|chain| chain.size() <= seq).unwrap_or(&self.signed)
+    }
 }

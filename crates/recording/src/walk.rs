@@ -1,4 +1,4 @@
-//! Walks a recording from its start, checking sequence, chain and checkpoints; shared by verify, repair and prune.
+//! Walks a recording, from its start or from a later header, checking sequence, chain and checkpoints; shared by verify, repair and prune.
 //!
 //! It stops at the first fault and says where it is: an edit shows only in the line *after* it, so the walker holds one
 //! line ahead to tell an edited line from an edited `prev`.
@@ -9,13 +9,15 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use crate::chain::{Chain, Hash};
-use crate::entry::{Body, Entry, KINDS, Line, MAX_LINE, Stamp, VERSION, finish, middle};
+use crate::chain::{Chain, Hash, Head};
+use crate::entry::{Body, Entry, KINDS, Line, MAX_LINE, Resume, Stamp, VERSION, finish, middle};
 use crate::keys::VerifyingKey;
 use crate::note::{CheckpointText, Signed, SignedNote};
 use crate::prune::{self, Pruned};
 use crate::reader::{Lines, Raw, ReadError, Segment, first_line_ends, header, segments};
 use crate::spool::Storage;
+
+mod resume;
 
 /// The least that a disk writes.
 const SECTOR: usize = 512;
@@ -28,6 +30,8 @@ pub(crate) struct Lean<'a> {
     #[serde(borrow)]
     pub(crate) kind: Cow<'a, str>,
     #[serde(borrow)]
+    pub(crate) code: Cow<'a, str>,
+    #[serde(borrow)]
     pub(crate) wall: Cow<'a, str>,
     #[serde(borrow, default)]
     pub(crate) session: Option<Cow<'a, str>>,
@@ -39,7 +43,7 @@ pub(crate) struct Lean<'a> {
 
 impl Lean<'_> {
     fn links(&self, last: &Hash) -> bool {
-        self.prev.strip_prefix("sha256:").and_then(Hash::from_hex) == Some(*last)
+        Hash::from_prev(&self.prev) == Some(*last)
     }
 }
 
@@ -120,35 +124,42 @@ enum Found {
 }
 
 impl<'a> Walk<'a> {
+    /// Begins at the first segment that is left.
     pub(crate) fn new(storage: &'a dyn Storage, key: &'a VerifyingKey) -> Result<Self, ReadError> {
-        let mut list = segments(storage)?;
-        let (pruned, expiry_broken) = match prune::load(storage, key)? {
-            prune::Loaded::None => (None, false),
-            prune::Loaded::Valid(pruned) => (Some(*pruned), false),
-            prune::Loaded::Broken => (None, true),
-        };
-        let stubs = drop_stubs(storage, &mut list)?;
-        if let Some(pruned) = &pruned {
-            drop_expired(storage, &mut list, pruned.chain.size())?;
-        }
-        let chain = pruned.as_ref().map_or_else(Chain::default, |p| p.chain.clone());
-        let trusted = chain.size();
-        let lines = Lines::new(storage, list);
-        let ahead = VecDeque::new();
-        Ok(Self {
+        let (list, prior) = Prior::load(storage, key)?;
+        let chain = prior.chain();
+        Ok(Self::begin(key, prior, chain, Lines::new(storage, list)))
+    }
+
+    /// Begins at the segment that is `back` from the last one, at what its header says. None when it does not say it.
+    ///
+    /// Nothing of that is proven before [`Walk::checkpoints`] is above zero.
+    pub(crate) fn near_end(
+        storage: &'a dyn Storage,
+        key: &'a VerifyingKey,
+        back: usize,
+    ) -> Result<Option<(Self, Resume)>, ReadError> {
+        let (mut list, prior) = Prior::load(storage, key)?;
+        let Some(start) = resume::find(storage, &list, &prior.chain(), back)? else { return Ok(None) };
+        list.drain(..start.at);
+        Ok(Some((Self::begin(key, prior, start.chain, Lines::new(storage, list)), start.resume)))
+    }
+
+    fn begin(key: &'a VerifyingKey, prior: Prior, chain: Chain, lines: Lines<'a>) -> Self {
+        Self {
             key,
             lines,
-            ahead,
+            ahead: VecDeque::new(),
             current: None,
+            trusted: chain.size(),
             chain,
-            trusted,
             checkpoints: 0,
             recorded_key: None,
-            pruned,
-            expiry_broken,
-            stubs,
+            pruned: prior.pruned,
+            expiry_broken: prior.expiry_broken,
+            stubs: prior.stubs,
             done: false,
-        })
+        }
     }
 
     pub(crate) fn chain(&self) -> &Chain {
@@ -322,6 +333,34 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// What is known before a line is read.
+struct Prior {
+    pruned: Option<Pruned>,
+    expiry_broken: bool,
+    stubs: Vec<String>,
+}
+
+impl Prior {
+    /// With the segments that hold lines still.
+    fn load(storage: &dyn Storage, key: &VerifyingKey) -> Result<(Vec<Segment>, Self), ReadError> {
+        let mut list = segments(storage)?;
+        let (pruned, expiry_broken) = match prune::load(storage, key)? {
+            prune::Loaded::None => (None, false),
+            prune::Loaded::Valid(pruned) => (Some(*pruned), false),
+            prune::Loaded::Broken => (None, true),
+        };
+        let stubs = drop_stubs(storage, &mut list)?;
+        if let Some(pruned) = &pruned {
+            drop_expired(storage, &mut list, pruned.chain.size())?;
+        }
+        Ok((list, Self { pruned, expiry_broken, stubs }))
+    }
+
+    fn chain(&self) -> Chain {
+        self.pruned.as_ref().map_or_else(Chain::default, |pruned| pruned.chain.clone())
+    }
+}
+
 /// The line of a checkpoint is fixed by its signed note and its place.
 pub(crate) fn render_checkpoint(note: &str, text: &CheckpointText, seq: u64, prev: &Hash) -> Option<Vec<u8>> {
     let stamp = Stamp { mono_ns: text.mono_ns, wall: text.wall.clone() };
@@ -337,6 +376,13 @@ fn parse_checkpoint(raw: &Raw) -> Option<(SignedNote, CheckpointText)> {
     let note = SignedNote::parse(&checkpoint.note)?;
     let text = CheckpointText::parse(note.text())?;
     Some((note, text))
+}
+
+/// What a line says of the head, when it is a checkpoint that `key` signed.
+pub(crate) fn signed_head(raw: &Raw, key: &VerifyingKey) -> Option<Head> {
+    let lean: Lean<'_> = serde_json::from_slice(&raw.bytes).ok()?;
+    let (note, text) = (lean.kind == "checkpoint").then(|| parse_checkpoint(raw)).flatten()?;
+    (note.signed(key) == Signed::Valid).then_some(text.head)
 }
 
 /// The line as it was if only its `prev` was changed.

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use common::{config, data, intent, key, key_file, marker, open, open_session, outcome, write};
 use proptest::prelude::*;
-use recording::chain::Head;
+use recording::chain::{Chain, Head};
 use recording::spool::faulty::FaultyStorage;
 use recording::verify::{Report, Verdict, verify};
 use recording::{Durability, Fault, VerifyingKey, WriterConfig};
@@ -59,6 +59,12 @@ fn judge(made: &Made, lines: &[(String, Vec<u8>)]) -> Report {
     verify(&with(made, lines), &made.key, Some(made.head)).unwrap()
 }
 
+fn head_of(lines: &[(String, Vec<u8>)]) -> Head {
+    let mut chain = Chain::default();
+    lines.iter().for_each(|(_, line)| chain.push(line));
+    chain.head()
+}
+
 fn all() -> bool {
     std::env::var("RECORDING_MUTATIONS").is_ok_and(|which| which == "all")
 }
@@ -103,6 +109,8 @@ fn every_flipped_bit_is_found_in_its_line() {
                 continue;
             };
             assert!(seq == at as u64 && until == seq, "line {at} bit {bit}: found at {seq} to {until}");
+            let sound = (report.entries, report.head);
+            assert_eq!(sound, (at as u64, head_of(&made.lines[..at])), "line {at} bit {bit}: what is before it");
         }
     }
     assert!(tried > 8_000, "{tried}");
@@ -115,7 +123,9 @@ fn every_removed_doubled_or_moved_line_is_found() {
     for at in 0..count {
         let mut lines = made.lines.clone();
         lines.remove(at);
-        let verdict = judge(&made, &lines).verdict;
+        let report = judge(&made, &lines);
+        assert_eq!((report.entries, report.head), (at as u64, head_of(&made.lines[..at])));
+        let verdict = report.verdict;
         if at + 1 == count {
             assert!(matches!(verdict, Verdict::Truncated { .. }), "{verdict}");
         } else {
@@ -182,9 +192,13 @@ fn a_chain_made_anew_is_found_by_the_signed_root() {
         prev = recording::chain::Hash::of(text.as_bytes()).to_string();
         forged.push((name.clone(), text.into_bytes()));
     }
-    let verdict = judge(&made, &forged).verdict;
-    let Verdict::Fault { fault: Fault::Edited { seq, until }, .. } = verdict else { panic!("{verdict}") };
+    let report = judge(&made, &forged);
+    let Verdict::Fault { fault: Fault::Edited { seq, until }, .. } = report.verdict else {
+        panic!("{}", report.verdict)
+    };
     assert!(seq <= 3 && 3 <= until, "{seq} to {until}");
+    let sound = usize::try_from(seq).unwrap();
+    assert_eq!((report.entries, report.head), (seq, head_of(&made.lines[..sound])), "no more than is signed is sound");
 }
 
 #[test]

@@ -49,6 +49,10 @@ impl Storage for Spool {
         self.0.truncate(name, bytes)
     }
 
+    fn sync(&self, name: &str) -> io::Result<()> {
+        self.0.sync(name)
+    }
+
     fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
         self.0.replace(name, content)
     }

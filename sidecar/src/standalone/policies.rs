@@ -72,8 +72,8 @@ impl PolicyFolder {
                 match seen {
                     Ok(seen) if Some(seen) == self.in_force => {
                         if told.take().is_some() {
+                            self.restored(ledger.as_ref());
                             metrics.policy_reload(false);
-                            tracing::info!(event = "policy_restored", "the folder holds again what is in force");
                         }
                         self.confirm(&metrics);
                     }
@@ -82,8 +82,8 @@ impl PolicyFolder {
                     Ok(seen) if told.as_ref().is_some_and(|(at, _)| *at == Some(seen)) => {}
                     Ok(seen) => match self.reload(seen).await {
                         Reload::Done(held) => {
-                            told = None;
-                            self.put_in_force(seen, held, &metrics, ledger.as_ref());
+                            let refused = told.take().is_some();
+                            self.put_in_force(seen, held, refused, &metrics, ledger.as_ref());
                         }
                         Reload::Bad(error) => {
                             tell(&error, &mut told, Some(seen), &metrics, ledger.as_ref());
@@ -116,7 +116,8 @@ impl PolicyFolder {
         .await
     }
 
-    fn put_in_force(&mut self, seen: Fingerprint, held: Held, metrics: &Metrics, ledger: &dyn Ledger) {
+    /// `refused`: the reading before was bad.
+    fn put_in_force(&mut self, seen: Fingerprint, held: Held, refused: bool, metrics: &Metrics, ledger: &dyn Ledger) {
         self.in_force = Some(seen);
         let set = Arc::new(held.set.clone());
         // Secrets first: whoever sees the new policies finds what they refer to.
@@ -129,6 +130,8 @@ impl PolicyFolder {
                 tracing::warn!(event = "policy_warning", %warning);
             }
             ledger.marker(What::PolicyReload, format!("now in force: {revision}"));
+        } else if refused {
+            self.restored(ledger);
         }
         self.snapshots.send_if_modified(|current| {
             *current = PolicySnapshot { set, confirmed: Instant::now() };
@@ -136,6 +139,13 @@ impl PolicyFolder {
         });
         metrics.policy_reload(false);
         self.confirm(metrics);
+    }
+
+    /// After a refusal that the recording tells of, so that nobody takes it for lasting.
+    fn restored(&self, ledger: &dyn Ledger) {
+        let revision = self.snapshots.borrow().set.revision();
+        tracing::info!(event = "policy_restored", %revision, "the folder holds again what is in force");
+        ledger.marker(What::PolicyReload, format!("restored, still in force: {revision}"));
     }
 
     /// Nobody is woken by it: only the age changes.

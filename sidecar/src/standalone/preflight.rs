@@ -1,7 +1,7 @@
 //! Before the first port is bound: does each target let us in, and does it have what the policies name?
 //!
 //! The questions are operations of our own and pass the gate like all others. `run` records them; `check`, beside which
-//! a sidecar may be running, records them into a folder that is thrown away.
+//! a sidecar may be running, keeps no record.
 
 use std::sync::Arc;
 
@@ -9,9 +9,10 @@ use aws_lc_rs::hmac;
 use pgsql::Catalog;
 use policy::operation::Digest;
 use policy::{PolicySet, TargetKey};
-use recording::{FsStorage, SigningKey, Writer, WriterConfig};
+use recording::{SigningKey, Writer, WriterConfig};
 use tokio::sync::watch;
 
+use super::discard::Discard;
 use crate::config::Listener;
 use crate::gate::Gate;
 use crate::metrics::Metrics;
@@ -52,22 +53,19 @@ pub(super) struct Throwaway {
     gate: Arc<Gate>,
     key: hmac::Key,
     writer: Writer,
-    folder: std::path::PathBuf,
 }
 
 impl Throwaway {
     pub(super) fn new(set: &PolicySet, metrics: &Arc<Metrics>) -> Result<Self, String> {
-        let folder = std::env::temp_dir().join(format!("agentaccess-check-{}", std::process::id()));
         let text = |error: &dyn std::fmt::Display| format!("a scratch recording cannot be made: {error}");
-        let storage = FsStorage::create(&folder).map_err(|e| text(&e))?;
         let signer = SigningKey::generate("agentaccess-check").map_err(|e| text(&e))?;
         let config = WriterConfig { free_floor: 0, ..WriterConfig::default() };
-        let (writer, _) = Writer::open(config, Arc::new(storage), signer, Box::new(|_| {})).map_err(|e| text(&e))?;
+        let (writer, _) = Writer::open(config, Arc::new(Discard), signer, Box::new(|_| {})).map_err(|e| text(&e))?;
         let recorder = Recorder::new(writer.clone(), std::time::Duration::from_secs(5), Arc::clone(metrics));
         let (_, policies) =
             watch::channel(PolicySnapshot { set: Arc::new(set.clone()), confirmed: std::time::Instant::now() });
         let gate = Gate::new(recorder, Arc::new(NobodyToAsk), policies, Arc::clone(metrics));
-        Ok(Self { gate, key: hmac::Key::new(hmac::HMAC_SHA256, &[0; 32]), writer, folder })
+        Ok(Self { gate, key: hmac::Key::new(hmac::HMAC_SHA256, &[0; 32]), writer })
     }
 
     pub(super) async fn catalog(
@@ -83,7 +81,6 @@ impl Throwaway {
 impl Drop for Throwaway {
     fn drop(&mut self) {
         let _ = self.writer.close();
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 

@@ -29,6 +29,7 @@ use crate::core::{Core, NoRandomness};
 use crate::drain::{Drain, Drained};
 use crate::gate::Gate;
 use crate::listen::{self, Door, Doorman, ListenError, Lobby};
+use crate::log;
 use crate::metrics::{FailClosed, Metrics};
 use crate::outside::{Answer, ClientAuth, Connections, Credentials, MAX_POLICY_AGE, Policies, Target};
 use crate::protocol;
@@ -214,7 +215,7 @@ impl Started {
         let left = config.limits.drain_total.saturating_sub(draining.elapsed()).max(REFRESH);
         let closed = tokio::time::timeout(left, tokio::task::spawn_blocking(move || writer.close())).await;
         match closed {
-            Ok(Ok(Ok(head))) => tracing::info!(event = "stopped", %head),
+            Ok(Ok(Ok(head))) => tracing::info!(target: log::HEADS, event = "stopped", %head),
             Ok(Ok(Err(error))) => tracing::error!(event = "stopped", %error, "the recording was not closed in order"),
             Ok(Err(_)) | Err(_) => tracing::error!(event = "stopped", "the recording was not closed in time"),
         }
@@ -243,7 +244,7 @@ fn open_recording(config: &Config, state: &StateDir, key: SigningKey) -> Result<
         inline: config.threads > 1,
         ..WriterConfig::default()
     };
-    let tell = |c: &Checkpointed| tracing::info!(event = "checkpoint", head = %c.head);
+    let tell = |c: &Checkpointed| tracing::info!(target: log::HEADS, event = "checkpoint", head = %c.head);
     let (writer, recovery) = Writer::open(writer_config, crate::failpoint::storage(storage), key, Box::new(tell))?;
     if recovery.entries > 0 {
         let (entries, cut, interrupted) = (recovery.entries, recovery.cut_bytes, recovery.interrupted);
@@ -322,7 +323,6 @@ impl Doorman for Doorkeeper {
     }
 }
 
-/// An AccessTarget as sessions need it.
 /// Logs in to each database of each target that is listened for, reads its catalog and looks for what policies name.
 /// While the sidecar runs, an unreachable target refuses its sessions and is tried again; at the start it is a mistake.
 async fn first_look(core: &Arc<Core>, secrets: &Secrets, listeners: &[Listener]) -> Vec<String> {
@@ -353,6 +353,7 @@ async fn first_look(core: &Arc<Core>, secrets: &Secrets, listeners: &[Listener])
     wrong
 }
 
+/// An AccessTarget as sessions need it.
 pub(super) fn target(key: &TargetKey, spec: Option<&crds::target::AccessTargetSpec>) -> Result<Target, String> {
     let spec = spec.ok_or_else(|| format!("there is no AccessTarget `{key}` any more"))?;
     Ok(Target {

@@ -78,9 +78,7 @@ impl StateDir {
 
 /// Writes a file whole or not at all: a neighbour is written, synced and renamed over it.
 pub(crate) fn write_whole(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".tmp");
-    let beside = path.with_file_name(name);
+    let beside = beside(path);
     match std::fs::remove_file(&beside) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
@@ -95,6 +93,13 @@ pub(crate) fn write_whole(path: &Path, mode: u32, content: &[u8]) -> io::Result<
         File::open(dir)?.sync_all()?;
     }
     Ok(())
+}
+
+/// The neighbour of [`write_whole`].
+pub(crate) fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".tmp");
+    path.with_file_name(name)
 }
 
 fn make_dir(path: &Path, mode: u32) -> Result<(), StateError> {

@@ -168,6 +168,14 @@ impl Storage for FaultyStorage {
         Ok(())
     }
 
+    fn sync(&self, name: &str) -> io::Result<()> {
+        let mut state = self.inner.state.lock();
+        fault(state.faults.sync)?;
+        let file = state.files.get_mut(name).ok_or_else(missing)?;
+        file.synced = file.content.len();
+        Ok(())
+    }
+
     fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
         fault(self.inner.state.lock().faults.create)?;
         self.put(name, content.to_vec());

@@ -102,6 +102,10 @@ impl Storage for FsStorage {
         file.sync_all()
     }
 
+    fn sync(&self, name: &str) -> io::Result<()> {
+        File::open(self.path(name)?)?.sync_all()
+    }
+
     fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let aside = self.dir.join(ASIDE);
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;

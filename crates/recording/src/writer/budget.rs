@@ -9,8 +9,8 @@ use crate::entry::Body;
 
 /// No outcome is longer: its texts are bounded by two of `MAX_ID`, and ids by two more.
 const OUTCOME: u64 = 2 * 1024;
-/// Kept for headers, checkpoints, markers and closes.
-const HOUSEKEEPING: u64 = 64 * 1024;
+/// Kept for checkpoints, markers, closes and a header that says as much as it may.
+const HOUSEKEEPING: u64 = 128 * 1024;
 
 /// What an entry may draw on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

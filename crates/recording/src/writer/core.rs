@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::budget::{Budget, Class, OpKey};
+use super::clock::Clock;
+use super::unfinished::{Effect, Tracked, Unfinished};
 use super::{Checkpointed, Done, Position, WriteError, WriterConfig};
-use crate::chain::Chain;
-use crate::entry::{Body, Durability, Entry, Header, MAX_LINE, Marker, Outcome, Stamp, Status, What, finish, middle};
+use crate::chain::{Chain, Hash};
+use crate::entry::{Body, Durability, Entry, Header, MAX_LINE, Marker, Outcome, Resume, Status, What, finish, middle};
 use crate::keys::SigningKey;
 use crate::note::{CheckpointText, SignedNote};
 use crate::reader::{segment_name, segments};
@@ -26,8 +28,7 @@ const BACK_OFF_LIMIT: Duration = Duration::from_secs(1);
 pub(super) struct Item {
     pub(super) middle: Vec<u8>,
     pub(super) class: Class,
-    pub(super) op: Option<OpKey>,
-    pub(super) closes: Option<String>,
+    pub(super) effect: Effect,
     pub(super) durability: Durability,
     pub(super) done: Done,
 }
@@ -60,6 +61,7 @@ pub(super) struct Core {
     number: u64,
     current: Option<Current>,
     pub(super) budget: Budget,
+    unfinished: Tracked,
     /// Entries that no checkpoint covers, and since when.
     uncovered: u64,
     uncovered_since: Option<Instant>,
@@ -86,11 +88,12 @@ impl Core {
             config,
             storage,
             key,
-            clock: Clock { start: now },
+            clock: Clock::from(now),
             chain,
             number,
             current: None,
             budget,
+            unfinished: Tracked::default(),
             uncovered: 0,
             uncovered_since: None,
             failure: String::new(),
@@ -100,6 +103,11 @@ impl Core {
             inline_after: now,
             buffer: Vec::new(),
         }
+    }
+
+    /// What was open in the recording that is continued.
+    pub(super) fn resume_with(&mut self, unfinished: &Unfinished) {
+        self.unfinished = Tracked::resumed(unfinished);
     }
 
     pub(super) fn clock(&self) -> Clock {
@@ -171,13 +179,11 @@ impl Core {
         finish(buffer, seq, &item.middle, &self.chain.last());
         let line = buffer.split_at_checked(from).map(|(_, line)| line).unwrap_or_default();
         self.chain.push(line);
-        match (&item.op, item.class) {
-            (Some(op), Class::Intent) => self.budget.opened(op.clone()),
-            (Some(op), Class::Outcome) => self.budget.closed(op),
-            _ => {}
-        }
-        if let Some(session) = &item.closes {
-            self.budget.session_closed(session);
+        match &item.effect {
+            Effect::Intent(op) => self.budget.opened(op.clone()),
+            Effect::Outcome(op) => self.budget.closed(op),
+            Effect::Close(session) => self.budget.session_closed(session),
+            Effect::Open(_) | Effect::None => {}
         }
         Ok(Position { seq })
     }
@@ -210,14 +216,16 @@ impl Core {
     fn answer(&mut self, batch: Vec<(Item, Result<Position, WriteError>)>, written: Result<(), Failure>) {
         for (item, answer) in batch {
             let placed = answer.is_ok();
+            if placed && written != Err(Failure::Append) {
+                self.unfinished.apply(&item.effect);
+            }
             let answer = answer.and_then(|position| match written {
                 Ok(()) => Ok(position),
                 Err(_) => Err(WriteError::Failed(self.failure.clone())),
             });
             if placed
                 && answer.is_err()
-                && item.class == Class::Intent
-                && let Some(op) = item.op
+                && let Effect::Intent(op) = item.effect
             {
                 self.budget.closed(&op);
                 if written == Err(Failure::Sync) {
@@ -253,7 +261,11 @@ impl Core {
                 self.chain = before;
                 return Err(error);
             }
-            self.append(&buffer, before, sync).map_err(|_| WriteError::Failed(self.failure.clone()))?;
+            let written = self.append(&buffer, before, sync);
+            if written != Err(Failure::Append) {
+                some.iter().for_each(|entry| self.unfinished.apply(&Effect::of(entry)));
+            }
+            written.map_err(|_| WriteError::Failed(self.failure.clone()))?;
         }
         Ok(())
     }
@@ -382,7 +394,9 @@ impl Core {
             key: self.key.public().to_string(),
             program: self.config.program.clone(),
             previous_bytes: self.repair.cut.as_ref().map(|(_, bytes)| *bytes),
+            resume: self.resume(),
         };
+        let effects: Vec<_> = first.iter().map(Effect::of).collect();
         let mut lines = Vec::new();
         for entry in std::iter::once(Entry::global(Body::Header(header))).chain(first) {
             self.line(entry, &mut lines)?;
@@ -395,6 +409,7 @@ impl Core {
             self.next_try = Instant::now() + self.config.probe;
             return Err(WriteError::Failed(self.failure.clone()));
         }
+        effects.iter().for_each(|effect| self.unfinished.apply(effect));
         let bytes = len(lines.len());
         self.number = number;
         self.repair = Repair::default();
@@ -407,6 +422,11 @@ impl Core {
         }
         self.current = Some(Current { name, file, bytes, opened: Instant::now(), entries: 0 });
         Ok(())
+    }
+
+    fn resume(&self) -> Option<Resume> {
+        (self.chain.size() > 0).then_some(())?;
+        self.unfinished.resume(self.chain.frontier().iter().map(Hash::to_base64).collect())
     }
 
     /// Looks again at the space there is.
@@ -424,27 +444,6 @@ enum Failure {
     Sync,
 }
 
-/// Both clocks, as entries carry them.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Clock {
-    start: Instant,
-}
-
-impl Clock {
-    pub(super) fn stamp(self) -> Stamp {
-        let mono_ns = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        Stamp { mono_ns, wall: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string() }
-    }
-}
-
 fn len(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
-}
-
-impl Clock {
-    /// Wall clock less monotonic clock, in milliseconds; it changes when the wall clock is set.
-    pub(super) fn offset_ms(self) -> i128 {
-        let mono = i128::try_from(self.start.elapsed().as_millis()).unwrap_or(i128::MAX);
-        i128::from(jiff::Timestamp::now().as_millisecond()).saturating_sub(mono)
-    }
 }

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::budget::Class;
-use super::core::{Clock, Core, Item};
+use super::clock::Clock;
+use super::core::{Core, Item};
+use super::unfinished::Effect;
 use super::{Done, QueueFull, Witness, WriteError};
 use crate::chain::Head;
 use crate::entry::{Body, Durability, Entry, Marker, What, middle};
@@ -69,8 +71,7 @@ impl Shared {
                 return Ok(());
             }
         };
-        let closes = matches!(entry.body, Body::Close(_)).then(|| entry.session.clone()).flatten();
-        let item = Item { middle, class, op: entry.session.zip(entry.op), closes, durability, done };
+        let item = Item { middle, class, effect: Effect::of(&entry), durability, done };
         match self.inline(item) {
             None => Ok(()),
             Some(item) => self.enqueue(item),

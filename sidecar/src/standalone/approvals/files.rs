@@ -1,6 +1,7 @@
 //! `requests/NAME.yaml`: what people and tools read. These files decide nothing; an edit is overwritten and recorded.
 //!
-//! Writing never keeps a session waiting: the newest text of each file is kept until the writer comes to it.
+//! Writing never keeps a session waiting: the newest text of each file is kept until the writer comes to it. What lies
+//! here and is not a plain file is never opened: a FIFO would hold us up, a link lead elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _};
@@ -11,10 +12,11 @@ use std::time::Duration;
 use crds::approval::ApprovalRequest;
 use parking_lot::Mutex;
 use recording::entry::What;
+use rustix::fs::{Mode, OFlags};
 use tokio::sync::Notify;
 
 use super::super::ledger::Ledger;
-use super::super::state::write_whole;
+use super::super::state::{beside, write_whole};
 use super::super::vital;
 
 /// How soon an edit is found.
@@ -22,6 +24,8 @@ const COMPARE: Duration = Duration::from_secs(1);
 const MODE: u32 = 0o640;
 /// A file that we wrote is smaller.
 const LARGEST: u64 = 4 << 20;
+/// Files of an earlier life that are looked at; we leave fewer.
+const MOST: usize = 2_000;
 
 /// The files as they must be; one entry for each request that is kept.
 #[derive(Debug)]
@@ -47,11 +51,10 @@ impl Files {
     /// The files of an earlier life, by name. What cannot be read is left out, and removed later as not ours.
     pub(super) fn earlier(&self) -> io::Result<Vec<(String, ApprovalRequest)>> {
         let mut found = Vec::new();
-        for name in names(&self.folder)? {
+        for name in names(&self.folder)?.into_iter().filter(|name| is_name(name)).take(MOST) {
             let Ok(text) = read(&self.path(&name)) else { continue };
             if let Ok(object) = serde_yaml::from_str::<ApprovalRequest>(&text)
                 && object.metadata.name.as_deref() == Some(name.as_str())
-                && is_name(&name)
             {
                 found.push((name, object));
             }
@@ -111,24 +114,34 @@ impl Files {
         });
     }
 
-    /// What fails stays unwritten and is tried again at the next tick.
+    /// What fails stays unwritten and is tried again at the next tick; it keeps no other file from being written.
     fn write(&self) -> io::Result<()> {
-        loop {
-            let next = {
-                let wanted = self.wanted.lock();
-                wanted.unwritten.first().cloned().map(|name| (wanted.texts.get(&name).cloned(), name))
-            };
-            let Some((text, name)) = next else { return Ok(()) };
-            match &text {
-                Some(text) => write_whole(&self.path(&name), MODE, text.as_bytes())?,
-                None => remove(&self.path(&name))?,
+        let names: Vec<String> = self.wanted.lock().unwritten.iter().cloned().collect();
+        let mut result = Ok(());
+        for name in names {
+            let text = self.wanted.lock().texts.get(&name).cloned();
+            if let Err(error) = self.write_one(&name, text.as_deref()) {
+                result = Err(error);
+                continue;
             }
             let mut wanted = self.wanted.lock();
-            // A newer text may have come meanwhile.
+            // A newer text may have come meanwhile; its wake is on the way.
             if wanted.texts.get(&name) == text.as_ref() {
                 wanted.unwritten.remove(&name);
             }
         }
+        result
+    }
+
+    fn write_one(&self, name: &str, text: Option<&str>) -> io::Result<()> {
+        let path = self.path(name);
+        let Some(text) = text else { return remove(&path) };
+        for place in [&path, &beside(&path)] {
+            if is_folder(place) {
+                remove(place)?;
+            }
+        }
+        write_whole(&path, MODE, text.as_bytes())
     }
 
     /// Names the files that others changed, removed or added, and puts them right.
@@ -178,14 +191,25 @@ fn names(folder: &Path) -> io::Result<Vec<String>> {
 }
 
 fn read(path: &Path) -> io::Result<String> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = std::fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
     let mut text = String::new();
-    std::fs::File::open(path)?.take(LARGEST).read_to_string(&mut text)?;
+    file.take(LARGEST).read_to_string(&mut text)?;
     Ok(text)
 }
 
+/// Whatever it is, no link followed.
 fn remove(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
+    let removed = if is_folder(path) { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    match removed {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
     }
+}
+
+fn is_folder(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|about| about.is_dir())
 }

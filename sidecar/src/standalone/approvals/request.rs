@@ -10,12 +10,19 @@ use crds::limits::{POLICY_REFS, REQUEST_RESOURCES, STATEMENT_CHARS, TEXT_CHARS};
 use crds::policy::{Reason, Scope};
 use jiff::Timestamp;
 use policy::approval::{Standing as Tallied, Tally, Vote};
+use policy::redact::Redacted;
 use tokio::sync::watch;
 
 use crate::outside::{Ask, Standing};
 
 /// The requester as the tally knows it. No approver can have this name: `/` is not allowed in theirs.
 const REQUESTER: &str = "agent/";
+
+/// What is kept of a request that ended: hundreds of them are kept for a day, and nobody decides on them any more.
+const ENDED_CHARS: usize = 4 * 1024;
+const ENDED_RESOURCES: usize = 16;
+/// The note on what was left out is shorter.
+const NOTE_CHARS: usize = 128;
 
 /// A request of this life of the process.
 #[derive(Debug)]
@@ -90,6 +97,9 @@ impl Request {
     pub(super) fn publish(&mut self) {
         if !self.is_open() && self.ended.is_none() {
             self.ended = Some(Instant::now());
+            self.ask.statement =
+                Redacted::danger_caller_redacted_and_cut(&beginning(self.ask.statement.as_str(), ENDED_CHARS));
+            self.ask.resources.truncate(ENDED_RESOURCES);
         }
         let now = self.outward();
         self.standing.send_if_modified(|before| {
@@ -149,8 +159,10 @@ impl Request {
     }
 }
 
-/// A request of an earlier life can release nothing: the key of its digest is gone.
+/// A request of an earlier life can release nothing: the key of its digest is gone. Only its beginning is kept.
 pub(super) fn expire_object(object: &mut ApprovalRequest) -> bool {
+    object.spec.statement = beginning(&object.spec.statement, ENDED_CHARS);
+    object.spec.action.resources.truncate(ENDED_RESOURCES);
     let status = object.status.get_or_insert_default();
     let open = match status.phase {
         Phase::Pending => true,
@@ -176,6 +188,16 @@ fn policy_ref(id: &policy::verdict::RuleId, ask: &Ask) -> PolicyRef {
 fn at(from: Timestamp, after: Duration) -> String {
     let moment = jiff::SignedDuration::try_from(after).ok().and_then(|d| from.checked_add(d).ok()).unwrap_or(from);
     moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// What does not fit is left out and counted. A text that was cut before stays as it is.
+fn beginning(text: &str, chars: usize) -> String {
+    let whole = text.chars().count();
+    if whole <= chars.saturating_add(NOTE_CHARS) {
+        return text.to_owned();
+    }
+    let start: String = text.chars().take(chars).collect();
+    format!("{start}\n[cut: {whole} characters; the recording has more]")
 }
 
 /// What does not fit ends with a mark.
