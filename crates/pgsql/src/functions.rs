@@ -109,6 +109,7 @@ const CATALOG_ONLY: &[&str] = &[
     "has_type_privilege",
     "obj_description",
     "oidvectortypes",
+    "pg_available_extensions",
     "pg_char_to_encoding",
     "pg_collation_is_visible",
     "pg_conversion_is_visible",
