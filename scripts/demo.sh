@@ -46,10 +46,13 @@ free_port() { python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1",
     || echo $((20000 + RANDOM % 20000)); }
 
 # === the target: PostgreSQL with TLS and SCRAM
-initdb=$(compgen -G '/usr/lib/postgresql/*/bin/initdb' | sort -V | tail -n 1 || true)
-pg=$(dirname "${initdb:-$(command -v initdb)}")
+if [ -n "${AGENTACCESS_POSTGRES:-}" ]; then pg=$AGENTACCESS_POSTGRES/bin
+else
+    initdb=$(compgen -G '/usr/lib/postgresql/*/bin/initdb' | sort -V | tail -n 1 || true)
+    pg=$(dirname "${initdb:-$(command -v initdb)}")
+fi
 pg_port=$(free_port) port=$(free_port) metrics_port=$(free_port)
-say "starting a PostgreSQL of its own on port $pg_port (TLS, SCRAM), and the sidecar in front of it on port $port"
+say "starting $("$pg/postgres" --version) of its own on port $pg_port (TLS, SCRAM), and the sidecar in front of it on port $port"
 mkdir db tls && [ -z "$root" ] || chown "$database_uid:$database_uid" db
 openssl req -x509 -newkey rsa:2048 -nodes -keyout tls/ca.key -out tls/ca.crt -days 2 -subj '/CN=agentaccess demo CA' 2>/dev/null
 openssl req -newkey rsa:2048 -nodes -keyout db/server.key -out tls/server.csr -subj '/CN=localhost' 2>/dev/null

@@ -40,7 +40,7 @@ pub struct Options {
     pub names: Vec<String>,
     /// Lines for `postgresql.conf`, which come last and so win.
     pub settings: Vec<(String, String)>,
-    /// Where `postgres` and `initdb` are; `None` takes the newest that is installed.
+    /// Where `postgres` and `initdb` are; `None` takes those of [`Programs::find`].
     pub programs: Option<Programs>,
 }
 

@@ -308,14 +308,20 @@ fn psql() {
         assert_eq!(kept(&world.server, base), "3");
 
         // What its own questions to the catalog find is what they find past the sidecar.
+        let mut answered = 0;
         for backslash in
             ["\\d", "\\d customers", "\\d orders", "\\dt+", "\\dv", "\\df", "\\l", "\\du", "\\dn", "\\dT", "\\dp"]
         {
             let ours = psql.run(&format!("{backslash}\n")).unwrap();
             let native = world.server.psql(world::ROLE, world::ROLE_PASSWORD).run(&format!("{backslash}\n")).unwrap();
-            assert_eq!(ours.status, Some(0), "{backslash}: {}", ours.stderr);
+            // An older psql asks a newer server for columns that it has not (`\l` from 17 on), proxy or none.
+            assert_eq!(ours.status, native.status, "{backslash}: {}", ours.stderr);
             assert_eq!(ours.stdout, native.stdout, "{backslash}: {}", ours.stderr);
+            let error = |said: &str| said.lines().next().unwrap_or_default().to_owned();
+            assert_eq!(error(&ours.stderr), error(&native.stderr), "{backslash}");
+            answered += usize::from(native.status == Some(0));
         }
+        assert!(answered >= 10, "{answered}");
 
         let text = "SELECT count(*) FROM generate_series(1, 100000) a CROSS JOIN generate_series(1, 100000) b;";
         let before = world.server.executed_with("generate_series");

@@ -483,7 +483,11 @@ impl Drop for Server {
     }
 }
 
+/// As `AGENTACCESS_POSTGRES` says, else the newest that is installed.
 fn binaries() -> PathBuf {
+    if let Some(chosen) = std::env::var_os("AGENTACCESS_POSTGRES") {
+        return PathBuf::from(chosen).join("bin");
+    }
     let installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut found: Vec<PathBuf> = installed.map(|entry| entry.path().join("bin")).collect();
     found.extend(std::env::var_os("PATH").iter().flat_map(std::env::split_paths));

@@ -1,5 +1,7 @@
--- How functions.txt is made: run by psql -At on each supported major version, merged, and the difference reviewed.
--- A name is in if every one of its overloads in pg_catalog is harmless: immutable, an aggregate or a window function,
+-- How functions.txt is made: run by psql -At on each supported major version, merged, and the difference reviewed. A line
+-- is a name, and the first major version that has it if that is not 14. A name that one version has in another form
+-- than a harmless one is in for none. tests/functions.rs compares the file with the server at hand.
+-- A name is harmless if every one of its overloads in pg_catalog is harmless: immutable, an aggregate or a window function,
 -- without arguments or results of internal, cstring, trigger, handler or reg* types. By-name lists need "every": the
 -- immutable ts_rewrite(tsquery, tsquery, tsquery) has a sister that runs SQL text.
 SELECT p.proname

@@ -4,7 +4,8 @@
 //! reads statistics is not in it. Calls of a listed name are written out as `pg_catalog.name`, so a function of the same
 //! name elsewhere is never meant.
 
-/// Made by `data/functions.sql`; sorted by bytes.
+/// Made by `data/functions.sql`; sorted by name. A number after the name is the first major version that has it: below
+/// it the name is a user's, if anybody's.
 const GENERATED: &str = include_str!("../data/functions.txt");
 
 /// Stable and volatile functions, and names with such an overload, chosen by hand.
@@ -108,6 +109,7 @@ const CATALOG_ONLY: &[&str] = &[
     "has_type_privilege",
     "obj_description",
     "oidvectortypes",
+    "pg_available_extensions",
     "pg_char_to_encoding",
     "pg_collation_is_visible",
     "pg_conversion_is_visible",
@@ -168,9 +170,9 @@ pub enum Builtin {
     CatalogOnly,
 }
 
-/// What the list says about a name in `pg_catalog`.
-pub fn builtin(name: &str) -> Option<Builtin> {
-    if generated(name) || EXTRA.binary_search(&name).is_ok() {
+/// What the list says about a name in `pg_catalog` of a server of this version (`server_version_num`).
+pub fn builtin(name: &str, version: u32) -> Option<Builtin> {
+    if generated(name, version) || EXTRA.binary_search(&name).is_ok() {
         Some(Builtin::Anywhere)
     } else if CATALOG_ONLY.binary_search(&name).is_ok() {
         Some(Builtin::CatalogOnly)
@@ -179,9 +181,16 @@ pub fn builtin(name: &str) -> Option<Builtin> {
     }
 }
 
-fn generated(name: &str) -> bool {
-    static NAMES: std::sync::LazyLock<Vec<&'static str>> = std::sync::LazyLock::new(|| GENERATED.lines().collect());
-    NAMES.binary_search(&name).is_ok()
+fn generated(name: &str, version: u32) -> bool {
+    static NAMES: std::sync::LazyLock<Vec<(&'static str, u32)>> =
+        std::sync::LazyLock::new(|| GENERATED.lines().map(name_and_first).collect());
+    let at = NAMES.binary_search_by_key(&name, |(name, _)| name);
+    at.ok().and_then(|at| NAMES.get(at)).is_some_and(|(_, first)| version / 10_000 >= *first)
+}
+
+/// A number that cannot be read is above every version.
+fn name_and_first(line: &str) -> (&str, u32) {
+    line.split_once(' ').map_or((line, 0), |(name, first)| (name, first.parse().unwrap_or(u32::MAX)))
 }
 
 #[cfg(test)]
@@ -190,7 +199,9 @@ mod tests {
 
     #[test]
     fn lists_are_sorted_and_hold_nothing_that_runs_text() {
-        let names: Vec<&str> = GENERATED.lines().collect();
+        let lines: Vec<(&str, u32)> = GENERATED.lines().map(name_and_first).collect();
+        let names: Vec<&str> = lines.iter().map(|(name, _)| *name).collect();
+        assert!(lines.iter().all(|(_, first)| [0, 15, 16, 17, 18].contains(first)));
         assert!(names.is_sorted() && EXTRA.is_sorted() && CATALOG_ONLY.is_sorted());
         assert!(names.len() > 1_300);
         for name in [
@@ -236,10 +247,13 @@ mod tests {
             "pg_get_multixact_members",
             "binary_upgrade_create_empty_extension",
         ] {
-            assert_eq!(builtin(name), None, "{name}");
+            assert_eq!(builtin(name, 180_004), None, "{name}");
         }
         for name in ["lower", "count", "sum", "now", "coalesce_not_a_function", "to_char", "row_number", "jsonb_agg"] {
-            assert_eq!(builtin(name).is_some(), name != "coalesce_not_a_function", "{name}");
+            assert_eq!(builtin(name, 140_023).is_some(), name != "coalesce_not_a_function", "{name}");
         }
+        // Before 16 a function of that name is a user's, and policy has to name it.
+        assert_eq!(builtin("any_value", 150_018), None);
+        assert_eq!(builtin("any_value", 160_000), Some(Builtin::Anywhere));
     }
 }

@@ -27,15 +27,23 @@ fn on_a_real_server() {
     let catalog = server.catalog();
     // Masks must not get in the way of `\d`.
     let masks = MaskTable::build(&catalog, &rules(&[("public.users.email", "Redact", "Deny")]));
-    let psql = check(&server, &catalog, &masks, include_str!("data/psql.txt"), true);
-    let drivers = check(&server, &catalog, &masks, include_str!("data/drivers.txt"), false);
-    println!("{psql} texts of psql, {drivers} of drivers");
-    assert!(psql > 90 && drivers > 15, "{psql} {drivers}");
+    let (psql, answered) = check(&server, &catalog, &masks, include_str!("data/psql.txt"), true);
+    let (drivers, _) = check(&server, &catalog, &masks, include_str!("data/drivers.txt"), false);
+    println!("{psql} texts of psql, {answered} of them answered without error; {drivers} of drivers");
+    assert!(psql > 125 && answered > 100 && drivers > 15, "{psql} {answered} {drivers}");
 }
 
-fn check(server: &Server, catalog: &Catalog, masks: &MaskTable, text: &'static str, run: bool) -> usize {
+/// What psql printed, without the place of an error in the text: a text of another version's psql may name a column
+/// that this server has not, and then both forms have to fail alike.
+fn placeless(said: &str) -> String {
+    let place = |line: &&str| !(line.starts_with("LINE ") || line.trim() == "^");
+    said.lines().filter(place).collect::<Vec<_>>().join("\n")
+}
+
+/// How many texts pass, and how many of these this server answers without an error.
+fn check(server: &Server, catalog: &Catalog, masks: &MaskTable, text: &'static str, run: bool) -> (usize, usize) {
     let mut failures = Vec::new();
-    let mut passed = 0;
+    let (mut passed, mut answered) = (0, 0);
     for sql in corpus(text).filter(|sql| !sql.is_empty()) {
         match plan(&sql, catalog, masks) {
             Err(why) => failures.push(format!("{sql}\n    {why}")),
@@ -50,9 +58,10 @@ fn check(server: &Server, catalog: &Catalog, masks: &MaskTable, text: &'static s
                     assert!(session, "{sql}: {access:?}");
                 }
                 if run {
-                    let (_, before) = server.run(&[&sql]);
+                    let (fine, before) = server.run(&[&sql]);
                     let (_, after) = server.run(&[&plan.text]);
-                    if before != after {
+                    answered += usize::from(fine);
+                    if placeless(&before) != placeless(&after) {
                         failures.push(format!("{sql}\n    {}\n{before}\n{after}", plan.text));
                     }
                 }
@@ -61,5 +70,5 @@ fn check(server: &Server, catalog: &Catalog, masks: &MaskTable, text: &'static s
         }
     }
     assert!(failures.is_empty(), "{} failed\n{}", failures.len(), failures.join("\n---\n"));
-    passed
+    (passed, answered)
 }

@@ -6,9 +6,12 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
-/// A folder with `postgres`, `initdb`, `psql` and `pgbench`, and the user that owns a server's files.
+/// Names the folder whose `bin` holds the server's programs, instead of the newest that is installed.
+const CHOSEN: &str = "AGENTACCESS_POSTGRES";
+
+/// A folder with `postgres` and `initdb`, perhaps `psql` and `pgbench`, and the user that owns a server's files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Programs {
     folder: PathBuf,
@@ -17,11 +20,19 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// The newest that is installed.
+    /// Those that `AGENTACCESS_POSTGRES` names, else the newest that is installed.
     ///
     /// # Errors
-    /// When none is.
+    /// When none is installed, or none is where the variable says: a run that was to be against one version must not
+    /// pass against another.
     pub fn find() -> Result<Self> {
+        if let Some(chosen) = std::env::var_os(CHOSEN) {
+            let folder = Path::new(&chosen).join("bin");
+            if !has_server(&folder) {
+                bail!("{CHOSEN}: no `postgres` and `initdb` in {}", folder.display());
+            }
+            return Self::at(folder);
+        }
         let mut versions: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
             .map(|entries| {
                 entries
@@ -38,7 +49,7 @@ impl Programs {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let folder = installed
             .chain(std::env::split_paths(&path))
-            .find(|folder| folder.join("postgres").exists() && folder.join("initdb").exists())
+            .find(|folder| has_server(folder))
             .context("PostgreSQL is not installed; `scripts/setup.sh test` installs it")?;
         Self::at(folder)
     }
@@ -87,6 +98,10 @@ impl Programs {
         }
         Ok(())
     }
+}
+
+fn has_server(folder: &Path) -> bool {
+    folder.join("postgres").exists() && folder.join("initdb").exists()
 }
 
 /// Uid and gid of `postgres`, else of `nobody`.

@@ -116,7 +116,7 @@ impl<'c> Resolver<'c> {
             return Ok(());
         }
         if matches!(schema, None | Some("pg_catalog"))
-            && let Some(kind) = builtin(name)
+            && let Some(kind) = builtin(name, self.ctx.catalog.version)
         {
             if kind == Builtin::CatalogOnly {
                 self.needs_catalogs_only(format!("function `{name}`"));
@@ -125,7 +125,7 @@ impl<'c> Resolver<'c> {
             return Ok(());
         }
         if schema == Some("information_schema")
-            && builtin(name) == Some(Builtin::CatalogOnly)
+            && builtin(name, self.ctx.catalog.version) == Some(Builtin::CatalogOnly)
             && name.starts_with("_pg")
         {
             self.needs_catalogs_only(format!("function `{name}`"));

@@ -33,10 +33,24 @@ fn as_postgres(program: &str) -> Command {
     }
 }
 
+/// As `AGENTACCESS_POSTGRES` says, else the newest that is installed.
+fn binaries() -> PathBuf {
+    if let Some(chosen) = std::env::var_os("AGENTACCESS_POSTGRES") {
+        return PathBuf::from(chosen).join("bin");
+    }
+    let installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> = installed.map(|entry| entry.path().join("bin")).collect();
+    found.extend(std::env::var_os("PATH").iter().flat_map(std::env::split_paths));
+    found.retain(|folder| folder.join("initdb").exists() && folder.join("pg_ctl").exists());
+    found.sort();
+    assert!(!found.is_empty(), "PostgreSQL server binaries (Debian: apt-get install postgresql)");
+    found.pop().unwrap()
+}
+
 impl Server {
     /// Starts a server with the schema of `tests/data/schema.sql`.
     pub fn start() -> Self {
-        let binaries = std::env::var_os("PG_BIN").map_or_else(|| "/usr/lib/postgresql/15/bin".into(), PathBuf::from);
+        let binaries = binaries();
         let directory = std::env::temp_dir().join(format!("pgsql-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let mut permissions = std::fs::metadata(&directory).unwrap().permissions();
