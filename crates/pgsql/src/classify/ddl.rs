@@ -296,10 +296,12 @@ fn stored(
     let Node::SelectStmt(select) = query else {
         return Err(Refused::new(format!("{action} of something that is not a SELECT")));
     };
-    let mut resolver = Resolver::new(ctx);
-    let access = new_relation(&mut resolver, range)?;
-    resolver.select(select, None, &Ctes::default(), Level::Inner)?;
-    if !resolver.out.substituted.is_empty() {
+    let access = new_relation(&mut Resolver::new(ctx), range)?;
+    let resolver = Resolver::walked(ctx, |resolver| {
+        new_relation(resolver, range)?;
+        resolver.select(select, None, &Ctes::default(), Level::Inner).map(drop)
+    })?;
+    if resolver.out.substituted.iter().any(|oid| ctx.masks.relation(*oid).is_some()) {
         return Err(Refused::new(format!("{action} over a relation with masked columns")));
     }
     administer(resolver, action, vec![access], Effect::ChangesCatalog, ctx)
@@ -316,8 +318,8 @@ pub(super) fn select_into(
 
 fn call(call: &nodes::CallStmt, ctx: &Context<'_>) -> Result<Judged, Refused> {
     let function = call.funccall().ok_or_else(|| Refused::new("CALL without a procedure"))?;
-    let mut resolver = Resolver::new(ctx);
-    resolver.expr(Node::FuncCall(function), &Env::default())?;
+    let walk = |resolver: &mut Resolver<'_>| resolver.expr(Node::FuncCall(function), &Env::default()).map(drop);
+    let resolver = Resolver::walked(ctx, walk)?;
     if !resolver.out.user_code {
         return Err(Refused::new("CALL of something that is not a procedure of a user"));
     }
