@@ -4,6 +4,7 @@
 //! does not have, node types that are not expressions, and whatever would show a masked column beside its template.
 //! Invariant: each `RangeVar` that was walked has an entry in the edits, so substitution can prove that none was missed.
 
+mod cascade;
 mod dml;
 mod expression;
 mod from;
@@ -20,6 +21,7 @@ use crate::catalog::{Catalog, Oid, Relation, RelationKind};
 use crate::plan::Context;
 use crate::refused::Refused;
 
+pub(crate) use cascade::truncated;
 pub(crate) use names::constant_text;
 pub(crate) use query::Level;
 pub(crate) use scope::Env;
@@ -199,8 +201,10 @@ impl<'c> Resolver<'c> {
                 .hint("read the system catalogs in a statement of their own"));
         }
         if out.system_column && !out.substituted.is_empty() {
-            return Err(Refused::new("a system column such as ctid beside a relation with masked columns or a whole row")
-                .hint("name the columns instead of the whole row"));
+            return Err(Refused::new(
+                "a system column such as ctid beside a relation with masked columns or a whole row",
+            )
+            .hint("name the columns instead of the whole row"));
         }
         Ok(out)
     }
@@ -231,6 +235,12 @@ impl Findings {
                 *bounded = bounded.map(|b| b && usage.bounded == Some(true));
             }
         }
+        let changed = self
+            .uses
+            .iter()
+            .map(|((verb, oid), usage)| (*verb, *oid, (!usage.all).then(|| usage.columns.clone()), usage.bounded))
+            .chain(behind.iter().map(|((verb, oid), bounded)| (*verb, *oid, None, *bounded)));
+        let cascaded = cascade::of(ctx.catalog, changed);
         let named = out.into_iter().map(|(key, usage)| {
             let fields = if usage.all { Fields::All } else { Fields::Named(usage.columns) };
             (key, fields, usage.bounded, false)
@@ -242,6 +252,7 @@ impl Findings {
             let bounded = matches!(verb, Verb::Update | Verb::Delete).then_some(bounded == Some(true));
             Some(Access { verb, resource: of_relation(relation, fields), bounded, indirect })
         });
+        let relations = relations.chain(cascaded);
         let catalogs = self
             .catalogs
             .iter()

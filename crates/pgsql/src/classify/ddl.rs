@@ -6,7 +6,7 @@
 //! schemas wherever any mask exists, since it escapes every later check. Rights, roles,
 //! extensions and the server's own settings are a DBA's work: ceiling Deny.
 
-use pg_raw_parse::raw::ObjectType;
+use pg_raw_parse::raw::{DropBehavior, ObjectType};
 use pg_raw_parse::{Node, nodes};
 use policy::operation::{Access, ResourceKind, Strictness, Verb};
 
@@ -65,6 +65,11 @@ pub(super) fn ddl(parsed: &Parsed, root: Node<'_>, ctx: &Context<'_>) -> Result<
         object(&mut resolver, visit.node, visit.parent, visit.field, moves, &mut accesses)?;
         Ok(Next::Into)
     })?;
+    if let Node::TruncateStmt(truncate) = root
+        && truncate.behavior == DropBehavior::DROP_CASCADE
+    {
+        accesses.extend(crate::resolve::truncated(ctx.catalog, &resolver.out.touched));
+    }
     let effect = match root {
         Node::TruncateStmt(_) | Node::LockStmt(_) | Node::VacuumStmt(_) | Node::ReindexStmt(_) => Effect::None,
         _ => Effect::ChangesCatalog,

@@ -93,8 +93,9 @@ pub(super) fn explain(_parsed: &Parsed, explain: &nodes::ExplainStmt, ctx: &Cont
     let action = if analyze {
         format!("EXPLAIN ANALYZE {}", word(&findings))
     } else {
-        // Nothing runs: it reads what planning reads.
-        accesses = accesses.into_iter().map(read_only).collect();
+        // Nothing runs: it reads what planning reads, and no foreign key acts.
+        let runs = |a: &Access| a.indirect && a.verb != Verb::Read;
+        accesses = accesses.into_iter().filter(|a| !runs(a)).map(read_only).collect();
         accesses.sort();
         accesses.dedup();
         "EXPLAIN".to_owned()

@@ -22,6 +22,32 @@ TABLE ONLY n
 SELECT * FROM n UNION ALL SELECT * FROM n
 SELECT * FROM n UNION SELECT id, contact, tag FROM n ORDER BY 1
 TABLE n UNION ALL TABLE n
+SELECT * FROM "Odd ""t"
+SELECT x.* FROM "Odd ""t" AS "X y", "Odd ""t" x
+SELECT to_json("X y") FROM "Odd ""t" AS "X y"
+DELETE FROM "Odd ""t" RETURNING *
+SELECT count(*) FROM (SELECT * FROM bare) b
+SELECT * FROM bare, n
+SELECT to_json(bare) FROM bare
+SELECT bare FROM bare
+SELECT * FROM v
+SELECT to_json(v) FROM v
+SELECT v.*, n.* FROM v JOIN n USING (id)
+SELECT * FROM (n JOIN m USING (id)) JOIN s2.n AS k USING (id)
+SELECT n.*, m.size FROM n JOIN m USING (id)
+SELECT * FROM (VALUES (1, 2)) v(a, b), n
+SELECT * FROM ROWS FROM (generate_series(1, 2), generate_series(1, 3)) WITH ORDINALITY, n
+SELECT * FROM n, unnest(ARRAY[1, 2])
+SELECT * FROM n x, n y WHERE x.id = y.id
+SELECT n.*, x.* FROM n, n x ORDER BY 1, 4
+SELECT DISTINCT * FROM n ORDER BY 1
+SELECT DISTINCT ON (id) n.* FROM n ORDER BY id, tag
+SELECT * FROM n ORDER BY 3 DESC, 1
+SELECT id, contact, tag, row_number() OVER (ORDER BY id) FROM (SELECT * FROM n) s
+SELECT n.*, rank() OVER w FROM n WINDOW w AS (ORDER BY id)
+SELECT l.* FROM n CROSS JOIN LATERAL (SELECT m.*, n.tag FROM m WHERE m.id = n.id) l
+SELECT * FROM n JOIN (SELECT id AS late FROM m) q ON q.late = n.id
+SELECT * FROM n LEFT JOIN LATERAL (VALUES (n.id)) k(z) ON true
 SELECT * FROM n EXCEPT SELECT * FROM n WHERE id = 1
 SELECT to_json(x) FROM (SELECT * FROM n) x
 SELECT to_json(x) FROM (TABLE n) x
