@@ -165,6 +165,24 @@ fn object(
         Node::SelectStmt(_) | Node::SubLink(_) | Node::InsertStmt(_) | Node::UpdateStmt(_) | Node::DeleteStmt(_) => {
             return Err(Refused::new("a query inside of this kind of statement"));
         }
+        // Constructs of newer grammars, and no expressions of queries either: an older server reads functions of users
+        // and columns in their words.
+        Node::JsonArrayAgg(_)
+        | Node::JsonArrayConstructor(_)
+        | Node::JsonArrayQueryConstructor(_)
+        | Node::JsonFuncExpr(_)
+        | Node::JsonIsPredicate(_)
+        | Node::JsonObjectAgg(_)
+        | Node::JsonObjectConstructor(_)
+        | Node::JsonParseExpr(_)
+        | Node::JsonScalarExpr(_)
+        | Node::JsonSerializeExpr(_)
+        | Node::JsonTable(_)
+        | Node::MergeSupportFunc(_)
+        | Node::XmlExpr(_)
+        | Node::XmlSerialize(_) => {
+            return Err(Refused::new(format!("{} in this kind of statement", crate::visit::name(node))));
+        }
         Node::RoleSpec(_) => return Err(Refused::new("a role in this kind of statement")),
         _ => {}
     }
