@@ -50,6 +50,9 @@ pub struct Catalog {
     pub revision: String,
     #[serde(skip)]
     names: BTreeMap<(String, String), Oid>,
+    /// Of a relation: who has a foreign key to it, and which of its `references` that is.
+    #[serde(skip)]
+    referring: BTreeMap<Oid, Vec<(Oid, usize)>>,
 }
 
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +108,25 @@ pub struct Reference {
     /// Pairs with `targets`.
     pub columns: Vec<i16>,
     pub targets: Vec<i16>,
+    pub on_delete: Action,
+    pub on_update: Action,
+    /// What SET NULL and SET DEFAULT of `on_delete` write, if not all columns (PostgreSQL 15 and later).
+    pub set_columns: Option<Vec<i16>>,
+}
+
+/// What a foreign key does by itself to the rows that refer to one that is deleted or gets another key.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    #[serde(rename = "a")]
+    None,
+    #[serde(rename = "r")]
+    Restrict,
+    #[serde(rename = "c")]
+    Cascade,
+    #[serde(rename = "n")]
+    SetNull,
+    #[serde(rename = "d")]
+    SetDefault,
 }
 
 /// A type made with `CREATE TYPE name AS (...)`.
@@ -247,6 +269,14 @@ impl Catalog {
         seen
     }
 
+    /// The foreign keys that refer to a relation, with the relations that have them.
+    pub(crate) fn references_to(&self, oid: Oid) -> impl Iterator<Item = (&Relation, &Reference)> {
+        self.referring.get(&oid).into_iter().flatten().filter_map(|(from, nth)| {
+            let from = self.relation(*from)?;
+            Some((from, from.references.get(*nth)?))
+        })
+    }
+
     /// Types whose values may run a function of a user when they are cast, also without a cast in the text.
     pub fn user_cast_types(&self) -> &[UserCastType] {
         &self.user_cast_types
@@ -265,6 +295,12 @@ impl Catalog {
 
     pub(crate) fn finish(mut self) -> Self {
         self.names = self.relations.values().map(|r| ((r.schema.clone(), r.name.clone()), r.oid)).collect();
+        self.referring = BTreeMap::new();
+        for relation in self.relations.values() {
+            for (nth, key) in relation.references.iter().enumerate() {
+                self.referring.entry(key.to).or_default().push((relation.oid, nth));
+            }
+        }
         self.revision = String::new();
         let text = serde_json::to_string(&self).unwrap_or_default();
         self.revision = format!("{:032x}", fnv128(text.as_bytes()));

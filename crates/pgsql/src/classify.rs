@@ -13,6 +13,7 @@ use pg_raw_parse::{Node, Owned, nodes};
 use policy::operation::{Access, Strictness};
 use policy::redact::Redacted;
 
+use crate::catalog::{Relation, RelationKind};
 use crate::parse::{Limits, Parsed, parse};
 use crate::plan::{Context, Effect, Plan, SettingParam};
 use crate::refused::Refused;
@@ -142,10 +143,20 @@ fn finish(judged: Judged, parsed: &Parsed, ctx: &Context<'_>) -> Result<Plan, Re
         applied,
         masked,
         scrub,
+        needs_fresh: needs_fresh(&findings, ctx),
         hidden_params,
         checked_params: judged.checked_params,
         params: findings.params,
     })
+}
+
+/// Views, and values that hold rows: under the same names of columns they may show others tomorrow.
+fn needs_fresh(findings: &Findings, ctx: &Context<'_>) -> bool {
+    let deep = |relation: &Relation| {
+        matches!(relation.kind, RelationKind::View | RelationKind::Materialized)
+            || relation.columns.iter().any(|column| ctx.catalog.row_types.contains_key(&column.type_oid))
+    };
+    ctx.masks.any() && findings.touched.iter().filter_map(|oid| ctx.catalog.relation(*oid)).any(deep)
 }
 
 /// The statement as given when nothing in it is hidden, else as the tree says it, with `'?'` for what is hidden.
@@ -185,6 +196,7 @@ fn empty() -> Plan {
         applied: Vec::new(),
         masked: Vec::new(),
         scrub: false,
+        needs_fresh: false,
         hidden_params: Vec::new(),
         checked_params: Vec::new(),
         params: 0,

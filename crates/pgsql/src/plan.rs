@@ -41,6 +41,8 @@ pub struct Plan {
     pub masked: Vec<(Oid, Vec<i16>)>,
     /// Errors and notices of this statement may carry masked values and must be replaced by our own text.
     pub scrub: bool,
+    /// What is read behind the names may have changed since the catalog was read: judge it on a fresh one.
+    pub needs_fresh: bool,
     /// Numbers of parameters that are written to or compared with masked columns.
     pub hidden_params: Vec<u32>,
     /// Parameters that are values of settings: check each with [`crate::settings::check_value`] before Execute.

@@ -4,12 +4,14 @@
 //! does not have, node types that are not expressions, and whatever would show a masked column beside its template.
 //! Invariant: each `RangeVar` that was walked has an entry in the edits, so substitution can prove that none was missed.
 
+mod cascade;
 mod dml;
 mod expression;
 mod from;
 pub(crate) mod names;
 mod query;
 pub(crate) mod scope;
+mod star;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,9 +21,11 @@ use crate::catalog::{Catalog, Oid, Relation, RelationKind};
 use crate::plan::Context;
 use crate::refused::Refused;
 
+pub(crate) use cascade::truncated;
 pub(crate) use names::constant_text;
 pub(crate) use query::Level;
 pub(crate) use scope::Env;
+pub(crate) use star::Listed;
 
 /// What happens to the `RangeVar` at one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +35,7 @@ pub(crate) enum RangeEdit {
     Qualify {
         schema: String,
     },
-    /// The masked sub-select.
+    /// The sub-select that lists the known columns, masked where they have masks.
     Template {
         oid: Oid,
         only: bool,
@@ -44,6 +48,8 @@ pub(crate) struct Edits {
     pub(crate) ranges: BTreeMap<i32, RangeEdit>,
     /// `schema.relation.column` becomes `relation.column`.
     pub(crate) columns: BTreeSet<i32>,
+    /// Of a star in a target list: the outputs to write for it.
+    pub(crate) stars: BTreeMap<i32, Vec<Listed>>,
     /// Schema to write before a function.
     pub(crate) functions: BTreeMap<i32, String>,
     /// Schema to write before a type.
@@ -77,6 +83,8 @@ pub(crate) struct Findings {
     pub(crate) literals: Vec<Literal>,
     pub(crate) hide_all: bool,
     pub(crate) params: u32,
+    /// Places of relations without masks whose whole row is used while masks are in force.
+    exposed: BTreeSet<i32>,
     /// Relations that stand behind a template.
     pub(crate) substituted: BTreeSet<Oid>,
     /// Every relation that is read or changed.
@@ -102,13 +110,34 @@ const MAX_COLUMNS: usize = 1_664;
 pub(crate) struct Resolver<'c> {
     pub(crate) ctx: &'c Context<'c>,
     pub(crate) out: Findings,
+    /// Places of relations without masks that stand behind a template all the same.
+    listed: BTreeSet<i32>,
     next_uid: u32,
     steps: usize,
 }
 
 impl<'c> Resolver<'c> {
     pub(crate) fn new(ctx: &'c Context<'c>) -> Self {
-        Self { ctx, out: Findings::default(), next_uid: 0, steps: 0 }
+        Self { ctx, out: Findings::default(), listed: BTreeSet::new(), next_uid: 0, steps: 0 }
+    }
+
+    /// A resolver after `walk`. It walks a second time when a relation without masks turned out to be used as a whole
+    /// row, with that relation behind a template from the start.
+    ///
+    /// # Errors
+    /// What `walk` refuses.
+    pub(crate) fn walked(
+        ctx: &'c Context<'c>,
+        walk: impl Fn(&mut Self) -> Result<(), Refused>,
+    ) -> Result<Self, Refused> {
+        let mut resolver = Self::new(ctx);
+        walk(&mut resolver)?;
+        if resolver.out.exposed.is_empty() {
+            return Ok(resolver);
+        }
+        let mut again = Self { listed: resolver.out.exposed, ..Self::new(ctx) };
+        walk(&mut again)?;
+        if again.out.exposed.is_empty() { Ok(again) } else { Err(Refused::new("whole rows that cannot be listed")) }
     }
 
     fn uid(&mut self) -> u32 {
@@ -172,7 +201,10 @@ impl<'c> Resolver<'c> {
                 .hint("read the system catalogs in a statement of their own"));
         }
         if out.system_column && !out.substituted.is_empty() {
-            return Err(Refused::new("a system column such as ctid beside a relation with masked columns"));
+            return Err(Refused::new(
+                "a system column such as ctid beside a relation with masked columns or a whole row",
+            )
+            .hint("name the columns instead of the whole row"));
         }
         Ok(out)
     }
@@ -203,6 +235,12 @@ impl Findings {
                 *bounded = bounded.map(|b| b && usage.bounded == Some(true));
             }
         }
+        let changed = self
+            .uses
+            .iter()
+            .map(|((verb, oid), usage)| (*verb, *oid, (!usage.all).then(|| usage.columns.clone()), usage.bounded))
+            .chain(behind.iter().map(|((verb, oid), bounded)| (*verb, *oid, None, *bounded)));
+        let cascaded = cascade::of(ctx.catalog, changed);
         let named = out.into_iter().map(|(key, usage)| {
             let fields = if usage.all { Fields::All } else { Fields::Named(usage.columns) };
             (key, fields, usage.bounded, false)
@@ -214,6 +252,7 @@ impl Findings {
             let bounded = matches!(verb, Verb::Update | Verb::Delete).then_some(bounded == Some(true));
             Some(Access { verb, resource: of_relation(relation, fields), bounded, indirect })
         });
+        let relations = relations.chain(cascaded);
         let catalogs = self
             .catalogs
             .iter()

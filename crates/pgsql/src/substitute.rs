@@ -1,11 +1,11 @@
 //! Writes the findings into a copy of the tree.
 //!
-//! Invariant: a tree comes out only if every `RangeVar` in it had an entry and every entry was used; so no read of a
-//! masked relation can have been passed over. The templates themselves are not walked again.
+//! Invariant: a tree comes out only if every `RangeVar` in it had an entry and every entry, those of stars included, was
+//! used; so no read of a masked relation can have been passed over. The templates themselves are not walked again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pg_raw_parse::make::{MemoryToken, PgStr, try_owned};
+use pg_raw_parse::make::{MemoryToken, PgStr, Unique, try_owned};
 use pg_raw_parse::transform::{self, Assignable, Transform};
 use pg_raw_parse::{Node, NodeMut, Owned, nodes};
 
@@ -14,7 +14,7 @@ use crate::mask::expression::template;
 use crate::parse::{Limits, Parsed, contained, parse};
 use crate::plan::Context;
 use crate::refused::Refused;
-use crate::resolve::{Edits, RangeEdit};
+use crate::resolve::{Edits, Listed, RangeEdit};
 
 type Templates = BTreeMap<(Oid, bool), Parsed>;
 
@@ -32,12 +32,13 @@ pub(crate) fn substitute(parsed: &Parsed, edits: &Edits, ctx: &Context<'_>) -> R
     contained(|| {
         try_owned(|mem| {
             let mut copy = mem.make_unique(raw);
-            let mut apply = Apply { mem, edits, templates: &templates, done: BTreeSet::new(), failed: None };
+            let (done, written_out) = (BTreeSet::new(), BTreeSet::new());
+            let mut apply = Apply { mem, edits, templates: &templates, done, written_out, failed: None };
             apply.transform_raw_stmt(copy.as_mut());
             match apply.failed {
                 Some(why) => Err(Refused::new(why)),
-                None if apply.done.len() != edits.ranges.len() => {
-                    Err(Refused::new("a relation that was found is not where it was found"))
+                None if apply.done.len() != edits.ranges.len() || apply.written_out.len() != edits.stars.len() => {
+                    Err(Refused::new("a relation or a star that was found is not where it was found"))
                 }
                 None => Ok(copy),
             }
@@ -46,19 +47,20 @@ pub(crate) fn substitute(parsed: &Parsed, edits: &Edits, ctx: &Context<'_>) -> R
 }
 
 fn parsed_template(oid: Oid, only: bool, ctx: &Context<'_>) -> Result<Parsed, Refused> {
-    let (Some(relation), Some(masks)) = (ctx.catalog.relation(oid), ctx.masks.relation(oid)) else {
-        return Err(Refused::new("a relation without its masks"));
-    };
+    let relation = ctx.catalog.relation(oid).ok_or_else(|| Refused::new("a relation that is not in the catalog"))?;
     // A table of 1,600 columns makes a template larger than any agent's statement may be.
     let limits = Limits { bytes: ctx.limits.bytes.saturating_mul(8), ..ctx.limits };
-    parse(&template(relation, masks, only), &limits)
+    parse(&template(relation, ctx.masks.relation(oid), only), &limits)
 }
+
+type Output<'mem> = Unique<'mem, &'mem nodes::ResTarget>;
 
 struct Apply<'a, 'mem> {
     mem: MemoryToken<'mem>,
     edits: &'a Edits,
     templates: &'a Templates,
     done: BTreeSet<i32>,
+    written_out: BTreeSet<i32>,
     failed: Option<&'static str>,
 }
 
@@ -87,6 +89,26 @@ impl<'mem> Apply<'_, 'mem> {
         sub.as_mut().set_alias(alias.as_option());
         self.done.insert(range.location);
         Some(sub.uncast())
+    }
+
+    /// The outputs that stand for a target, if it is a star that is written out.
+    fn outputs(&mut self, target: Option<&nodes::ResTarget>) -> Option<Vec<Output<'mem>>> {
+        let Node::ColumnRef(column) = target?.val() else { return None };
+        let listed = self.edits.stars.get(&column.location)?;
+        if !matches!(column.fields().iter().next_back(), Some(Node::A_Star(_))) {
+            return None;
+        }
+        self.written_out.insert(column.location);
+        Some(listed.iter().map(|one| self.output(one)).collect())
+    }
+
+    fn output(&self, listed: &Listed) -> Output<'mem> {
+        let mut names: Vec<_> = listed.names.iter().map(|name| self.mem.make_string(Some(name)).uncast()).collect();
+        if listed.star {
+            names.push(self.mem.make_node::<nodes::A_Star>().uncast());
+        }
+        let column = self.mem.make_column_ref(self.mem.make_list(&names));
+        self.mem.make_res_target(None, self.mem.empty(), column.uncast())
     }
 
     /// Puts a schema before the last name of a list of one.
@@ -120,6 +142,41 @@ impl<'mem> Transform<'mem> for Apply<'_, 'mem> {
             None => self.failed = Some("a relation at a place that is not known"),
         }
         self.done.insert(node.location);
+    }
+
+    fn transform_select_stmt<'r>(&mut self, mut node: nodes::SelectStmtMut<'mem, 'r>) {
+        let mut targets = node.target_list_mut();
+        let mut at = 0;
+        while at < targets.len() {
+            for (i, output) in self.outputs(targets.get(at)).into_iter().flatten().enumerate() {
+                if i == 0 {
+                    targets.set(at, output);
+                } else {
+                    at += 1;
+                    targets.insert(self.mem, at, output);
+                }
+            }
+            at += 1;
+        }
+        transform::transform_select_stmt(node, self);
+    }
+
+    fn transform_returning_clause<'r>(&mut self, mut node: nodes::ReturningClauseMut<'mem, 'r>) {
+        let mut targets = node.exprs_mut();
+        let mut at = 0;
+        while at < targets.len() {
+            let target = targets.get(at).and_then(|node| <&nodes::ResTarget>::try_from(node).ok());
+            for (i, output) in self.outputs(target).into_iter().flatten().enumerate() {
+                if i == 0 {
+                    targets.set(at, output.uncast());
+                } else {
+                    at += 1;
+                    targets.insert(self.mem, at, output.uncast());
+                }
+            }
+            at += 1;
+        }
+        transform::transform_returning_clause(node, self);
     }
 
     fn transform_func_call<'r>(&mut self, mut node: nodes::FuncCallMut<'mem, 'r>) {

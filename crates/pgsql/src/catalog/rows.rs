@@ -213,6 +213,7 @@ pub(super) fn read(rows: &[Vec<String>]) -> Result<Catalog, CatalogError> {
             .collect(),
         revision: String::new(),
         names: BTreeMap::new(),
+        referring: BTreeMap::new(),
     };
     Ok(catalog.finish())
 }

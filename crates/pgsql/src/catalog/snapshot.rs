@@ -102,9 +102,12 @@ WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regcl
   AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid
   AND d.refobjid OPERATOR(pg_catalog.<>) w.ev_class LIMIT 200001";
 
+// `confdelsetcols` is a column from PostgreSQL 15 on.
 const FOREIGN_KEYS: &str = "\
 SELECT pg_catalog.json_build_object('from', k.conrelid::pg_catalog.int8, 'to', k.confrelid::pg_catalog.int8,
-  'columns', pg_catalog.to_json(k.conkey), 'targets', pg_catalog.to_json(k.confkey))::pg_catalog.text
+  'columns', pg_catalog.to_json(k.conkey), 'targets', pg_catalog.to_json(k.confkey),
+  'on_delete', k.confdeltype, 'on_update', k.confupdtype,
+  'set_columns', pg_catalog.to_jsonb(k) OPERATOR(pg_catalog.->) 'confdelsetcols')::pg_catalog.text
 FROM pg_catalog.pg_constraint k WHERE k.contype OPERATOR(pg_catalog.=) 'f' ORDER BY k.oid LIMIT 100001";
 
 const FUNCTIONS: &str = "\

@@ -6,7 +6,7 @@
 //! schemas wherever any mask exists, since it escapes every later check. Rights, roles,
 //! extensions and the server's own settings are a DBA's work: ceiling Deny.
 
-use pg_raw_parse::raw::ObjectType;
+use pg_raw_parse::raw::{DropBehavior, ObjectType};
 use pg_raw_parse::{Node, nodes};
 use policy::operation::{Access, ResourceKind, Strictness, Verb};
 
@@ -65,6 +65,11 @@ pub(super) fn ddl(parsed: &Parsed, root: Node<'_>, ctx: &Context<'_>) -> Result<
         object(&mut resolver, visit.node, visit.parent, visit.field, moves, &mut accesses)?;
         Ok(Next::Into)
     })?;
+    if let Node::TruncateStmt(truncate) = root
+        && truncate.behavior == DropBehavior::DROP_CASCADE
+    {
+        accesses.extend(crate::resolve::truncated(ctx.catalog, &resolver.out.touched));
+    }
     let effect = match root {
         Node::TruncateStmt(_) | Node::LockStmt(_) | Node::VacuumStmt(_) | Node::ReindexStmt(_) => Effect::None,
         _ => Effect::ChangesCatalog,
@@ -159,6 +164,24 @@ fn object(
         Node::CaseExpr(case) if !matches!(case.arg(), Node::None) => resolver.operator(&["="])?,
         Node::SelectStmt(_) | Node::SubLink(_) | Node::InsertStmt(_) | Node::UpdateStmt(_) | Node::DeleteStmt(_) => {
             return Err(Refused::new("a query inside of this kind of statement"));
+        }
+        // Constructs of newer grammars, and no expressions of queries either: an older server reads functions of users
+        // and columns in their words.
+        Node::JsonArrayAgg(_)
+        | Node::JsonArrayConstructor(_)
+        | Node::JsonArrayQueryConstructor(_)
+        | Node::JsonFuncExpr(_)
+        | Node::JsonIsPredicate(_)
+        | Node::JsonObjectAgg(_)
+        | Node::JsonObjectConstructor(_)
+        | Node::JsonParseExpr(_)
+        | Node::JsonScalarExpr(_)
+        | Node::JsonSerializeExpr(_)
+        | Node::JsonTable(_)
+        | Node::MergeSupportFunc(_)
+        | Node::XmlExpr(_)
+        | Node::XmlSerialize(_) => {
+            return Err(Refused::new(format!("{} in this kind of statement", crate::visit::name(node))));
         }
         Node::RoleSpec(_) => return Err(Refused::new("a role in this kind of statement")),
         _ => {}
@@ -296,10 +319,12 @@ fn stored(
     let Node::SelectStmt(select) = query else {
         return Err(Refused::new(format!("{action} of something that is not a SELECT")));
     };
-    let mut resolver = Resolver::new(ctx);
-    let access = new_relation(&mut resolver, range)?;
-    resolver.select(select, None, &Ctes::default(), Level::Inner)?;
-    if !resolver.out.substituted.is_empty() {
+    let access = new_relation(&mut Resolver::new(ctx), range)?;
+    let resolver = Resolver::walked(ctx, |resolver| {
+        new_relation(resolver, range)?;
+        resolver.select(select, None, &Ctes::default(), Level::Inner).map(drop)
+    })?;
+    if resolver.out.substituted.iter().any(|oid| ctx.masks.relation(*oid).is_some()) {
         return Err(Refused::new(format!("{action} over a relation with masked columns")));
     }
     administer(resolver, action, vec![access], Effect::ChangesCatalog, ctx)
@@ -316,8 +341,8 @@ pub(super) fn select_into(
 
 fn call(call: &nodes::CallStmt, ctx: &Context<'_>) -> Result<Judged, Refused> {
     let function = call.funccall().ok_or_else(|| Refused::new("CALL without a procedure"))?;
-    let mut resolver = Resolver::new(ctx);
-    resolver.expr(Node::FuncCall(function), &Env::default())?;
+    let walk = |resolver: &mut Resolver<'_>| resolver.expr(Node::FuncCall(function), &Env::default()).map(drop);
+    let resolver = Resolver::walked(ctx, walk)?;
     if !resolver.out.user_code {
         return Err(Refused::new("CALL of something that is not a procedure of a user"));
     }

@@ -27,24 +27,23 @@ const EXPLAIN_OPTIONS: &[&str] = &[
 
 /// Walks one of the four kinds.
 pub(super) fn resolve(root: Node<'_>, ctx: &Context<'_>) -> Result<Findings, Refused> {
-    let mut resolver = Resolver::new(ctx);
-    let ctes = Ctes::default();
-    resolver.weigh(match root {
-        Node::InsertStmt(_) => Verb::Create,
-        Node::UpdateStmt(_) => Verb::Update,
-        Node::DeleteStmt(_) => Verb::Delete,
-        _ => Verb::Read,
-    });
-    match root {
-        Node::SelectStmt(select) => {
-            resolver.select(select, None, &ctes, Level::Top)?;
+    let walk = |resolver: &mut Resolver<'_>| {
+        let ctes = Ctes::default();
+        resolver.weigh(match root {
+            Node::InsertStmt(_) => Verb::Create,
+            Node::UpdateStmt(_) => Verb::Update,
+            Node::DeleteStmt(_) => Verb::Delete,
+            _ => Verb::Read,
+        });
+        match root {
+            Node::SelectStmt(select) => resolver.select(select, None, &ctes, Level::Top).map(drop),
+            Node::InsertStmt(insert) => resolver.insert(insert, None, &ctes).map(drop),
+            Node::UpdateStmt(update) => resolver.update(update, None, &ctes).map(drop),
+            Node::DeleteStmt(delete) => resolver.delete(delete, None, &ctes).map(drop),
+            other => Err(unknown(other)),
         }
-        Node::InsertStmt(insert) => _ = resolver.insert(insert, None, &ctes)?,
-        Node::UpdateStmt(update) => _ = resolver.update(update, None, &ctes)?,
-        Node::DeleteStmt(delete) => _ = resolver.delete(delete, None, &ctes)?,
-        other => return Err(unknown(other)),
-    }
-    resolver.finish()
+    };
+    Resolver::walked(ctx, walk)?.finish()
 }
 
 pub(super) fn query(parsed: &Parsed, root: Node<'_>, ctx: &Context<'_>) -> Result<Judged, Refused> {
@@ -94,8 +93,9 @@ pub(super) fn explain(_parsed: &Parsed, explain: &nodes::ExplainStmt, ctx: &Cont
     let action = if analyze {
         format!("EXPLAIN ANALYZE {}", word(&findings))
     } else {
-        // Nothing runs: it reads what planning reads.
-        accesses = accesses.into_iter().map(read_only).collect();
+        // Nothing runs: it reads what planning reads, and no foreign key acts.
+        let runs = |a: &Access| a.indirect && a.verb != Verb::Read;
+        accesses = accesses.into_iter().filter(|a| !runs(a)).map(read_only).collect();
         accesses.sort();
         accesses.dedup();
         "EXPLAIN".to_owned()

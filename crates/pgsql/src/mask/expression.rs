@@ -21,8 +21,9 @@ pub(crate) fn quote(name: &str) -> String {
 }
 
 /// `SELECT c1, mask(c2) AS c2, ... FROM [ONLY] schema.name AS _t`: all columns, in order, with their types.
-pub(crate) fn template(relation: &Relation, masks: &RelationMasks, only: bool) -> String {
-    selection(relation, Some(masks), only, relation.columns.iter())
+/// Without masks it still shows no column that the catalog does not know.
+pub(crate) fn template(relation: &Relation, masks: Option<&RelationMasks>, only: bool) -> String {
+    selection(relation, masks, only, relation.columns.iter())
 }
 
 /// The same for some columns, and also for a relation without masks.

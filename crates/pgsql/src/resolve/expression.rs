@@ -54,7 +54,11 @@ impl<'c> Resolver<'c> {
     fn expr_inside(&mut self, node: Node<'_>, env: &Env<'_>) -> Result<Seen, Refused> {
         match node {
             Node::None => Ok(Seen::default()),
-            Node::ColumnRef(column) => self.column_ref(column, env, false),
+            Node::ColumnRef(column) => {
+                let seen = self.column_ref(column, env, false)?;
+                self.star_in_expression(column, env)?;
+                Ok(seen)
+            }
             Node::A_Const(constant) => self.constant(constant),
             Node::ParamRef(param) => {
                 let number = u32::try_from(param.number).map_err(|_| Refused::new("a parameter number below 1"))?;
@@ -241,6 +245,7 @@ impl<'c> Resolver<'c> {
         }
         let items = env.named(name);
         if !items.is_empty() {
+            items.iter().try_for_each(|item| self.exposed(item))?;
             return Ok(seen.and(self.whole_of(items, name, false)?));
         }
         if known {

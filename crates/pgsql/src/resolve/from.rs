@@ -80,7 +80,7 @@ impl<'c> Resolver<'c> {
                 };
                 let item = self.scan(range, ctes)?;
                 if item.substituted {
-                    return Err(Refused::new("TABLESAMPLE on a relation with masked columns"));
+                    return Err(Refused::new("TABLESAMPLE on a relation with masked columns or used as a whole row"));
                 }
                 let method = strings(sample.method())?;
                 if !matches!(method.as_slice(), ["system" | "bernoulli"]) {
@@ -120,7 +120,8 @@ impl<'c> Resolver<'c> {
                 self.open(Verb::Read, relation.oid, None);
                 self.weigh(Verb::Read);
                 let mut item = self.base(relation, Origin::Scan(relation.oid));
-                if self.ctx.masks.relation(relation.oid).is_some() {
+                item.at = Some(range.location);
+                if self.stands_behind_template(relation, range) {
                     self.edit_range(range, RangeEdit::Template { oid: relation.oid, only: !range.inh })?;
                     self.out.substituted.insert(relation.oid);
                     item.substituted = true;
@@ -161,6 +162,7 @@ impl<'c> Resolver<'c> {
             open_masked: false,
             qualified_only: false,
             substituted: false,
+            at: None,
         }
     }
 
@@ -302,6 +304,7 @@ impl<'c> Resolver<'c> {
         let mut output = Output { open: merged, ..Output::default() };
         for item in &items {
             self.whole(item, false)?;
+            self.exposed(item)?;
             output.open |= item.open;
             output.masked |= item.open_masked;
             item.cols.iter().filter(|_| !item.qualified_only).for_each(|c| output.push(&c.name, c.masked));
@@ -313,6 +316,8 @@ impl<'c> Resolver<'c> {
 
     /// Columns of the same name on both sides are compared.
     fn natural(&mut self, left: &[Item], right: &[Item]) -> Result<(), Refused> {
+        // Columns that are not known yet would be compared too.
+        left.iter().chain(right).try_for_each(|i| self.exposed(i))?;
         if left.iter().chain(right).any(|i| i.open) {
             self.operator(&["="])?;
             left.iter().chain(right).try_for_each(|i| self.whole(i, false).map(drop))?;

@@ -198,27 +198,6 @@ impl<'c> Resolver<'c> {
         !self.out.deny_outputs.is_empty()
     }
 
-    fn star(&mut self, column: &nodes::ColumnRef, env: &Env<'_>, output: &mut Output) -> Result<(), Refused> {
-        let mut parts: Vec<Node<'_>> = column.fields().iter().collect();
-        parts.pop();
-        let names = strings(parts)?;
-        let items: Vec<&super::scope::Item> = match names.as_slice() {
-            [] => env.items.iter().filter(|i| !i.qualified_only).collect(),
-            [.., name] => env.named(name),
-        };
-        output.open |= env.merged && names.is_empty();
-        for item in items {
-            output.open |= item.open;
-            output.masked |= item.open_masked;
-            if output.cols.len().saturating_add(item.cols.len()) > super::MAX_COLUMNS {
-                return Err(Refused::new(format!("a query with more than {} columns", super::MAX_COLUMNS)));
-            }
-            self.work(item.cols.len())?;
-            item.cols.iter().for_each(|c| output.push(&c.name, c.masked));
-        }
-        Ok(())
-    }
-
     /// ORDER BY, GROUP BY and DISTINCT ON, where a bare name may also mean an output.
     fn by_output<'a>(
         &mut self,
@@ -284,7 +263,8 @@ impl<'c> Resolver<'c> {
         for item in &env.items {
             match item.origin {
                 super::scope::Origin::Scan(oid) => {
-                    if item.substituted {
+                    // The server locks what a sub-select reads; a mask would hide which rows.
+                    if self.ctx.masks.relation(oid).is_some() {
                         return Err(Refused::new("a row lock on a relation with masked columns"));
                     }
                     self.open(Verb::Update, oid, Some(bounded.contains(&item.uid)));

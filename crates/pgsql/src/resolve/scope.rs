@@ -50,6 +50,8 @@ pub(crate) struct Item {
     pub(crate) qualified_only: bool,
     /// A template stands for it.
     pub(crate) substituted: bool,
+    /// Where a relation that is read stands in the text.
+    pub(crate) at: Option<i32>,
 }
 
 /// Output columns of a query.
@@ -187,6 +189,7 @@ impl Output {
             open_masked: self.open && self.masked,
             qualified_only: false,
             substituted: false,
+            at: None,
         }
     }
 

@@ -40,7 +40,7 @@ use self::agent::Agent;
 use self::flight::{Flight, Token};
 use self::planner::Planner;
 use self::row_limit::BeyondLimit;
-use self::snapshot::Slot;
+use self::snapshot::{Slot, SnapshotError};
 use self::startup::Begun;
 use self::unit::Kept;
 use super::operation::{self, Transaction};
@@ -272,13 +272,7 @@ impl Session {
 
     /// Follows policy and catalog before something is judged.
     async fn refresh(&mut self) -> Result<(), End> {
-        let loaded = match self.catalog.current(&self.core).await {
-            Ok(loaded) => loaded,
-            Err(error) => {
-                tracing::warn!(target: "agentaccess", %error, "catalog not read");
-                return Err(End::Caught("the catalog of the target cannot be read", error.to_string()));
-            }
-        };
+        let loaded = self.catalog.current(&self.core).await.map_err(catalog_not_read)?;
         self.planner.follow(loaded, self.desk.view());
         Ok(())
     }
@@ -349,6 +343,11 @@ fn farewell(end: &End) -> Option<Words> {
         }
         End::Drained => Some(Words::new("57P01", "terminating connection: the sidecar is shutting down")),
     }
+}
+
+fn catalog_not_read(error: SnapshotError) -> End {
+    tracing::warn!(target: "agentaccess", %error, "catalog not read");
+    End::Caught("the catalog of the target cannot be read", error.to_string())
 }
 
 /// A message of ours or of the agent's decoded form, as bytes.

@@ -17,7 +17,7 @@ use super::company::Company;
 use super::copy_in::COPY_IN_BYTES;
 use super::flight::{Flight, Token};
 use super::unit::{Kept, not_decided};
-use super::{End, Session, agent, encoded};
+use super::{End, Session, agent, catalog_not_read, encoded};
 use crate::gate::{Moment, NotHeld, Permit, Refusal, Refused, Stage};
 use crate::upstream::HIGH_WATER;
 
@@ -123,6 +123,11 @@ impl Session {
     pub(super) async fn judge(&mut self, sql: &str) -> Result<Arc<Judged>, End> {
         self.refresh().await?;
         let judged = self.planner.judge(sql.to_owned()).await;
+        if !self.planner.is_recent_for(&judged) {
+            let loaded = self.catalog.recent(&self.core).await.map_err(catalog_not_read)?;
+            self.planner.follow(loaded, self.desk.view());
+            return Ok(self.planner.judge(sql.to_owned()).await);
+        }
         if judged.plan.is_ok() {
             return Ok(judged);
         }

@@ -56,7 +56,12 @@ impl Planner {
 
     /// Whether a text judged earlier was judged against what is in force now.
     pub(super) fn is_current(&self, judged: &Judged) -> bool {
-        judged.planned == self.revision && judged.catalog == self.loaded.catalog.revision
+        judged.planned == self.revision && judged.catalog == self.loaded.catalog.revision && self.is_recent_for(judged)
+    }
+
+    /// Whether the catalog is as recent as this statement needs it.
+    pub(super) fn is_recent_for(&self, judged: &Judged) -> bool {
+        !judged.plan.as_ref().is_ok_and(|plan| plan.needs_fresh) || self.loaded.is_recent()
     }
 
     pub(super) async fn judge(&mut self, sql: String) -> Arc<Judged> {

@@ -25,6 +25,10 @@ use crate::outside::Target;
 const FRESH: Duration = Duration::from_secs(10);
 /// Older than this a statement waits until it was read again.
 const STALE: Duration = Duration::from_secs(30);
+/// A statement whose meaning may have changed under the same names is judged on one that is not older than this, or
+/// than `SHARE` times what reading takes: a large database is not read all the time.
+const RECENT: Duration = Duration::from_secs(1);
+const SHARE: u32 = 10;
 /// A name that is not found is worth another look only if the snapshot is older than this.
 const SECOND_LOOK: Duration = Duration::from_secs(2);
 /// For reading one snapshot.
@@ -45,7 +49,16 @@ pub enum SnapshotError {
 #[derive(Debug)]
 pub struct Loaded {
     pub catalog: Catalog,
+    /// When reading it began.
     at: Instant,
+    took: Duration,
+}
+
+impl Loaded {
+    /// Recent enough for what names do not pin: views, and values that hold rows.
+    pub fn is_recent(&self) -> bool {
+        self.at.elapsed() <= self.took.saturating_mul(SHARE).clamp(RECENT, STALE)
+    }
 }
 
 /// The snapshots of all databases in use.
@@ -104,6 +117,14 @@ impl Slot {
         Ok(loaded)
     }
 
+    /// The snapshot for a statement that needs a recent one: read now unless it is.
+    pub async fn recent(self: &Arc<Self>, core: &Arc<Core>) -> Result<Arc<Loaded>, SnapshotError> {
+        match self.current.load_full().filter(|loaded| loaded.is_recent()) {
+            Some(loaded) => Ok(loaded),
+            None => self.read(core, Instant::now()).await,
+        }
+    }
+
     /// After a name was not found: the snapshot again, if it may have changed meanwhile.
     pub async fn second_look(self: &Arc<Self>, core: &Arc<Core>, seen: &Loaded) -> Option<Arc<Loaded>> {
         let now = Instant::now();
@@ -131,7 +152,7 @@ impl Slot {
             .await
             .unwrap_or(Err(SnapshotError::Timeout))?;
         core.save_catalog(&self.target.key, &self.database, &catalog);
-        let loaded = Arc::new(Loaded { catalog, at });
+        let loaded = Arc::new(Loaded { catalog, at, took: at.elapsed() });
         self.current.store(Some(Arc::clone(&loaded)));
         Ok(loaded)
     }

@@ -1,0 +1,142 @@
+//! Stars and whole rows: where a column could come through that the catalog does not know yet.
+//!
+//! Masks go by names, so a column that was added or renamed after the catalog was read may need one. Invariant: while any
+//! mask is in force, no star and no whole row of a relation is left to the server. A star in a target list is written out
+//! as the columns that are known; a relation whose whole row is used otherwise (in an expression, by NATURAL, by merged or
+//! renamed columns) is read through a template, masked or not. Of a relation that is changed a whole row is refused.
+
+use pg_raw_parse::{Node, nodes};
+
+use super::Resolver;
+use super::names::strings;
+use super::scope::{Env, Item, Origin, Output};
+use crate::catalog::Relation;
+use crate::refused::Refused;
+
+/// One output, or all of one item, that stands for a part of a star.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) names: Vec<String>,
+    /// `names.*`: of an item whose columns cannot be others than those that were judged.
+    pub(crate) star: bool,
+}
+
+impl Item {
+    /// A relation that the statement reads or changes as it is.
+    fn is_bare(&self) -> bool {
+        !self.substituted && self.origin != Origin::Derived
+    }
+}
+
+impl Resolver<'_> {
+    /// Whether a relation that is read is replaced by a sub-select.
+    pub(super) fn stands_behind_template(&self, relation: &Relation, range: &nodes::RangeVar) -> bool {
+        // `AS t(a, b)` names columns by their position: which ones they are must be certain.
+        let renamed = || range.alias().is_some_and(|alias| !alias.colnames().is_empty());
+        self.ctx.masks.relation(relation.oid).is_some()
+            || (self.ctx.masks.any() && (self.listed.contains(&range.location) || renamed()))
+    }
+
+    /// The whole row of an item is used where no list of columns can stand.
+    pub(super) fn exposed(&mut self, item: &Item) -> Result<(), Refused> {
+        if !self.ctx.masks.any() || !item.is_bare() {
+            return Ok(());
+        }
+        match (item.origin, item.at) {
+            (Origin::Scan(_), Some(at)) => _ = self.out.exposed.insert(at),
+            _ => {
+                return Err(Refused::new("a whole row of a relation that is changed, where columns are masked")
+                    .hint("name its columns, or a `*` of its own in RETURNING"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A star that is not an output by itself: `ROW(t.*)`, `f(t.*)`.
+    pub(super) fn star_in_expression(&mut self, column: &nodes::ColumnRef, env: &Env<'_>) -> Result<(), Refused> {
+        if !self.ctx.masks.any() || !ends_in_star(column) {
+            return Ok(());
+        }
+        let (_, items) = star_items(column, env)?;
+        items.into_iter().try_for_each(|item| self.exposed(item))
+    }
+
+    /// A star in a target list: its columns, and how they are written.
+    pub(super) fn star(
+        &mut self,
+        column: &nodes::ColumnRef,
+        env: &Env<'_>,
+        output: &mut Output,
+    ) -> Result<(), Refused> {
+        let (names, items) = star_items(column, env)?;
+        output.open |= env.merged && names.is_empty();
+        for item in &items {
+            output.open |= item.open;
+            output.masked |= item.open_masked;
+            if output.cols.len().saturating_add(item.cols.len()) > super::MAX_COLUMNS {
+                return Err(Refused::new(format!("a query with more than {} columns", super::MAX_COLUMNS)));
+            }
+            self.work(item.cols.len())?;
+            item.cols.iter().for_each(|c| output.push(&c.name, c.masked));
+        }
+        if !self.ctx.masks.any() || !items.iter().any(|item| item.is_bare()) {
+            return Ok(());
+        }
+        match self.written_out(&names, &items, env.merged) {
+            // `TABLE t` has no star in the text.
+            Some(outputs) if column.location >= 0 => _ = self.out.edits.stars.insert(column.location, outputs),
+            _ => items.into_iter().try_for_each(|item| self.exposed(item))?,
+        }
+        Ok(())
+    }
+
+    /// The outputs that the server would make of the star, if names alone can say them.
+    fn written_out(&self, names: &[&str], items: &[&Item], merged: bool) -> Option<Vec<Listed>> {
+        let mut outputs = Vec::new();
+        for item in items {
+            let before: Vec<String> = match names {
+                // The order of merged columns is not that of the items.
+                [] if merged => return None,
+                [] => {
+                    let name = item.name.as_ref()?;
+                    let alone = items.iter().filter(|other| other.name.as_ref() == Some(name)).count() == 1;
+                    match item.plain.and_then(|oid| self.ctx.catalog.relation(oid)) {
+                        _ if alone => vec![name.clone()],
+                        Some(relation) if item.is_bare() => vec![relation.schema.clone(), relation.name.clone()],
+                        _ => return None,
+                    }
+                }
+                _ if items.len() != 1 => return None,
+                given => given.iter().map(|name| (*name).to_owned()).collect(),
+            };
+            if !item.is_bare() {
+                outputs.push(Listed { names: before, star: true });
+                continue;
+            }
+            // No columns cannot be written as names.
+            item.cols.first()?;
+            outputs.extend(item.cols.iter().map(|col| {
+                let names = before.iter().cloned().chain(std::iter::once(col.name.clone())).collect();
+                Listed { names, star: false }
+            }));
+        }
+        Some(outputs)
+    }
+}
+
+fn ends_in_star(column: &nodes::ColumnRef) -> bool {
+    matches!(column.fields().iter().next_back(), Some(Node::A_Star(_)))
+}
+
+/// The names before a star, and what it stands for.
+fn star_items<'c, 'e>(
+    column: &'c nodes::ColumnRef,
+    env: &'e Env<'_>,
+) -> Result<(Vec<&'c str>, Vec<&'e Item>), Refused> {
+    let names = strings(column.fields().iter().filter(|field| !matches!(field, Node::A_Star(_))))?;
+    let items = match names.as_slice() {
+        [] => env.items.iter().filter(|i| !i.qualified_only).collect(),
+        [.., name] => env.named(name),
+    };
+    Ok((names, items))
+}
