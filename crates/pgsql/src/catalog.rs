@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::settings::TimeLimits;
+
 pub use rows::{CatalogError, MAX_RELATIONS};
 pub use snapshot::SNAPSHOT;
 
@@ -29,6 +31,9 @@ pub struct Catalog {
     pub role: String,
     /// The pinned search path in order, without `pg_catalog` (always first) and `pg_temp` (always last).
     pub search_path: Vec<String>,
+    /// Settings of the role and the database: a session may make them shorter.
+    #[serde(default)]
+    pub time_limits: TimeLimits,
     pub relations: BTreeMap<Oid, Relation>,
     pub functions: Vec<Function>,
     /// Operators outside `pg_catalog`.

@@ -78,7 +78,7 @@ fn judge(parsed: &Parsed, ctx: &Context<'_>) -> Result<Judged, Refused> {
         Node::ClosePortalStmt(close) => Ok(cursor::close(close)),
         Node::DeallocateStmt(deallocate) => Ok(cursor::deallocate(deallocate)),
         Node::TransactionStmt(transaction) => transaction::transaction(transaction),
-        Node::VariableSetStmt(set) => session::set(set),
+        Node::VariableSetStmt(set) => session::set(set, ctx),
         Node::VariableShowStmt(show) => session::show(show),
         Node::ListenStmt(listen) => Ok(session::listen(listen)),
         Node::UnlistenStmt(unlisten) => Ok(session::unlisten(unlisten)),

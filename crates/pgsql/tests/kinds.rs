@@ -221,8 +221,9 @@ fn hidden_values(server: &Server) {
     assert_eq!(of("UPDATE users SET email = $3 WHERE id = $1").params, 3);
     let jit = of("SELECT set_config('jit', $1, false)");
     assert_eq!(jit.checked_params.len(), 1);
-    assert!(pgsql::settings::check_value(&jit.checked_params[0].setting, "off").is_ok());
-    assert!(pgsql::settings::check_value("client_encoding", "SJIS").is_err());
+    let none = pgsql::settings::TimeLimits::default();
+    assert!(pgsql::settings::check_value(&jit.checked_params[0].setting, "off", &none).is_ok());
+    assert!(pgsql::settings::check_value("client_encoding", "SJIS", &none).is_err());
     assert!(matches!(of("").effect, Effect::Empty) && matches!(of(" ; -- x").effect, Effect::Empty));
 }
 

@@ -13,6 +13,7 @@ use super::{
     UserType,
 };
 use crate::builtin::known_extension;
+use crate::settings::TimeLimits;
 
 /// Most relations of one database.
 pub const MAX_RELATIONS: usize = 20_000;
@@ -58,6 +59,7 @@ struct ServerRow {
     version: u32,
     database: String,
     role: String,
+    time_limits: TimeLimits,
     search_path: Vec<String>,
 }
 
@@ -192,6 +194,7 @@ pub(super) fn read(rows: &[Vec<String>]) -> Result<Catalog, CatalogError> {
     }
     let catalog = Catalog {
         version: server.version,
+        time_limits: server.time_limits,
         database: server.database,
         role: server.role,
         search_path: server

@@ -30,6 +30,9 @@ SELECT pg_catalog.json_build_object(
   'version', pg_catalog.current_setting('server_version_num')::pg_catalog.int4,
   'database', pg_catalog.current_database(),
   'role', CURRENT_USER,
+  'time_limits', (SELECT pg_catalog.json_object_agg(s.name, s.setting::pg_catalog.int8) FROM pg_catalog.pg_settings s
+                  WHERE s.name OPERATOR(pg_catalog.=)
+                    ANY ('{statement_timeout,lock_timeout,idle_in_transaction_session_timeout}'::pg_catalog.text[])),
   'search_path', pg_catalog.array_to_json(pg_catalog.current_schemas(false)))::pg_catalog.text";
 
 const RELATIONS: &str = "\

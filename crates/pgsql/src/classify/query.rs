@@ -47,7 +47,7 @@ pub(super) fn resolve(root: Node<'_>, ctx: &Context<'_>) -> Result<Findings, Ref
 }
 
 pub(super) fn query(parsed: &Parsed, root: Node<'_>, ctx: &Context<'_>) -> Result<Judged, Refused> {
-    if let Some(judged) = super::session::set_config(parsed, root)? {
+    if let Some(judged) = super::session::set_config(parsed, root, ctx)? {
         return Ok(judged);
     }
     let findings = resolve(root, ctx)?;

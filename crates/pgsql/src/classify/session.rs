@@ -18,7 +18,7 @@ fn on(kind: ResourceKind, name: &str) -> Vec<Access> {
     vec![access(Verb::Execute, kind, vec![name.to_owned()])]
 }
 
-pub(super) fn set(set: &nodes::VariableSetStmt) -> Result<Judged, Refused> {
+pub(super) fn set(set: &nodes::VariableSetStmt, ctx: &Context<'_>) -> Result<Judged, Refused> {
     if matches!(set.kind, Kind::VAR_RESET_ALL) {
         return Ok(denied("RESET ALL", "all"));
     }
@@ -30,7 +30,7 @@ pub(super) fn set(set: &nodes::VariableSetStmt) -> Result<Judged, Refused> {
     match set.kind {
         Kind::VAR_SET_VALUE => {
             for value in set.args() {
-                check_value(known, &literal(value)?)?;
+                check_value(known, &literal(value)?, &ctx.catalog.time_limits)?;
             }
             // More than one value is for lists such as DateStyle.
             if set.args().is_empty() || (set.args().len() > 1 && known != "datestyle") {
@@ -92,7 +92,7 @@ pub(super) fn show(show: &nodes::VariableShowStmt) -> Result<Judged, Refused> {
 /// `SELECT set_config('name', value, false)`, which drivers send: outputs of nothing but this and `current_setting`.
 ///
 /// `None` when the function is not a top-level output; resolution then refuses it wherever it stands.
-pub(super) fn set_config(parsed: &Parsed, root: Node<'_>) -> Result<Option<Judged>, Refused> {
+pub(super) fn set_config(parsed: &Parsed, root: Node<'_>, ctx: &Context<'_>) -> Result<Option<Judged>, Refused> {
     let Node::SelectStmt(select) = root else { return Ok(None) };
     let calls: Vec<&nodes::FuncCall> = select
         .target_list()
@@ -133,7 +133,7 @@ pub(super) fn set_config(parsed: &Parsed, root: Node<'_>) -> Result<Option<Judge
                         judged.checked_params.push(SettingParam { number, setting: known.to_owned() });
                         judged.findings.params = judged.findings.params.max(number);
                     }
-                    value => check_value(known, &literal(*value)?)?,
+                    value => check_value(known, &literal(*value)?, &ctx.catalog.time_limits)?,
                 }
                 judged.accesses.extend(on(ResourceKind::SessionSetting, known));
                 judged.effect = Effect::Set { name: known.to_owned() };

@@ -61,11 +61,13 @@ impl Session {
         let Ok(plan) = &judged.plan else {
             return self.release_then_refuse(prepare_again()).await;
         };
+        let limits = self.planner.loaded().catalog.time_limits;
         for checked in &plan.checked_params {
             let index = usize::try_from(checked.number).unwrap_or(0).checked_sub(1);
             let value = index.and_then(|i| message.params.get(i)).and_then(Option::as_ref);
             let text = value.and_then(|v| std::str::from_utf8(v).ok());
-            let allowed = text.is_some_and(|text| pgsql::settings::check_value(&checked.setting, text).is_ok());
+            let allowed =
+                text.is_some_and(|text| pgsql::settings::check_value(&checked.setting, text, &limits).is_ok());
             if !allowed {
                 let words =
                     Words::new("42501", format!("the setting {:?} may not be changed to this value", checked.setting));
