@@ -3,6 +3,7 @@
 //! There is no default action and no "on unparseable": both are always Deny.
 
 mod cluster;
+mod names;
 mod postgres;
 
 use kube::{CustomResource, KubeSchema};

@@ -2,24 +2,25 @@
 
 mod approver;
 mod binaries;
+mod command;
+mod setup;
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
-use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub use binaries::{CLI, FAILPOINTS, SIDECAR, binary};
+pub use setup::{Listener, Setup};
 
-use crate::client::{Output, Psql};
-use crate::objects::{self, NAMESPACE};
+use crate::client::Psql;
+use crate::objects;
 use crate::postgres::DATABASE;
 use crate::process::Process;
 use crate::wire::Login;
@@ -35,68 +36,6 @@ pub const ALICE: u32 = 61_001;
 pub const BOB: u32 = 61_002;
 
 const START: Duration = Duration::from_secs(20);
-const CLI_TIME: Duration = Duration::from_secs(20);
-
-/// One listener of `agentaccess.yaml`.
-#[derive(Clone, Debug)]
-pub struct Listener {
-    /// An AccessTarget.
-    pub target: String,
-    /// Labels of the subject; its namespace is `local`.
-    pub labels: Vec<(String, String)>,
-    pub service_account: String,
-    /// The whole `clientAuth`.
-    pub auth: Value,
-    /// `unix:` below the sidecar's folder, instead of a TCP port.
-    pub unix: bool,
-}
-
-impl Listener {
-    /// The agent proves itself as [`AGENT`] with SCRAM.
-    pub fn scram(target: &str) -> Self {
-        let auth =
-            json!({"scram": {"username": AGENT, "passwordSecretRef": {"name": "agent-login", "key": "password"}}});
-        Self::with(target, auth)
-    }
-
-    /// Any local process is the agent (`dangerTrustAnyPeer`).
-    pub fn danger_trust_any_peer(target: &str) -> Self {
-        Self::with(target, json!({"dangerTrustAnyPeer": true}))
-    }
-
-    /// A Unix socket; the peer must have this uid.
-    pub fn unix(target: &str, uid: u32) -> Self {
-        Self { unix: true, ..Self::with(target, json!({ "peerUid": uid })) }
-    }
-
-    fn with(target: &str, auth: Value) -> Self {
-        Self {
-            target: target.to_owned(),
-            labels: vec![("app".to_owned(), "agent".to_owned())],
-            service_account: "agent".to_owned(),
-            auth,
-            unix: false,
-        }
-    }
-}
-
-/// All that a sidecar is started with.
-#[derive(Clone, Debug, Default)]
-pub struct Setup {
-    /// YAML documents: targets and their Secrets ([`objects::target`]), policies. The Secret of [`Listener::scram`]
-    /// is added.
-    pub objects: String,
-    pub listeners: Vec<Listener>,
-    /// `maxBytes` of the recording, such as `10GiB`.
-    pub recording_max: Option<String>,
-    /// Members for `agentaccess.yaml` that replace what stands here, an object.
-    pub config: Option<Value>,
-    pub environment: Vec<(String, String)>,
-    /// Where the state goes instead of a folder of its own, for a small file system.
-    pub state: Option<PathBuf>,
-    /// The build that kills itself at the point that `AGENTACCESS_FAILPOINT` names.
-    pub failpoints: bool,
-}
 
 /// A running sidecar; dropping ends it and removes its folder.
 #[derive(Debug)]
@@ -297,87 +236,6 @@ impl Sidecar {
         fs::rename(&new, &place).with_context(|| place.display().to_string())
     }
 
-    // --- approvers ---
-
-    /// The CLI, run as the user with this uid where we may (as root), with our configuration.
-    ///
-    /// # Errors
-    /// When the CLI has not been built or does not end in 20 s.
-    pub fn cli(&self, uid: Option<u32>, arguments: &[&str]) -> Result<Output> {
-        let mut command = Command::new(binary(CLI)?);
-        command.args(arguments).arg("--config").arg(self.config_file());
-        self.cli_command(uid, command)
-    }
-
-    /// The same without `--config`, for commands that work on files.
-    ///
-    /// # Errors
-    /// As [`Sidecar::cli`].
-    pub fn cli_plain(&self, uid: Option<u32>, arguments: &[&str]) -> Result<Output> {
-        let mut command = Command::new(binary(CLI)?);
-        command.args(arguments);
-        self.cli_command(uid, command)
-    }
-
-    /// Approves this request as the user with this uid.
-    ///
-    /// # Errors
-    /// When the CLI says no, with what it says.
-    pub fn approve(&self, name: &str, uid: u32) -> Result<String> {
-        self.decide(&["approve", name], uid)
-    }
-
-    /// Denies it.
-    ///
-    /// # Errors
-    /// As [`Sidecar::approve`].
-    pub fn deny(&self, name: &str, uid: u32) -> Result<String> {
-        self.decide(&["deny", name], uid)
-    }
-
-    /// Waits until a request is open and gives its name: that of the file in `requests/` whose phase is Pending.
-    ///
-    /// # Errors
-    /// When there is none in time.
-    pub fn pending(&self, within: Duration) -> Result<String> {
-        let folder = self.state.join("requests");
-        wait::until("an approval request", within, || {
-            let files = fs::read_dir(&folder).into_iter().flatten().flatten();
-            Ok(files.map(|file| file.path()).find_map(|path| {
-                let text = fs::read_to_string(&path).ok()?;
-                let named = path.extension().is_some_and(|end| end == "yaml").then(|| path.file_stem())??;
-                text.contains("phase: Pending").then(|| named.to_string_lossy().into_owned())
-            }))
-        })
-        .with_context(|| self.log())
-    }
-
-    fn decide(&self, arguments: &[&str], uid: u32) -> Result<String> {
-        let output = self.cli(Some(uid), arguments)?;
-        if output.status != Some(0) {
-            bail!("`agentaccess {}` failed: {}", arguments.join(" "), output.all());
-        }
-        Ok(output.stdout)
-    }
-
-    fn cli_command(&self, uid: Option<u32>, mut command: Command) -> Result<Output> {
-        let scratch = tempfile::tempdir()?;
-        let (out, err) = (scratch.path().join("out"), scratch.path().join("err"));
-        command.stdin(Stdio::null()).stdout(fs::File::create(&out)?).stderr(fs::File::create(&err)?).current_dir("/");
-        if let Some(uid) = uid.filter(|_| rustix::process::getuid().is_root()) {
-            // The group of the sidecar may use its sockets (0660) and read nothing else.
-            command.uid(uid).gid(rustix::process::getgid().as_raw());
-        }
-        let mut child = command.spawn().context("starting the CLI")?;
-        let status = wait::until("the CLI to end", CLI_TIME, || Ok(child.try_wait()?));
-        if status.is_err() {
-            let _gone = child.kill();
-            let _status = child.wait();
-        }
-        let text = |path| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        Ok(Output { status: status?.code(), stdout: text(out)?, stderr: text(err)? })
-    }
-
     // --- files and process ---
 
     fn spawn(&self) -> Result<Process> {
@@ -395,57 +253,6 @@ impl Sidecar {
 
     fn log_file(&self) -> PathBuf {
         self.folder.path().join("sidecar.log")
-    }
-
-    fn config(&self, setup: &Setup) -> Value {
-        let listeners: Vec<Value> = setup
-            .listeners
-            .iter()
-            .zip(&self.ports)
-            .enumerate()
-            .map(|(n, (listener, port))| {
-                let place = if listener.unix {
-                    format!("unix:{}", self.unix_socket(n).display())
-                } else {
-                    format!("127.0.0.1:{port}")
-                };
-                let labels: serde_json::Map<_, _> =
-                    listener.labels.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect();
-                json!({
-                    "target": listener.target, "listen": place, "clientAuth": listener.auth,
-                    "subject": {
-                        "namespace": NAMESPACE, "serviceAccount": listener.service_account, "labels": labels,
-                    },
-                })
-            })
-            .collect();
-        let (approvers, shared) = approvers();
-        let mut config = json!({
-            "stateDir": self.state, "policies": "./policies", "listeners": listeners, "approvers": approvers,
-            "metrics": {"listen": format!("127.0.0.1:{}", self.metrics)},
-        });
-        if let Some(members) = config.as_object_mut() {
-            if shared {
-                members.insert("dangerSharedUser".to_owned(), Value::Bool(true));
-            }
-            if let Some(most) = &setup.recording_max {
-                members.insert("recording".to_owned(), json!({ "maxBytes": most }));
-            }
-            if let Some(Value::Object(more)) = &setup.config {
-                members.extend(more.clone());
-            }
-        }
-        config
-    }
-}
-
-/// The approvers of a test: alice and bob, or ourselves when only root could be somebody else.
-fn approvers() -> (Value, bool) {
-    let me = rustix::process::getuid();
-    if me.is_root() {
-        (json!([{"name": "alice", "uid": ALICE}, {"name": "bob", "uid": BOB}]), false)
-    } else {
-        (json!([{"name": "me", "uid": me.as_raw()}]), true)
     }
 }
 

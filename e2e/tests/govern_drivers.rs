@@ -10,6 +10,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use e2e::drivers;
 use e2e::postgres::Server;
 use e2e::proxy::{AGENT, AGENT_PASSWORD};
 use e2e::wait::eventually;
@@ -45,10 +46,6 @@ fn twin() -> &'static Server {
     })
 }
 
-fn program(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("drivers").join(name)
-}
-
 /// What a program printed against this port; `base` is where its rows of `log` begin.
 fn play(mut command: Command, port: u16, ca: &str, base: u32) -> Vec<String> {
     let output = command.env("PORT", port.to_string()).env("CA", ca).env("BASE", base.to_string()).output().unwrap();
@@ -66,9 +63,48 @@ fn kept(server: &Server, base: u32) -> String {
     server.admin(&sql).unwrap()
 }
 
+/// What every program prints: the words in braces stand for these in what is expected of it.
+const COMMON: [(&str, &str); 6] = [
+    ("{rows}", "1|Ann|{calm,tense} ; 2|Bob|NULL ; 3|Cid|{}"),
+    ("{masked}", "a***@example.com|[redacted]|0 ; NULL|[redacted]|0 ; c***@example.com|[redacted]|0"),
+    (
+        "{notes}",
+        "note 1 ; note 2 ; note 3 ; note 4 ; note 5 ; note 6 ; note 7 ; note 8 ; note 9 ; note 10 ; note 11 ; note 12",
+    ),
+    (
+        "{eight}",
+        "[redacted] ; [redacted] ; [redacted] ; [redacted] ; [redacted] ; [redacted] ; [redacted] ; [redacted]",
+    ),
+    (
+        "{copies}",
+        "copy: 1,note 1 ; 2,note 2 ; 3,note 3 ;
+         copy masked: 1,[redacted],0 ; 2,[redacted],0 ; 3,[redacted],0 ;",
+    ),
+    (
+        "{transactions}",
+        "after it: 1
+         error in a transaction: error 22012
+         aborted: error 25P02
+         rolled back: ROLLBACK
+         refused: error 42501
+         refused prepared: error 42501
+         after it: 1
+         refused in a transaction: error 42501
+         aborted: error 25P02",
+    ),
+];
+
+/// A program of a language and its steps.
+fn steps(language: anyhow::Result<Command>, file: &str) -> Command {
+    let mut command = language.unwrap();
+    command.arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("drivers").join(file));
+    command
+}
+
 /// Runs a program through the sidecar, with TLS off and on, and past it, and compares each line with `expected`.
 fn plays(base: u32, command: impl Fn() -> Command, expected: &str) {
     let (world, twin) = (world(), twin());
+    let expected = COMMON.iter().fold(expected.to_owned(), |text, (word, says)| text.replace(word, says));
     let expected: Vec<&str> = expected.trim().lines().map(str::trim).collect();
     let rows = expected.last().and_then(|line| line.strip_prefix("kept:")).unwrap().trim();
     let with = |tls: &str| expected.iter().map(|line| line.replace("{tls}", tls)).collect::<Vec<_>>();
@@ -99,27 +135,18 @@ fn plays(base: u32, command: impl Fn() -> Command, expected: &str) {
 
 const PSYCOPG: &str = "
     tls: {tls}
-    query: 1|Ann|{calm,tense} ; 2|Bob|NULL ; 3|Cid|{}
-    query binary: 1|Ann|{calm,tense} ; 2|Bob|NULL ; 3|Cid|{}
-    masked: a***@example.com|[redacted]|0 ; NULL|[redacted]|0 ; c***@example.com|[redacted]|0
-    masked binary: a***@example.com|[redacted]|0 ; NULL|[redacted]|0 ; c***@example.com|[redacted]|0
-    prepared: note 1 ; note 2 ; note 3 ; note 4 ; note 5 ; note 6 ; note 7 ; note 8 ; note 9 ; note 10 ; note 11 ; note 12
-    prepared masked: [redacted] ; [redacted] ; [redacted] ; [redacted] ; [redacted] ; [redacted] ; [redacted] ; [redacted]
+    query: {rows}
+    query binary: {rows}
+    masked: {masked}
+    masked binary: {masked}
+    prepared: {notes}
+    prepared masked: {eight}
     pipeline: note 18 ; note 19 ; note 20
     refused in a pipeline: error 42501
     executemany: 5
-    copy: 1,note 1 ; 2,note 2 ; 3,note 3 ;
-    copy masked: 1,[redacted],0 ; 2,[redacted],0 ; 3,[redacted],0 ;
+    {copies}
     cancel: error 57014
-    after it: 1
-    error in a transaction: error 22012
-    aborted: error 25P02
-    rolled back: ROLLBACK
-    refused: error 42501
-    refused prepared: error 42501
-    after it: 1
-    refused in a transaction: error 42501
-    aborted: error 25P02
+    {transactions}
     commit rolls back: ROLLBACK
     masked in a predicate: error 42501
     kept: 10 ; 11 ; 12 ; 13 ; 14
@@ -127,35 +154,21 @@ const PSYCOPG: &str = "
 
 #[test]
 fn psycopg() {
-    let run = || {
-        let mut python = e2e::drivers::python().unwrap();
-        python.arg(program("psycopg_steps.py"));
-        python
-    };
-    plays(10_000, run, PSYCOPG);
+    plays(10_000, || steps(drivers::python(), "psycopg_steps.py"), PSYCOPG);
 }
 
 const ASYNCPG: &str = "
     tls: {tls}
-    query: 1|Ann|{calm,tense} ; 2|Bob|NULL ; 3|Cid|{}
-    masked binary: a***@example.com|[redacted]|0 ; NULL|[redacted]|0 ; c***@example.com|[redacted]|0
-    prepared: note 1 ; note 2 ; note 3 ; note 4 ; note 5 ; note 6 ; note 7 ; note 8 ; note 9 ; note 10 ; note 11 ; note 12
-    prepared masked: [redacted] ; [redacted] ; [redacted] ; [redacted] ; [redacted] ; [redacted] ; [redacted] ; [redacted]
+    query: {rows}
+    masked binary: {masked}
+    prepared: {notes}
+    prepared masked: {eight}
     portal by portal: [redacted] ; [redacted] ; [redacted]
     executemany: 5
     executemany refused: error 42501
-    copy: 1,note 1 ; 2,note 2 ; 3,note 3 ;
-    copy masked: 1,[redacted],0 ; 2,[redacted],0 ; 3,[redacted],0 ;
+    {copies}
     cancel: timeout
-    after it: 1
-    error in a transaction: error 22012
-    aborted: error 25P02
-    rolled back: ROLLBACK
-    refused: error 42501
-    refused prepared: error 42501
-    after it: 1
-    refused in a transaction: error 42501
-    aborted: error 25P02
+    {transactions}
     commit rolls back: ROLLBACK
     masked in a predicate: error 42501
     kept: 10 ; 11 ; 12 ; 13 ; 14
@@ -163,35 +176,22 @@ const ASYNCPG: &str = "
 
 #[test]
 fn asyncpg() {
-    let run = || {
-        let mut python = e2e::drivers::python().unwrap();
-        python.arg(program("asyncpg_steps.py"));
-        python
-    };
-    plays(20_000, run, ASYNCPG);
+    plays(20_000, || steps(drivers::python(), "asyncpg_steps.py"), ASYNCPG);
 }
 
 const NODE_POSTGRES: &str = "
     tls: {tls}
-    query: 1|Ann|{calm,tense} ; 2|Bob|NULL ; 3|Cid|{}
-    masked: a***@example.com|[redacted]|0 ; NULL|[redacted]|0 ; c***@example.com|[redacted]|0
-    masked extended: a***@example.com|[redacted]|0 ; NULL|[redacted]|0 ; c***@example.com|[redacted]|0
+    query: {rows}
+    masked: {masked}
+    masked extended: {masked}
     masked binary: a***@example.com|[redacted] ; NULL|[redacted] ; c***@example.com|[redacted]
-    prepared: note 1 ; note 2 ; note 3 ; note 4 ; note 5 ; note 6 ; note 7 ; note 8 ; note 9 ; note 10 ; note 11 ; note 12
-    prepared masked: [redacted] ; [redacted] ; [redacted] ; [redacted] ; [redacted] ; [redacted] ; [redacted] ; [redacted]
+    prepared: {notes}
+    prepared masked: {eight}
     queued: note 18 ; note 19 ; note 20
     limited: [redacted] ; [redacted] ; [redacted]
     copy: COPY 3
     cancel: error 57014
-    after it: 1
-    error in a transaction: error 22012
-    aborted: error 25P02
-    rolled back: ROLLBACK
-    refused: error 42501
-    refused prepared: error 42501
-    after it: 1
-    refused in a transaction: error 42501
-    aborted: error 25P02
+    {transactions}
     commit rolls back: ROLLBACK
     masked in a predicate: error 42501
     kept:
@@ -199,35 +199,21 @@ const NODE_POSTGRES: &str = "
 
 #[test]
 fn node_postgres() {
-    let run = || {
-        let mut node = e2e::drivers::node().unwrap();
-        node.arg(program("node_steps.js"));
-        node
-    };
-    plays(30_000, run, NODE_POSTGRES);
+    plays(30_000, || steps(drivers::node(), "node_steps.js"), NODE_POSTGRES);
 }
 
 const PGJDBC: &str = "
-    query: 1|Ann|{calm,tense} ; 2|Bob|NULL ; 3|Cid|{}
-    masked: a***@example.com|[redacted]|0 ; NULL|[redacted]|0 ; c***@example.com|[redacted]|0
-    prepared masked: 1 true a***@example.com|[redacted]|0 ; NULL|[redacted]|0 ; c***@example.com|[redacted]|0
-    prepared: note 1 ; note 2 ; note 3 ; note 4 ; note 5 ; note 6 ; note 7 ; note 8 ; note 9 ; note 10 ; note 11 ; note 12
+    query: {rows}
+    masked: {masked}
+    prepared masked: 1 true {masked}
+    prepared: {notes}
     fetched in parts: [redacted] ; [redacted] ; [redacted]
     batch: [1, 1, 1, 1, 1]
     batch refused: batch error 42501
     refused inside a batch: batch error 42501
-    copy: 1,note 1 ; 2,note 2 ; 3,note 3 ;
-    copy masked: 1,[redacted],0 ; 2,[redacted],0 ; 3,[redacted],0 ;
+    {copies}
     cancel: error 57014
-    after it: 1
-    error in a transaction: error 22012
-    aborted: error 25P02
-    rolled back: ROLLBACK
-    refused: error 42501
-    refused prepared: error 42501
-    after it: 1
-    refused in a transaction: error 42501
-    aborted: error 25P02
+    {transactions}
     commit rolls back: COMMIT
     after it: 1
     masked in a predicate: error 42501
@@ -237,12 +223,7 @@ const PGJDBC: &str = "
 
 #[test]
 fn pgjdbc() {
-    let run = || {
-        let mut java = e2e::drivers::java().unwrap();
-        java.arg(program("JdbcSteps.java"));
-        java
-    };
-    plays(40_000, run, PGJDBC);
+    plays(40_000, || steps(drivers::java(), "JdbcSteps.java"), PGJDBC);
 }
 
 const PSQL: &str = "

@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Action, ApprovalSettings, InPredicates, MaskMethod, PostgresVerb, RecordingSettings};
+use super::{Action, ApprovalSettings, InPredicates, MaskMethod, PostgresVerb, RecordingSettings, names};
 use crate::limits;
 use crate::shared::Selector;
 
@@ -107,25 +107,13 @@ pub struct ClusterPostgresMatch {
     #[schemars(length(min = 1, max = limits::VERBS), extend("x-kubernetes-list-type" = "set"))]
     pub verbs: Vec<PostgresVerb>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(
-        length(max = limits::RESOURCES),
-        inner(length(max = limits::RELATION_CHARS), regex(pattern = limits::RELATION)),
-        extend("x-kubernetes-list-type" = "set")
-    )]
+    #[schemars(schema_with = "names::relations")]
     pub relations: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(
-        length(max = limits::RESOURCES),
-        inner(length(max = limits::COLUMN_CHARS), regex(pattern = limits::COLUMN)),
-        extend("x-kubernetes-list-type" = "set")
-    )]
+    #[schemars(schema_with = "names::columns")]
     pub columns: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(
-        length(max = limits::RESOURCES),
-        inner(length(max = limits::FUNCTION_CHARS), regex(pattern = limits::FUNCTION)),
-        extend("x-kubernetes-list-type" = "set")
-    )]
+    #[schemars(schema_with = "names::functions")]
     pub functions: Vec<String>,
     #[serde(default)]
     pub require_where: bool,
@@ -145,10 +133,6 @@ pub struct ClusterMask {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ClusterPostgresColumns {
-    #[schemars(
-        length(min = 1, max = limits::RESOURCES),
-        inner(length(max = limits::COLUMN_CHARS), regex(pattern = limits::COLUMN)),
-        extend("x-kubernetes-list-type" = "set")
-    )]
+    #[schemars(schema_with = "names::some_columns")]
     pub columns: Vec<String>,
 }

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Action;
+use super::names;
 use crate::limits;
 
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
@@ -80,27 +81,15 @@ pub struct PostgresRule {
     #[schemars(length(min = 1, max = limits::VERBS), extend("x-kubernetes-list-type" = "set"))]
     pub verbs: Vec<PostgresVerb>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(
-        length(max = limits::RESOURCES),
-        inner(length(max = limits::RELATION_CHARS), regex(pattern = limits::RELATION)),
-        extend("x-kubernetes-list-type" = "set")
-    )]
+    #[schemars(schema_with = "names::relations")]
     pub relations: Vec<String>,
     /// Allow: only these columns. RequireApproval and Deny: as soon as one of these is touched.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(
-        length(max = limits::RESOURCES),
-        inner(length(max = limits::COLUMN_CHARS), regex(pattern = limits::COLUMN)),
-        extend("x-kubernetes-list-type" = "set")
-    )]
+    #[schemars(schema_with = "names::columns")]
     pub columns: Vec<String>,
     /// `schema.name(type, type)`, for the verb Call.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(
-        length(max = limits::RESOURCES),
-        inner(length(max = limits::FUNCTION_CHARS), regex(pattern = limits::FUNCTION)),
-        extend("x-kubernetes-list-type" = "set")
-    )]
+    #[schemars(schema_with = "names::functions")]
     pub functions: Vec<String>,
     /// UPDATE and DELETE without an effective WHERE are denied.
     #[serde(default)]
@@ -127,11 +116,7 @@ pub struct PostgresMask {
     #[schemars(length(max = limits::LABEL_CHARS), regex(pattern = limits::LABEL))]
     pub name: String,
     /// `schema.relation.column`; `*` stands for any part of one segment.
-    #[schemars(
-        length(min = 1, max = limits::RESOURCES),
-        inner(length(max = limits::COLUMN_CHARS), regex(pattern = limits::COLUMN)),
-        extend("x-kubernetes-list-type" = "set")
-    )]
+    #[schemars(schema_with = "names::some_columns")]
     pub columns: Vec<String>,
     pub method: MaskMethod,
     #[serde(default)]
