@@ -30,7 +30,7 @@ const USERS_OWN: &[&str] = &[
     "CREATE FUNCTION public.json_object() RETURNS text LANGUAGE sql AS $$SELECT 'USER'$$",
     "CREATE FUNCTION public.merge_action() RETURNS text LANGUAGE sql AS $$SELECT 'USER'$$",
     "CREATE FUNCTION public.any_value(text) RETURNS text LANGUAGE sql AS $$SELECT 'USER'$$",
-    "CREATE TABLE v.names (system_user text, json_scalar text)",
+    "CREATE TABLE v.names (\"system_user\" text, json_scalar text)",
     "INSERT INTO v.names VALUES ('USER', 'USER')",
 ];
 
@@ -106,7 +106,6 @@ fn on_a_real_server() {
     for version in [140_000, 150_000, 160_000, 170_000, 180_000] {
         constructs_are_refused(&catalog, version);
     }
-    assert!((150_000..160_000).contains(&catalog.version), "the server of the tests is 15");
     what_passes_is_what_was_judged(&server, &catalog);
 }
 
