@@ -319,7 +319,8 @@ enum Event {
     AppendFails,
     SyncFails,
     Restart,
-    Kill,
+    /// Killed, and of the last segment this many bytes never came.
+    Kill(usize),
     Fill,
 }
 
@@ -333,7 +334,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::AppendFails),
         1 => Just(Event::SyncFails),
         1 => Just(Event::Restart),
-        1 => Just(Event::Kill),
+        1 => Just(Event::Kill(0)),
+        1 => (1_usize..1500).prop_map(Event::Kill),
         3 => Just(Event::Fill),
     ]
 }
@@ -382,11 +384,16 @@ proptest! {
                     submit(&writer, begun("s-1", 60), Durability::Synced);
                     storage.set(|f| f.sync = None);
                 }
-                Event::Restart | Event::Kill => {
+                Event::Restart | Event::Kill(_) => {
                     if matches!(event, Event::Restart) {
                         drop(writer.close());
                     }
                     storage = storage.killed();
+                    if let Event::Kill(lost) = event {
+                        let (name, mut content) = storage.files().pop().unwrap();
+                        content.truncate(content.len().saturating_sub(lost));
+                        storage.put(&name, content);
+                    }
                     let expected = unfinished(&storage);
                     let (next, recovery) = open(&storage, key(), config());
                     prop_assert_eq!((recovery.interrupted, recovery.sessions), expected);
