@@ -187,6 +187,8 @@ fn masked_columns_further_out(catalog: &Catalog) {
     let masks = MaskTable::build(catalog, &rules(&[("public.n.contact", "Redact", "Allow")]));
     assert!(plan("UPDATE n SET tag = (SELECT max(contact) FROM m) RETURNING tag", catalog, &masks).is_err());
     assert!(plan("UPDATE n SET tag = (SELECT max(m.contact) FROM m) RETURNING tag", catalog, &masks).is_ok());
+    let certain = "UPDATE n SET tag = (SELECT max(contact) FROM (SELECT 'x' AS contact) q) RETURNING tag";
+    assert!(plan(certain, catalog, &masks).is_ok());
     assert!(plan("SELECT tag, (SELECT max(contact) FROM m) FROM n", catalog, &masks).is_ok());
     // A function of a user on a row of a system catalog has no access of its own.
     assert!(plan("SELECT c.seen FROM pg_class c", catalog, &MaskTable::default()).is_err());

@@ -30,9 +30,11 @@ impl Resolver<'_> {
         for level in levels.iter().take(nearer) {
             self.none_gets(name, level)?;
         }
+        // What a sub-query or a template shows under a name is certain.
+        let may_go = |level: &&Env<'_>| level.items.iter().any(|item| can_be(item, name) && item.is_bare());
         match found {
-            Some(level) => self.if_gone(name, env, level.saturating_add(1)),
-            None => Ok(()),
+            Some(level) if levels.get(level).is_some_and(may_go) => self.if_gone(name, env, level.saturating_add(1)),
+            _ => Ok(()),
         }
     }
 
