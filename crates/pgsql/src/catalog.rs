@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::row_calls::{self, RowCall};
 use crate::settings::TimeLimits;
 
 pub use rows::{CatalogError, MAX_RELATIONS};
@@ -58,6 +59,8 @@ pub struct Catalog {
     /// Of a relation: who has a foreign key to it, and which of its `references` that is.
     #[serde(skip)]
     referring: BTreeMap<Oid, Vec<(Oid, usize)>>,
+    #[serde(skip)]
+    row_calls: BTreeMap<String, RowCall>,
 }
 
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,6 +212,9 @@ pub struct UserType {
     pub name: String,
     /// `e` enum, `d` domain, `b` base, `c` composite, `r` range, `m` multirange.
     pub kind: String,
+    /// A domain over a row type, over any number of domains.
+    #[serde(default)]
+    pub rows: bool,
     pub extension: Option<String>,
 }
 
@@ -287,6 +293,16 @@ impl Catalog {
         &self.user_cast_types
     }
 
+    /// What `t.name` would call on the row of a relation `t` that has no such column.
+    pub(crate) fn row_call(&self, name: &str) -> Option<RowCall> {
+        row_calls::builtin(name).max(self.user_row_call(name))
+    }
+
+    /// The same for functions and casts of users only.
+    pub(crate) fn user_row_call(&self, name: &str) -> Option<RowCall> {
+        self.row_calls.get(name).copied()
+    }
+
     /// Functions of this name, in one schema or in the search path.
     pub fn functions_named<'a>(
         &'a self,
@@ -306,6 +322,7 @@ impl Catalog {
                 self.referring.entry(key.to).or_default().push((relation.oid, nth));
             }
         }
+        self.row_calls = row_calls::of_users(&self);
         self.revision = String::new();
         let text = serde_json::to_string(&self).unwrap_or_default();
         self.revision = format!("{:032x}", fnv128(text.as_bytes()));

@@ -11,6 +11,7 @@ mod from;
 pub(crate) mod names;
 mod query;
 pub(crate) mod scope;
+mod stale;
 mod star;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,6 +49,8 @@ pub(crate) struct Edits {
     pub(crate) ranges: BTreeMap<i32, RangeEdit>,
     /// `schema.relation.column` becomes `relation.column`.
     pub(crate) columns: BTreeSet<i32>,
+    /// A bare name of an item becomes `name.*`, where that is its whole row.
+    pub(crate) rows: BTreeSet<i32>,
     /// Of a star in a target list: the outputs to write for it.
     pub(crate) stars: BTreeMap<i32, Vec<Listed>>,
     /// Schema to write before a function.
@@ -83,7 +86,7 @@ pub(crate) struct Findings {
     pub(crate) literals: Vec<Literal>,
     pub(crate) hide_all: bool,
     pub(crate) params: u32,
-    /// Places of relations without masks whose whole row is used while masks are in force.
+    /// Places of relations without masks that need a template while masks are in force.
     exposed: BTreeSet<i32>,
     /// Relations that stand behind a template.
     pub(crate) substituted: BTreeSet<Oid>,
@@ -104,6 +107,8 @@ pub(crate) struct Findings {
 
 /// Most steps for one statement: names looked up times columns in scope. The largest honest statements take a tenth.
 const MAX_STEPS: usize = 2_000_000;
+/// Most walks of one statement: one, one for templates, and more for templates that templates need.
+const MAX_WALKS: usize = 4;
 /// Most columns of one query: the server's own limit for a target list.
 const MAX_COLUMNS: usize = 1_664;
 
@@ -112,17 +117,19 @@ pub(crate) struct Resolver<'c> {
     pub(crate) out: Findings,
     /// Places of relations without masks that stand behind a template all the same.
     listed: BTreeSet<i32>,
+    /// Places of names where `name.*` would mean the whole row and not its columns.
+    single: BTreeSet<i32>,
     next_uid: u32,
     steps: usize,
 }
 
 impl<'c> Resolver<'c> {
     pub(crate) fn new(ctx: &'c Context<'c>) -> Self {
-        Self { ctx, out: Findings::default(), listed: BTreeSet::new(), next_uid: 0, steps: 0 }
+        Self { ctx, out: Findings::default(), listed: BTreeSet::new(), single: BTreeSet::new(), next_uid: 0, steps: 0 }
     }
 
-    /// A resolver after `walk`. It walks a second time when a relation without masks turned out to be used as a whole
-    /// row, with that relation behind a template from the start.
+    /// A resolver after `walk`. It walks again when a relation without masks turned out to need a template, with that
+    /// relation behind one from the start; a template may need others around it.
     ///
     /// # Errors
     /// What `walk` refuses.
@@ -130,14 +137,16 @@ impl<'c> Resolver<'c> {
         ctx: &'c Context<'c>,
         walk: impl Fn(&mut Self) -> Result<(), Refused>,
     ) -> Result<Self, Refused> {
-        let mut resolver = Self::new(ctx);
-        walk(&mut resolver)?;
-        if resolver.out.exposed.is_empty() {
-            return Ok(resolver);
+        let mut listed = BTreeSet::new();
+        for _ in 0..MAX_WALKS {
+            let mut resolver = Self { listed: listed.clone(), ..Self::new(ctx) };
+            walk(&mut resolver)?;
+            if resolver.out.exposed.is_empty() {
+                return Ok(resolver);
+            }
+            listed.append(&mut resolver.out.exposed);
         }
-        let mut again = Self { listed: resolver.out.exposed, ..Self::new(ctx) };
-        walk(&mut again)?;
-        if again.out.exposed.is_empty() { Ok(again) } else { Err(Refused::new("whole rows that cannot be listed")) }
+        Err(Refused::new("names of columns and aliases that are mixed up too deeply").hint("use other aliases"))
     }
 
     fn uid(&mut self) -> u32 {

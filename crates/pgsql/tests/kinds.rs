@@ -89,6 +89,13 @@ fn masks(server: &Server) {
     let table = MaskTable::build(&catalog, &rules(&[("public.users.email", "Redact", "Allow")]));
     assert!(plan("INSERT INTO orders (id, user_id, total) VALUES (9, 99, 1)", &catalog, &table).unwrap().scrub);
     assert!(!plan("SELECT * FROM plain", &catalog, &table).unwrap().scrub);
+    // Triggers that were put off run at COMMIT; nothing else may make them run.
+    for commit in ["COMMIT", "END"] {
+        assert!(plan(commit, &catalog, &table).unwrap().scrub, "{commit}");
+        assert!(!plan(commit, &catalog, &MaskTable::default()).unwrap().scrub, "{commit}");
+    }
+    assert!(plan("SET CONSTRAINTS ALL IMMEDIATE", &catalog, &table).is_err());
+    assert!(!plan("ROLLBACK", &catalog, &table).unwrap().scrub);
     let masked = plan("SELECT id FROM users", &catalog, &table).unwrap();
     assert_eq!(masked.masked, vec![(catalog.find("public", "users").unwrap().oid, vec![3])]);
     assert_eq!(masked.applied.len(), 1);

@@ -217,6 +217,7 @@ pub(super) fn read(rows: &[Vec<String>]) -> Result<Catalog, CatalogError> {
         revision: String::new(),
         names: BTreeMap::new(),
         referring: BTreeMap::new(),
+        row_calls: BTreeMap::new(),
     };
     Ok(catalog.finish())
 }

@@ -145,6 +145,12 @@ WHERE n.nspname OPERATOR(pg_catalog.<>) 'pg_catalog' ORDER BY o.oid LIMIT 20001"
 
 const TYPES: &str = "\
 SELECT pg_catalog.json_build_object('schema', n.nspname, 'name', t.typname, 'kind', t.typtype,
+  'rows', EXISTS (
+    WITH RECURSIVE base(oid) AS (
+      SELECT t.typbasetype UNION
+      SELECT b.typbasetype FROM base JOIN pg_catalog.pg_type b ON b.oid OPERATOR(pg_catalog.=) base.oid)
+    SELECT 1 FROM base JOIN pg_catalog.pg_type b ON b.oid OPERATOR(pg_catalog.=) base.oid
+    WHERE b.typtype OPERATOR(pg_catalog.=) 'c'),
   'extension', (SELECT x.extname FROM pg_catalog.pg_depend d
                   JOIN pg_catalog.pg_extension x ON x.oid OPERATOR(pg_catalog.=) d.refobjid
                 WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass::pg_catalog.oid

@@ -108,7 +108,7 @@ fn table(
         resolver.out.substituted.insert(relation.oid);
     }
     let findings = resolver.finish()?;
-    let text = selection(relation, masks, true, names.iter().filter_map(|n| relation.column(n)));
+    let text = selection(ctx.catalog, relation, masks, true, names.iter().filter_map(|n| relation.column(n)));
     let limits = Limits { bytes: ctx.limits.bytes.saturating_mul(8), ..ctx.limits };
     let select = parse(&text, &limits)?;
     let tree = as_query(parsed, &select)?;
