@@ -10,7 +10,7 @@ mod session;
 mod transaction;
 
 use pg_raw_parse::{Node, Owned, nodes};
-use policy::operation::{Access, Strictness};
+use policy::operation::{Access, Strictness, Verb};
 use policy::redact::Redacted;
 
 use crate::catalog::{Relation, RelationKind};
@@ -91,6 +91,7 @@ fn finish(judged: Judged, parsed: &Parsed, ctx: &Context<'_>) -> Result<Plan, Re
     if ctx.catalog.foreign_casts > 0 && !judged.findings.touched.is_empty() {
         return Err(Refused::new("this database has casts between built-in types that run functions of users"));
     }
+    let needs_fresh = needs_fresh(&judged, ctx);
     let text = match judged.ceiling {
         // It is never sent.
         Strictness::Deny => String::new(),
@@ -143,20 +144,23 @@ fn finish(judged: Judged, parsed: &Parsed, ctx: &Context<'_>) -> Result<Plan, Re
         applied,
         masked,
         scrub,
-        needs_fresh: needs_fresh(&findings, ctx),
+        needs_fresh,
         hidden_params,
         checked_params: judged.checked_params,
         params: findings.params,
     })
 }
 
-/// Views, and values that hold rows: under the same names of columns they may show others tomorrow.
-fn needs_fresh(findings: &Findings, ctx: &Context<'_>) -> bool {
+/// Views, and values that hold rows where masks are in force: under the same names of columns they may show others
+/// tomorrow. Changes: a foreign key that was made meanwhile carries them on into tables that nobody named.
+fn needs_fresh(judged: &Judged, ctx: &Context<'_>) -> bool {
     let deep = |relation: &Relation| {
         matches!(relation.kind, RelationKind::View | RelationKind::Materialized)
-            || relation.columns.iter().any(|column| ctx.catalog.row_types.contains_key(&column.type_oid))
+            || ctx.masks.any()
+                && relation.columns.iter().any(|column| ctx.catalog.row_types.contains_key(&column.type_oid))
     };
-    ctx.masks.any() && findings.touched.iter().filter_map(|oid| ctx.catalog.relation(*oid)).any(deep)
+    judged.accesses.iter().any(|access| matches!(access.verb, Verb::Update | Verb::Delete | Verb::Administer))
+        || judged.findings.touched.iter().filter_map(|oid| ctx.catalog.relation(*oid)).any(deep)
 }
 
 /// The statement as given when nothing in it is hidden, else as the tree says it, with `'?'` for what is hidden.
