@@ -8,6 +8,7 @@ mod ddl;
 mod query;
 mod session;
 mod transaction;
+mod unseen;
 
 use pg_raw_parse::{Node, Owned, nodes};
 use policy::operation::{Access, Strictness, Verb};
@@ -92,7 +93,8 @@ fn finish(judged: Judged, parsed: &Parsed, ctx: &Context<'_>) -> Result<Plan, Re
         return Err(Refused::new("this database has casts between built-in types that run functions of users"));
     }
     let needs_fresh = needs_fresh(&judged, ctx);
-    let text = match judged.ceiling {
+    let ceiling = judged.ceiling.max(unseen::ceiling(&judged.accesses, &judged.findings, ctx));
+    let text = match ceiling {
         // It is never sent.
         Strictness::Deny => String::new(),
         Strictness::Allow | Strictness::RequireApproval => {
@@ -139,7 +141,7 @@ fn finish(judged: Judged, parsed: &Parsed, ctx: &Context<'_>) -> Result<Plan, Re
         text,
         action: judged.action,
         accesses: judged.accesses,
-        ceiling: judged.ceiling,
+        ceiling,
         effect: judged.effect,
         applied,
         masked,

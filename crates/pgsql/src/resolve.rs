@@ -95,6 +95,8 @@ pub(crate) struct Findings {
     /// Functions or types of users run.
     pub(crate) user_code: bool,
     pub(crate) approve: bool,
+    /// A column is set to its default by that word.
+    pub(crate) defaults: bool,
     pub(crate) settings: BTreeSet<String>,
     /// Names and positions of outputs that may be nothing but outputs.
     deny_outputs: Vec<(usize, String)>,

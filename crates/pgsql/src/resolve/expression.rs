@@ -110,7 +110,11 @@ impl<'c> Resolver<'c> {
             | Node::NullTest(_)
             | Node::RowExpr(_)
             | Node::WindowDef(_) => self.below(node, env),
-            Node::SetToDefault(_) | Node::SQLValueFunction(_) | Node::A_Star(_) => Ok(Seen::default()),
+            Node::SetToDefault(_) => {
+                self.out.defaults = true;
+                Ok(Seen::default())
+            }
+            Node::SQLValueFunction(_) | Node::A_Star(_) => Ok(Seen::default()),
             other => Err(Refused::new(format!("{} in an expression", name(other)))),
         }
     }
