@@ -40,6 +40,7 @@ fn on_a_real_server() {
     at.checks_of_the_server_take_a_person();
     at.functions_behind_views_take_a_person();
     at.missing_values_stay_hidden();
+    at.sources_stay_hidden();
     at.keys_are_told_of();
     if catalog.version >= 180_000 {
         virtual_columns_are_redacted(&server);
