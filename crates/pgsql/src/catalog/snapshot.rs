@@ -154,7 +154,8 @@ FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_ca
   LEFT JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) t.typrelid
 WHERE n.nspname OPERATOR(pg_catalog.<>) ALL ('{pg_catalog,information_schema,pg_toast}'::pg_catalog.name[])
   AND (c.oid IS NULL OR c.relkind OPERATOR(pg_catalog.=) 'c')
-  AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_type e WHERE e.typarray OPERATOR(pg_catalog.=) t.oid)
+  AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_type e WHERE e.oid OPERATOR(pg_catalog.=) t.typelem
+                  AND e.typarray OPERATOR(pg_catalog.=) t.oid)
 ORDER BY t.oid LIMIT 20001";
 
 const CASTS: &str = "\

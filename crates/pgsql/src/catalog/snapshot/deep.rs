@@ -86,7 +86,7 @@ WITH checked(relation, plain, body) AS (
     FROM pg_catalog.pg_index i WHERE i.indexprs IS NOT NULL OR i.indpred IS NOT NULL
   UNION ALL SELECT p.partrelid, p.partattrs::pg_catalog.int2[], p.partexprs::pg_catalog.text
     FROM pg_catalog.pg_partitioned_table p),
-used(relation, columns) AS (
+used(relation, columns) AS MATERIALIZED (
   SELECT c.relation, ARRAY(
     SELECT m.found[1]::pg_catalog.int2 FROM pg_catalog.regexp_matches(c.body, ':varattno ([0-9]+) ', 'g') AS m(found)
     UNION SELECT n.plain FROM pg_catalog.unnest(c.plain) AS n(plain) WHERE n.plain OPERATOR(pg_catalog.>) 0
@@ -172,8 +172,12 @@ pub(super) const CAST_TYPES: &str = concat!(
     parts!(),
     "\
 , cast_type(oid, function) AS (
-  SELECT k.castsource, k.castfunc FROM pg_catalog.pg_cast k
-  UNION SELECT k.casttarget, k.castfunc FROM pg_catalog.pg_cast k)
+  SELECT x.oid, k.castfunc FROM pg_catalog.pg_cast k CROSS JOIN LATERAL (VALUES (k.castsource), (k.casttarget)) AS x(oid)
+  WHERE x.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid
+    AND k.castfunc OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid),
+holder(oid, function) AS (
+  SELECT c.oid, c.function FROM cast_type c
+  UNION SELECT p.oid, c.function FROM cast_type c JOIN part p ON p.inner_type OPERATOR(pg_catalog.=) c.oid)
 SELECT DISTINCT pg_catalog.jsonb_build_object('oid', t.oid::pg_catalog.int8, 'schema', n.nspname, 'name', t.typname,
   'extension', (SELECT x.extname FROM pg_catalog.pg_depend e
                   JOIN pg_catalog.pg_extension x ON x.oid OPERATOR(pg_catalog.=) e.refobjid
@@ -181,10 +185,7 @@ SELECT DISTINCT pg_catalog.jsonb_build_object('oid', t.oid::pg_catalog.int8, 'sc
                   AND e.objid OPERATOR(pg_catalog.=) c.function AND e.deptype OPERATOR(pg_catalog.=) 'e'
                   AND e.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass::pg_catalog.oid
                 LIMIT 1))::pg_catalog.text
-FROM cast_type c
-  JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) c.oid OR EXISTS (
-    SELECT 1 FROM part p WHERE p.oid OPERATOR(pg_catalog.=) t.oid AND p.inner_type OPERATOR(pg_catalog.=) c.oid)
-  JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
-WHERE c.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid AND c.function OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid
-LIMIT 20001"
+FROM holder c
+  JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) c.oid
+  JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace LIMIT 20001"
 );
