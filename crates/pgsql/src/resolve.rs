@@ -22,7 +22,7 @@ use crate::catalog::{Catalog, Oid, Relation, RelationKind};
 use crate::plan::Context;
 use crate::refused::Refused;
 
-pub(crate) use cascade::truncated;
+pub(crate) use cascade::{inherited, truncated};
 pub(crate) use names::constant_text;
 pub(crate) use query::Level;
 pub(crate) use scope::Env;
@@ -98,6 +98,8 @@ pub(crate) struct Findings {
     /// Functions or types of users run.
     pub(crate) user_code: bool,
     pub(crate) approve: bool,
+    /// A column is set to its default by that word.
+    pub(crate) defaults: bool,
     pub(crate) settings: BTreeSet<String>,
     /// Names and positions of outputs that may be nothing but outputs.
     deny_outputs: Vec<(usize, String)>,
@@ -223,15 +225,17 @@ impl Findings {
     /// The accesses, those of the families of partitions and inheritance included.
     pub(crate) fn accesses(&self, ctx: &Context<'_>) -> Vec<Access> {
         let mut out: BTreeMap<(Verb, Oid), Use> = self.uses.clone();
+        let mut partitions: BTreeMap<(Verb, Oid), Use> = BTreeMap::new();
         let mut behind: BTreeMap<(Verb, Oid), Option<bool>> = BTreeMap::new();
         for ((verb, oid), usage) in &self.uses {
-            // A partition read by its own name shows rows of its parents; a parent shows rows of its children, which
-            // are only relations of their own if they are not partitions.
+            // A partition read by its own name shows rows of its parents; a parent shows rows of its children. A rule that
+            // allows the parent allows its partitions; children by inheritance are relations of their own.
             let above = ctx.catalog.closure(*oid, |r| &r.parents);
             let below = ctx.catalog.closure(*oid, |r| &r.children);
-            let below = below.into_iter().filter(|o| !relation_is_partition(ctx.catalog.relation(*o)));
-            for other in above.into_iter().chain(below) {
-                let entry = out.entry((*verb, other)).or_default();
+            for other in above.iter().chain(&below) {
+                let partition = below.contains(other) && ctx.catalog.relation(*other).is_none_or(|r| r.partition);
+                let into = if partition { &mut partitions } else { &mut out };
+                let entry = into.entry((*verb, *other)).or_default();
                 entry.columns.extend(usage.columns.iter().cloned());
                 entry.all |= usage.all;
                 entry.bounded = entry.bounded.map_or(usage.bounded, |b| Some(b && usage.bounded != Some(false)));
@@ -250,10 +254,13 @@ impl Findings {
             .map(|((verb, oid), usage)| (*verb, *oid, (!usage.all).then(|| usage.columns.clone()), usage.bounded))
             .chain(behind.iter().map(|((verb, oid), bounded)| (*verb, *oid, None, *bounded)));
         let cascaded = cascade::of(ctx.catalog, changed);
-        let named = out.into_iter().map(|(key, usage)| {
-            let fields = if usage.all { Fields::All } else { Fields::Named(usage.columns) };
-            (key, fields, usage.bounded, false)
-        });
+        let used = |indirect: bool| {
+            move |(key, usage): (_, Use)| {
+                let fields = if usage.all { Fields::All } else { Fields::Named(usage.columns) };
+                (key, fields, usage.bounded, indirect)
+            }
+        };
+        let named = out.into_iter().map(used(false)).chain(partitions.into_iter().map(used(true)));
         // Which columns a view takes from its tables is not known.
         let behind = behind.into_iter().map(|(key, bounded)| (key, Fields::All, bounded, true));
         let relations = named.chain(behind).filter_map(|((verb, oid), fields, bounded, indirect)| {
@@ -299,10 +306,6 @@ fn behind_view(catalog: &Catalog, oid: Oid) -> BTreeSet<Oid> {
     let families: Vec<BTreeSet<Oid>> = found.iter().map(|base| catalog.family(*base)).collect();
     found.extend(families.into_iter().flatten());
     found
-}
-
-fn relation_is_partition(relation: Option<&Relation>) -> bool {
-    relation.is_none_or(|r| r.partition)
 }
 
 pub(crate) fn of_relation(relation: &Relation, fields: Fields) -> Resource {

@@ -243,6 +243,7 @@ fn bare_outputs_only(server: &Server) {
         "SELECT * FROM users WHERE id = 1",
         "SELECT u.* FROM users u ORDER BY name",
         "SELECT id FROM users ORDER BY 1",
+        "SELECT id FROM users GROUP BY ROLLUP (1)",
         "COPY (SELECT email FROM users) TO STDOUT",
     ] {
         assert!(plan(sql, &catalog, &table).is_ok(), "{sql}: {:?}", plan(sql, &catalog, &table));
@@ -259,6 +260,11 @@ fn bare_outputs_only(server: &Server) {
         "SELECT DISTINCT ON (email) id FROM users",
         "SELECT email FROM users GROUP BY 1",
         "SELECT email, count(*) FROM users GROUP BY email",
+        "SELECT email FROM users GROUP BY ROLLUP (1)",
+        "SELECT email AS e FROM users GROUP BY CUBE (e)",
+        "SELECT email FROM users GROUP BY GROUPING SETS ((), (1))",
+        "SELECT email FROM users GROUP BY GROUPING SETS (ROLLUP ((1, 1)))",
+        "SELECT id, email FROM users GROUP BY (1, 2)",
         "SELECT email FROM users UNION SELECT 'x'",
         "SELECT s.email FROM (SELECT email FROM users) s",
         "SELECT u FROM users u",

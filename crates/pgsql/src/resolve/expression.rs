@@ -6,7 +6,6 @@ use pg_raw_parse::raw::{A_Expr_Kind, SubLinkType};
 use pg_raw_parse::{ConstValue, Node, nodes};
 use policy::operation::Verb;
 
-use super::from::MISSING_VALUE;
 use super::names::strings;
 use super::query::Level;
 use super::scope::{Col, Env, Item, Origin};
@@ -112,7 +111,11 @@ impl<'c> Resolver<'c> {
             | Node::NullTest(_)
             | Node::RowExpr(_)
             | Node::WindowDef(_) => self.below(node, env),
-            Node::SetToDefault(_) | Node::SQLValueFunction(_) | Node::A_Star(_) => Ok(Seen::default()),
+            Node::SetToDefault(_) => {
+                self.out.defaults = true;
+                Ok(Seen::default())
+            }
+            Node::SQLValueFunction(_) | Node::A_Star(_) => Ok(Seen::default()),
             other => Err(Refused::new(format!("{} in an expression", name(other)))),
         }
     }
@@ -332,8 +335,12 @@ impl<'c> Resolver<'c> {
             Origin::Proposed(oid) => self.touch(Verb::Read, oid, Some(&col.real)),
             Origin::Derived => {}
         }
-        if item.origin == Origin::Derived && item.open && col.real == MISSING_VALUE && self.ctx.masks.any() {
-            return Err(Refused::new("column `attmissingval` of pg_attribute, which holds values of columns")
+        if item.origin == Origin::Derived
+            && item.open
+            && self.ctx.masks.any()
+            && let Some((relation, holds)) = super::from::closed(&col.real)
+        {
+            return Err(Refused::new(format!("column `{}` of {relation}, which holds {holds}", col.real))
                 .hint("name the other columns, without `*`"));
         }
         if col.deny && !bare {

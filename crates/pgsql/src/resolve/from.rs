@@ -15,8 +15,20 @@ use crate::bounded::Bounds;
 use crate::catalog::Relation;
 use crate::refused::Refused;
 
-/// The column of `pg_attribute` that holds a value of the table: what rows older than the column have in it.
-pub(super) const MISSING_VALUE: &str = "attmissingval";
+/// Columns of system catalogs that are closed while masks are in force, and what they hold.
+const CLOSED: &[(&str, &str, &str)] = &[
+    // What rows older than the column have in it.
+    ("pg_attribute", "attmissingval", "values of columns"),
+    // It may hold keys of what the columns hold.
+    ("pg_proc", "prosqlbody", "the source of a function"),
+    ("pg_proc", "prosrc", "the source of a function"),
+    ("routines", "routine_definition", "the source of a function"),
+];
+
+/// Of a column that may be one of a system catalog: which one it is, and what it holds.
+pub(super) fn closed(column: &str) -> Option<(&'static str, &'static str)> {
+    CLOSED.iter().find(|(_, name, _)| *name == column).map(|(relation, _, holds)| (*relation, *holds))
+}
 
 /// Built-in functions whose rows are one value: the column has the name of the alias.
 const SCALAR_SETS: &[&str] = &["generate_series", "generate_subscripts", "regexp_split_to_table", "string_to_table"];
@@ -110,11 +122,11 @@ impl<'c> Resolver<'c> {
             Named::Cte(output) => output.item(uid, name),
             Named::Catalog(schema, relation) => {
                 let mut output = Output { cols: Vec::new(), open: true, masked: false };
-                if relation == "pg_attribute" && self.ctx.masks.any() {
+                for (_, column, _) in CLOSED.iter().filter(|(of, ..)| *of == relation && self.ctx.masks.any()) {
                     if range.alias().is_some_and(|a| !a.colnames().is_empty()) {
-                        return Err(Refused::new("pg_attribute under other names for its columns"));
+                        return Err(Refused::new(format!("{relation} under other names for its columns")));
                     }
-                    output.push(MISSING_VALUE, false);
+                    output.push(column, false);
                 }
                 self.out.catalogs.insert((schema, relation));
                 self.weigh(Verb::Read);
