@@ -30,6 +30,11 @@ pub(super) fn closed(column: &str) -> Option<(&'static str, &'static str)> {
     CLOSED.iter().find(|(_, name, _)| *name == column).map(|(relation, _, holds)| (*relation, *holds))
 }
 
+/// Whether a row of it has such a column.
+pub(super) fn holds_closed(item: &Item) -> bool {
+    CLOSED.iter().any(|(_, name, _)| item.column(name).is_some())
+}
+
 /// Built-in functions whose rows are one value: the column has the name of the alias.
 const SCALAR_SETS: &[&str] = &["generate_series", "generate_subscripts", "regexp_split_to_table", "string_to_table"];
 

@@ -9,7 +9,7 @@
 use pg_raw_parse::Node;
 
 use super::Resolver;
-use super::from::MISSING_VALUE;
+use super::from::holds_closed;
 use super::scope::{Env, Item, Origin};
 use crate::catalog::Relation;
 use crate::refused::Refused;
@@ -87,7 +87,7 @@ impl Resolver<'_> {
                 .hint("write the table or its alias before it"));
         }
         for item in env.named(name) {
-            if item.open && item.column(MISSING_VALUE).is_some() {
+            if item.open && holds_closed(item) {
                 return Err(Refused::new(format!("`{name}` as the name of a column and of a system catalog"))
                     .hint("use another alias"));
             }
@@ -130,7 +130,7 @@ impl Resolver<'_> {
     /// `item.name`, of an item whose columns are not all known: a function of a user runs with an access of its own.
     pub(super) fn unknown_may_call(&self, item: &Item, name: &str) -> Result<(), Refused> {
         let catalog = self.ctx.catalog;
-        let holds_values = self.ctx.masks.any() && item.column(MISSING_VALUE).is_some();
+        let holds_values = self.ctx.masks.any() && holds_closed(item);
         if catalog.user_row_call(name).is_some() || (holds_values && catalog.row_call(name).is_some()) {
             return Err(Refused::new(format!("`{name}` with a name before it, which is the name of a function too"))
                 .hint("write it alone, or call the function as f(x)"));

@@ -221,6 +221,7 @@ UPDATE n SET tag = late FROM generate_series(1, 1) late WHERE n.id = 1 RETURNING
 -- Functions of a row that is not known.
 !SELECT a.to_json FROM pg_attribute a
 !SELECT a.json_agg FROM pg_attribute a
+!SELECT p.to_json FROM pg_proc p
 !SELECT c.seen FROM pg_class c
 !SELECT body FROM odd, pg_attribute AS body
 SELECT odd.whole FROM odd
