@@ -22,8 +22,6 @@ pub(crate) fn prepare(stream: &TcpStream) {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
     use super::*;
 
     #[tokio::test]

@@ -164,8 +164,6 @@ impl SegmentFile for FsSegment {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
     use super::*;
 
     #[test]
