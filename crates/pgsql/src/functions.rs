@@ -162,6 +162,47 @@ const CATALOG_ONLY: &[&str] = &[
     "to_regtype",
 ];
 
+/// The columns of listed functions that return rows, where all overloads of the name have the same; sorted by name.
+const COLUMNS: &[(&str, &[&str])] = &[
+    ("_pg_expandarray", &["x", "n"]),
+    ("aclexplode", &["grantor", "grantee", "privilege_type", "is_grantable"]),
+    ("json_array_elements", &["value"]),
+    ("json_array_elements_text", &["value"]),
+    ("json_each", &["key", "value"]),
+    ("json_each_text", &["key", "value"]),
+    ("jsonb_array_elements", &["value"]),
+    ("jsonb_array_elements_text", &["value"]),
+    ("jsonb_each", &["key", "value"]),
+    ("jsonb_each_text", &["key", "value"]),
+    ("pg_get_keywords", &["word", "catcode", "barelabel", "catdesc", "baredesc"]),
+    ("pg_partition_ancestors", &["relid"]),
+    ("pg_partition_tree", &["relid", "parentrelid", "isleaf", "level"]),
+];
+
+/// Functions that return one value a row, without a name of its own: the column has the name of the alias.
+const SCALAR_SETS: &[&str] = &[
+    "generate_series",
+    "generate_subscripts",
+    "json_object_keys",
+    "jsonb_object_keys",
+    "jsonb_path_query",
+    "jsonb_path_query_tz",
+    "regexp_matches",
+    "regexp_split_to_table",
+    "string_to_table",
+];
+
+/// The columns of a function that returns rows, in their order.
+pub(crate) fn columns_of(name: &str) -> Option<&'static [&'static str]> {
+    let at = COLUMNS.binary_search_by_key(&name, |(name, _)| name).ok()?;
+    COLUMNS.get(at).map(|(_, columns)| *columns)
+}
+
+/// Whether the rows of a function are one value, in a column with the name of the alias.
+pub(crate) fn is_scalar_set(name: &str) -> bool {
+    SCALAR_SETS.binary_search(&name).is_ok()
+}
+
 /// How a built-in function may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Builtin {
@@ -203,6 +244,7 @@ mod tests {
         let names: Vec<&str> = lines.iter().map(|(name, _)| *name).collect();
         assert!(lines.iter().all(|(_, first)| [0, 15, 16, 17, 18].contains(first)));
         assert!(names.is_sorted() && EXTRA.is_sorted() && CATALOG_ONLY.is_sorted());
+        assert!(SCALAR_SETS.is_sorted() && COLUMNS.is_sorted_by_key(|(name, _)| name));
         assert!(names.len() > 1_300);
         for name in [
             "query_to_xml",

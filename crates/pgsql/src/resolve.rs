@@ -10,6 +10,7 @@ mod expression;
 mod from;
 pub(crate) mod names;
 mod query;
+mod row;
 pub(crate) mod scope;
 mod stale;
 mod star;

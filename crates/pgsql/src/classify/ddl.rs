@@ -165,6 +165,15 @@ fn object(
             }
         }
         Node::A_Expr(expr) => resolver.expr_operator(expr)?,
+        // Either may be a call of a function that has no access of its own.
+        Node::ColumnRef(column) if column.fields().len() > 1 => {
+            return Err(
+                Refused::new("a column with a name before it in this kind of statement").hint("write the column alone")
+            );
+        }
+        Node::A_Indirection(steps) if !steps.indirection().iter().all(|s| matches!(s, Node::A_Indices(_))) => {
+            return Err(Refused::new("an attribute of a value in this kind of statement"));
+        }
         Node::CaseExpr(case) if !matches!(case.arg(), Node::None) => resolver.operator(&["="])?,
         Node::SelectStmt(_) | Node::SubLink(_) | Node::InsertStmt(_) | Node::UpdateStmt(_) | Node::DeleteStmt(_) => {
             return Err(Refused::new("a query inside of this kind of statement"));

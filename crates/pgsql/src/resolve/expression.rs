@@ -95,9 +95,13 @@ impl<'c> Resolver<'c> {
                 }
                 self.below(node, env)
             }
+            Node::A_Indirection(steps) => {
+                let seen = self.below(node, env)?;
+                self.attributes(steps, env)?;
+                Ok(seen)
+            }
             Node::A_ArrayExpr(_)
             | Node::A_Indices(_)
-            | Node::A_Indirection(_)
             | Node::BoolExpr(_)
             | Node::BooleanTest(_)
             | Node::CaseWhen(_)

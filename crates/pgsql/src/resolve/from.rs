@@ -9,10 +9,13 @@ use policy::operation::Verb;
 
 use super::names::{Named, strings};
 use super::query::Level;
+use super::row::Shape;
 use super::scope::{Col, Ctes, Env, Item, Origin, Output};
 use super::{RangeEdit, Resolver};
 use crate::bounded::Bounds;
+use crate::builtin::is_system_schema;
 use crate::catalog::Relation;
+use crate::functions::{columns_of, is_scalar_set};
 use crate::refused::Refused;
 
 /// Columns of system catalogs that are closed while masks are in force, and what they hold.
@@ -34,9 +37,6 @@ pub(super) fn closed(column: &str) -> Option<(&'static str, &'static str)> {
 pub(super) fn holds_closed(item: &Item) -> bool {
     CLOSED.iter().any(|(_, name, _)| item.column(name).is_some())
 }
-
-/// Built-in functions whose rows are one value: the column has the name of the alias.
-const SCALAR_SETS: &[&str] = &["generate_series", "generate_subscripts", "regexp_split_to_table", "string_to_table"];
 
 /// What a FROM clause, or a part of it, brings.
 #[derive(Default)]
@@ -171,6 +171,7 @@ impl<'c> Resolver<'c> {
                     real: column.name.clone(),
                     masked: mask.is_some(),
                     deny: mask.is_some_and(|m| m.in_predicates == InPredicates::Deny),
+                    shape: Shape::of(self.ctx.catalog, column),
                 }
             })
             .collect();
@@ -183,6 +184,7 @@ impl<'c> Resolver<'c> {
             open: false,
             open_masked: false,
             qualified_only: false,
+            function: false,
             substituted: false,
             at: None,
         }
@@ -241,11 +243,12 @@ impl<'c> Resolver<'c> {
         items.push(item);
     }
 
+    /// A function in FROM. Its columns are those that it surely has; nothing else of it is ever taken for one.
     fn range_function(&mut self, function: &nodes::RangeFunction, env: &Env<'_>) -> Result<Item, Refused> {
-        let mut name = None;
+        let mut name: Option<&str> = None;
         let mut masked = false;
         let mut pairs = 0_usize;
-        let mut scalar = false;
+        let mut columns: Vec<&str> = Vec::new();
         for pair in function.functions() {
             let Node::NodeList(pair) = pair else {
                 return Err(Refused::new("a function in FROM of an unknown form"));
@@ -253,37 +256,43 @@ impl<'c> Resolver<'c> {
             pairs = pairs.saturating_add(1);
             for part in pair {
                 match part {
-                    Node::NodeList(definitions) => definitions.iter().try_for_each(|d| self.definition(d))?,
+                    Node::NodeList(definitions) => {
+                        for definition in definitions {
+                            columns.push(self.definition(definition)?);
+                        }
+                    }
                     Node::None => {}
                     call => {
                         masked |= self.expr(call, env)?.masked;
                         if let Node::FuncCall(call) = call {
                             let names = strings(call.funcname())?;
-                            scalar = matches!(names.as_slice(), [n] | ["pg_catalog", n] if SCALAR_SETS.contains(n));
-                            name = names.last().map(|n| (*n).to_owned());
+                            name = names.last().copied();
+                            columns.extend(known_columns(&names, function.alias()));
                         }
                     }
                 }
             }
         }
         for definition in function.coldeflist() {
-            self.definition(Node::ColumnDef(definition))?;
+            columns.push(self.definition(Node::ColumnDef(definition))?);
         }
         let uid = self.uid();
         let mut output = Output { cols: Vec::new(), open: true, masked };
-        let name = if pairs == 1 { name } else { None };
-        if let Some(called) = name.as_deref().filter(|_| scalar) {
-            output.push(function.alias().and_then(nodes::Alias::aliasname).unwrap_or(called), masked);
+        if pairs != 1 {
+            (name, columns) = (None, Vec::new());
         }
-        aliased(output.item(uid, name), function.alias())
+        columns.iter().for_each(|column| output.push(column, masked));
+        let mut item = output.item(uid, name.map(str::to_owned));
+        item.function = true;
+        aliased(item, function.alias())
     }
 
     /// `name type` of a function that returns records.
-    fn definition(&mut self, node: Node<'_>) -> Result<(), Refused> {
+    fn definition<'a>(&mut self, node: Node<'a>) -> Result<&'a str, Refused> {
         match node {
-            Node::ColumnDef(def) if def.constraints().is_empty() => match def.type_name() {
-                Some(name) => self.type_name(name),
-                None => Err(Refused::new("a column definition without a type")),
+            Node::ColumnDef(def) if def.constraints().is_empty() => match (def.type_name(), def.colname()) {
+                (Some(type_name), Some(name)) => self.type_name(type_name).map(|()| name),
+                _ => Err(Refused::new("a column definition without a name or a type")),
             },
             _ => Err(Refused::new("a column definition of an unknown form")),
         }
@@ -397,6 +406,20 @@ fn apart(items: &[Item]) -> Result<(), Refused> {
         }
     }
     Ok(())
+}
+
+/// The columns of a built-in function in FROM, where the list has them.
+fn known_columns<'a>(names: &[&'a str], alias: Option<&'a nodes::Alias>) -> Vec<&'a str> {
+    let (builtin, name) = match names {
+        [name] => (true, *name),
+        [schema, name] => (is_system_schema(schema), *name),
+        _ => (false, ""),
+    };
+    match columns_of(name) {
+        Some(columns) if builtin => columns.to_vec(),
+        _ if builtin && is_scalar_set(name) => vec![alias.and_then(nodes::Alias::aliasname).unwrap_or(name)],
+        _ => Vec::new(),
+    }
 }
 
 /// The item under its alias and the alias's column names.

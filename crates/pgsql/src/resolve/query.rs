@@ -9,6 +9,7 @@ use policy::operation::Verb;
 use super::Resolver;
 use super::expression::Seen;
 use super::names::strings;
+use super::row::Shape;
 use super::scope::{Col, Ctes, Env, Output};
 use crate::refused::Refused;
 
@@ -73,6 +74,8 @@ impl<'c> Resolver<'c> {
         let right = self.select(rarg, parent, ctes, Level::Inner)?;
         output.masked |= right.masked;
         for (i, col) in output.cols.iter_mut().enumerate() {
+            // The type of both is another one than that of either side.
+            col.shape = Shape::Unknown;
             col.masked |= right.open || right.cols.get(i).is_some_and(|c| c.masked);
         }
         // Rows are compared with each other, and with constants of the other side.
@@ -134,7 +137,13 @@ impl<'c> Resolver<'c> {
     /// A common table expression before its query was walked.
     fn unknown(&self, cte: &nodes::CommonTableExpr) -> Result<Output, Refused> {
         let masked = self.ctx.masks.any();
-        let col = |name: &str| Col { name: name.to_owned(), real: name.to_owned(), masked, deny: false };
+        let col = |name: &str| Col {
+            name: name.to_owned(),
+            real: name.to_owned(),
+            masked,
+            deny: false,
+            shape: Shape::Unknown,
+        };
         let cols = strings(cte.aliascolnames())?.into_iter().map(col).collect();
         Ok(Output { cols, open: true, masked })
     }
@@ -171,7 +180,10 @@ impl<'c> Resolver<'c> {
             }
         }
         match target.name().map(str::to_owned).or_else(|| figured(target.val())) {
-            Some(name) => output.push(&name, seen.masked),
+            Some(name) => {
+                let shape = self.shape(target.val(), env)?;
+                output.push_shaped(&name, seen.masked, shape);
+            }
             None => {
                 output.open = true;
                 output.masked |= seen.masked;

@@ -6,6 +6,7 @@
 
 use std::rc::Rc;
 
+use super::row::Shape;
 use crate::catalog::Oid;
 
 /// A column as it is visible under its item.
@@ -18,6 +19,7 @@ pub(crate) struct Col {
     pub(crate) masked: bool,
     /// `inPredicates: Deny`.
     pub(crate) deny: bool,
+    pub(crate) shape: Shape,
 }
 
 /// Where the columns of an item come from.
@@ -48,6 +50,8 @@ pub(crate) struct Item {
     pub(crate) open_masked: bool,
     /// Only `name.column` reaches it.
     pub(crate) qualified_only: bool,
+    /// A function, whose whole row is a value of any type if the function returns one: `item.name` may be a call.
+    pub(crate) function: bool,
     /// A template stands for it.
     pub(crate) substituted: bool,
     /// Where a relation that is read stands in the text.
@@ -166,7 +170,10 @@ impl Item {
             // Which of its columns get the names is not known.
             let any = masked || cols.iter().any(|c| c.masked);
             let deny = cols.iter().any(|c| c.deny);
-            cols = names.iter().map(|n| Col { name: n.clone(), real: n.clone(), masked: any, deny }).collect();
+            cols = names
+                .iter()
+                .map(|n| Col { name: n.clone(), real: n.clone(), masked: any, deny, shape: Shape::Unknown })
+                .collect();
         } else {
             for (col, name) in cols.iter_mut().zip(names) {
                 name.clone_into(&mut col.name);
@@ -188,13 +195,18 @@ impl Output {
             open: self.open,
             open_masked: self.open && self.masked,
             qualified_only: false,
+            function: false,
             substituted: false,
             at: None,
         }
     }
 
     pub(crate) fn push(&mut self, name: &str, masked: bool) {
+        self.push_shaped(name, masked, Shape::Unknown);
+    }
+
+    pub(crate) fn push_shaped(&mut self, name: &str, masked: bool, shape: Shape) {
         self.masked |= masked;
-        self.cols.push(Col { name: name.to_owned(), real: name.to_owned(), masked, deny: false });
+        self.cols.push(Col { name: name.to_owned(), real: name.to_owned(), masked, deny: false, shape });
     }
 }

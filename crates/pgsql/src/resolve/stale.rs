@@ -11,6 +11,7 @@ use pg_raw_parse::Node;
 use super::Resolver;
 use super::from::holds_closed;
 use super::scope::{Env, Item, Origin};
+use crate::builtin::is_catalog_name;
 use crate::catalog::Relation;
 use crate::refused::Refused;
 use crate::row_calls::RowCall;
@@ -127,11 +128,17 @@ impl Resolver<'_> {
         }
     }
 
-    /// `item.name`, of an item whose columns are not all known: a function of a user runs with an access of its own.
+    /// `item.name`, of an item whose columns are not all known and which is not known to have this one. The whole row of a
+    /// function can be a value of any type, that of all else is a row.
     pub(super) fn unknown_may_call(&self, item: &Item, name: &str) -> Result<(), Refused> {
-        let catalog = self.ctx.catalog;
-        let holds_values = self.ctx.masks.any() && holds_closed(item);
-        if catalog.user_row_call(name).is_some() || (holds_values && catalog.row_call(name).is_some()) {
+        if item.function {
+            return Err(Refused::new(format!(
+                "`{name}` of a function in FROM that is not known to have such a column"
+            ))
+            .hint("give its columns names: AS f(x)"));
+        }
+        // No column of a system catalog has such a name, and more functions than those of the list may be in `pg_catalog`.
+        if is_catalog_name(name) || self.ctx.catalog.row_call(name).is_some() {
             return Err(Refused::new(format!("`{name}` with a name before it, which is the name of a function too"))
                 .hint("write it alone, or call the function as f(x)"));
         }

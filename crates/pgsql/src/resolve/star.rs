@@ -71,7 +71,7 @@ impl Resolver<'_> {
                 return Err(Refused::new(format!("a query with more than {} columns", super::MAX_COLUMNS)));
             }
             self.work(item.cols.len())?;
-            item.cols.iter().for_each(|c| output.push(&c.name, c.masked));
+            item.cols.iter().for_each(|c| output.push_shaped(&c.name, c.masked, c.shape.clone()));
         }
         if !self.ctx.masks.any() || !items.iter().any(|item| item.is_bare()) {
             return Ok(());
