@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use e2e::objects;
 use e2e::postgres::{DATABASE, Options, Server};
@@ -94,12 +94,8 @@ fn a_cancel_over_the_wire_and_by_psql_ends_the_query() {
 }
 
 #[test]
-fn a_server_starts_in_two_seconds_comes_back_and_leaves_nothing() {
-    // The first of a process also runs initdb.
-    drop(Server::start(Options::default()).unwrap());
-    let started = Instant::now();
+fn a_server_comes_back_and_leaves_nothing() {
     let mut server = Server::start(Options { tls: false, ..Options::default() }).unwrap();
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     server.admin("CREATE TABLE kept ()").unwrap();
     server.stop();
     assert!(server.admin("SELECT 1").is_err());

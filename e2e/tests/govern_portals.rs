@@ -320,3 +320,119 @@ fn an_approval_counts_for_the_settings_it_was_asked_under() {
     assert_eq!(wire.query(ask).unwrap().fault, None);
     wire.query("COMMIT").unwrap();
 }
+
+#[test]
+fn an_approval_counts_for_what_a_statement_reads_of_the_session() {
+    let world = own(&Policy::default());
+    let mut wire = world.agent().unwrap();
+    let batch = |wire: &mut Wire, first: &str, ask: &str| {
+        wire.query("BEGIN").unwrap();
+        let answers = Batch::default().unit(first).unit(ask).run(wire);
+        (fault(&answers), wire.query("COMMIT").unwrap().fault)
+    };
+    // Of several settings in one statement each counts.
+    let dated = "DELETE FROM orders WHERE id = extract(month from '01/02/2026'::date)";
+    let named = "SELECT set_config('application_name', 'a', false)";
+    assert_eq!(batch(&mut wire, named, dated).0, "PX001");
+    let name = world.sidecar.asked("DELETE", SOON).unwrap();
+    world.sidecar.vote(ALICE, &name, "approve").unwrap();
+    let both = "SELECT set_config('datestyle', 'ISO, DMY', false), set_config('application_name', 'a', false)";
+    assert_eq!(batch(&mut wire, both, dated).0, "PX001");
+    // What it may read by name.
+    let mut wire = world.agent().unwrap();
+    let read = "UPDATE orders SET note = 'read' WHERE id = current_setting('application_name')::int";
+    wire.query("SET application_name = '1'").unwrap();
+    wire.query("BEGIN").unwrap();
+    assert_eq!(wire.query(read).unwrap().sqlstate(), "PX001");
+    wire.query("ROLLBACK").unwrap();
+    let name = world.sidecar.asked("UPDATE", SOON).unwrap();
+    world.sidecar.vote(ALICE, &name, "approve").unwrap();
+    wire.query("SET application_name = '2'").unwrap();
+    wire.query("BEGIN").unwrap();
+    assert_eq!(wire.query(read).unwrap().sqlstate(), "PX001");
+    wire.query("ROLLBACK").unwrap();
+    wire.query("SET application_name = '1'").unwrap();
+    wire.query("BEGIN").unwrap();
+    assert_eq!(wire.query(read).unwrap().fault, None);
+    wire.query("COMMIT").unwrap();
+    assert_eq!(world.server.admin("SELECT string_agg(id::text, ' ') FROM orders WHERE note = 'read'").unwrap(), "1");
+    assert_eq!(world.server.admin("SELECT count(*) FROM orders").unwrap(), "200");
+    // What the server does not tell of cannot be read by name, nor change what a value is as text.
+    for sql in [
+        "SELECT current_setting('statement_timeout')",
+        "SET extra_float_digits = 0",
+        "SET extra_float_digits = -10",
+        "SET bytea_output = 'escape'",
+        "SELECT set_config('extra_float_digits', '-1', false)",
+    ] {
+        assert_eq!(wire.query(sql).unwrap().sqlstate(), "42501", "{sql}");
+    }
+    assert_eq!(wire.query("SET extra_float_digits = 3").unwrap().fault, None);
+    assert_eq!(wire.query("SHOW statement_timeout").unwrap().fault, None);
+}
+
+// === a FETCH is of one cursor ===
+
+#[test]
+fn a_portal_of_a_fetch_stays_with_its_cursor() {
+    let world = own(&Policy::default());
+    let mut wire = world.agent().unwrap();
+    let declare = |wire: &mut Wire, table: &str| {
+        assert_eq!(wire.query(&format!("DECLARE c CURSOR FOR SELECT id FROM {table}")).unwrap().fault, None);
+    };
+    let some = |portal: &str, rows: i32| {
+        let mut batch = Batch::default();
+        frontend::execute(portal, rows, &mut batch.0).unwrap();
+        batch
+    };
+    wire.query("BEGIN").unwrap();
+    declare(&mut wire, "items");
+    assert_eq!(fault(&Batch::default().parse("q", "FETCH 50 FROM c").bind("f", "q").run(&mut wire)), "");
+    let first = some("f", 5).run(&mut wire);
+    assert_eq!((fault(&first), first.iter().filter(|m| m.tag == b'D').count()), (String::new(), 5));
+    let more = some("f", 5).run(&mut wire);
+    assert_eq!((fault(&more), more.iter().filter(|m| m.tag == b'D').count()), (String::new(), 5));
+    wire.query("SAVEPOINT s").unwrap();
+    wire.query("CLOSE c").unwrap();
+    let gone = some("f", 5).run(&mut wire);
+    assert_eq!((fault(&gone), gone.iter().filter(|m| m.tag == b'D').count()), ("34000".to_owned(), 0));
+    wire.query("ROLLBACK").unwrap();
+
+    wire.query("BEGIN").unwrap();
+    declare(&mut wire, "items");
+    assert_eq!(fault(&Batch::default().parse("r", "FETCH 50 FROM c").bind("f", "r").run(&mut wire)), "");
+    assert_eq!(fault(&some("f", 5).run(&mut wire)), "");
+    wire.query("CLOSE c").unwrap();
+    declare(&mut wire, "orders");
+    let other = some("f", 0).run(&mut wire);
+    assert_eq!((fault(&other), other.iter().filter(|m| m.tag == b'D').count()), ("34000".to_owned(), 0));
+}
+
+#[test]
+fn an_approval_of_a_fetch_is_of_its_cursors_query() {
+    let rules = "
+          - {name: looks, action: RequireApproval, approval: person, verbs: [Select],
+             relations: [public.items, public.orders]}";
+    let world = own(&Policy { rules: rules.to_owned(), ..Policy::default() });
+    let mut wire = world.agent().unwrap();
+    let mut ask = |sql: &str| wire.query(sql).unwrap();
+    let approve = |verb: &str| {
+        let name = world.sidecar.asked(verb, SOON).unwrap();
+        world.sidecar.vote(ALICE, &name, "approve").unwrap();
+    };
+    for table in ["items", "orders"] {
+        ask("BEGIN");
+        assert_eq!(ask(&format!("DECLARE c CURSOR FOR SELECT id FROM {table}")).sqlstate(), "PX001");
+        ask("ROLLBACK");
+        approve("DECLARE");
+    }
+    ask("BEGIN");
+    assert_eq!(ask("DECLARE c CURSOR FOR SELECT id FROM items").fault, None);
+    assert_eq!(ask("FETCH 5 FROM c").sqlstate(), "PX001");
+    ask("ROLLBACK");
+    approve("FETCH");
+    ask("BEGIN");
+    assert_eq!(ask("DECLARE c CURSOR FOR SELECT id FROM orders").fault, None);
+    let fetched = ask("FETCH 5 FROM c");
+    assert_eq!((fetched.sqlstate(), fetched.rows.len()), ("PX001", 0));
+}

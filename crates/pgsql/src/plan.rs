@@ -78,9 +78,9 @@ pub enum Effect {
     RollbackTo {
         name: String,
     },
-    /// SET or RESET of a session setting that may be changed.
+    /// SET or RESET of session settings that may be changed.
     Set {
-        name: String,
+        names: Vec<String>,
     },
     /// The cursor exists if this succeeds. Its query is what was decided.
     DeclareCursor {

@@ -33,7 +33,11 @@ pub const CHANGEABLE: &[&str] = &[
     "timezone",
 ];
 
-/// Settings that SHOW and `current_setting` may name besides [`CHANGEABLE`].
+/// Of these, what a statement may read: the server reports each change, so that an approval counts for one value.
+const REPORTED: &[&str] =
+    &["application_name", "client_encoding", "datestyle", "intervalstyle", "standard_conforming_strings", "timezone"];
+
+/// Settings that SHOW and `current_setting` may name besides those that can be changed.
 pub const READABLE: &[&str] = &[
     "default_transaction_isolation",
     "default_transaction_read_only",
@@ -63,6 +67,11 @@ pub fn readable(name: &str) -> bool {
     changeable(name).is_some() || READABLE.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
+/// Whether a statement may read it: what it says there is part of what the statement means.
+pub fn readable_within(name: &str) -> bool {
+    readable(name) && changeable(name).is_none_or(|known| REPORTED.contains(&known))
+}
+
 /// Whether a setting may take a value, for literals and for parameters alike.
 ///
 /// # Errors
@@ -75,6 +84,9 @@ pub fn check_value(name: &str, value: &str, limits: &TimeLimits) -> Result<(), R
     let allowed = match name {
         "client_encoding" => matches!(lower.as_str(), "utf8" | "utf-8" | "unicode"),
         "standard_conforming_strings" => matches!(lower.as_str(), "on" | "true" | "yes" | "1"),
+        // What a value is as text would change a statement behind its approval; from 1 on the digits are the same.
+        "bytea_output" => lower == "hex",
+        "extra_float_digits" => matches!(lower.as_str(), "1" | "2" | "3"),
         "statement_timeout" => return shorter(name, &lower, limits.statement_timeout),
         "lock_timeout" => return shorter(name, &lower, limits.lock_timeout),
         "idle_in_transaction_session_timeout" => {

@@ -42,7 +42,7 @@ pub(super) fn set(set: &nodes::VariableSetStmt, ctx: &Context<'_>) -> Result<Jud
             if !matches!(known, "client_encoding" | "standard_conforming_strings") => {}
         _ => return Err(Refused::new(format!("this form of SET for `{known}`"))),
     }
-    Ok(Judged::simple("SET", on(ResourceKind::SessionSetting, known), Effect::Set { name: known.to_owned() }))
+    Ok(Judged::simple("SET", on(ResourceKind::SessionSetting, known), Effect::Set { names: vec![known.to_owned()] }))
 }
 
 /// `SET TRANSACTION ...`: the options of BEGIN.
@@ -112,6 +112,7 @@ pub(super) fn set_config(parsed: &Parsed, root: Node<'_>, ctx: &Context<'_>) -> 
         return Err(other());
     }
     let mut judged = Judged::simple("SET", Vec::new(), Effect::None);
+    let mut names = Vec::new();
     for call in calls {
         let args: Vec<Node<'_>> = call.args().iter().collect();
         match args.as_slice() {
@@ -136,12 +137,13 @@ pub(super) fn set_config(parsed: &Parsed, root: Node<'_>, ctx: &Context<'_>) -> 
                     value => check_value(known, &literal(*value)?, &ctx.catalog.time_limits)?,
                 }
                 judged.accesses.extend(on(ResourceKind::SessionSetting, known));
-                judged.effect = Effect::Set { name: known.to_owned() };
+                names.push(known.to_owned());
             }
             _ => return Err(other()),
         }
         judged.findings.edits.functions.insert(call.location, "pg_catalog".to_owned());
     }
+    judged.effect = Effect::Set { names };
     judged.accesses.sort();
     judged.accesses.dedup();
     Ok(Some(judged))

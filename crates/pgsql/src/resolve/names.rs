@@ -141,7 +141,7 @@ impl<'c> Resolver<'c> {
     fn special(&mut self, call: &nodes::FuncCall, name: &str) -> Result<bool, Refused> {
         match name {
             "current_setting" => match call.args().first() {
-                Some(Node::A_Const(c)) if constant_text(c).is_some_and(|s| settings::readable(&s)) => Ok(true),
+                Some(Node::A_Const(c)) if constant_text(c).is_some_and(|s| settings::readable_within(&s)) => Ok(true),
                 _ => Err(Refused::new("current_setting with a name that is not a literal on the list of settings")),
             },
             _ => Ok(false),

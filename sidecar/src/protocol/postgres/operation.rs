@@ -140,6 +140,17 @@ fn base(ctx: &Context<'_>, action: &str, text: &str, parameters: &[Parameter<'_>
     }
 }
 
+/// What a FETCH reads is what its cursor's query reads; an approval of it is of that query too.
+pub fn reading(key: &hmac::Key, operation: &mut Operation, query: &Plan) {
+    operation.accesses.extend(query.accesses.iter().cloned());
+    operation.ceiling = operation.ceiling.max(query.ceiling);
+    let mut mac = hmac::Context::with_key(key);
+    mac.update(b"agentaccess postgres fetch v1");
+    mac.update(&operation.digest.0);
+    mac.update(query.text.as_bytes());
+    operation.digest.0.copy_from_slice(mac.sign().as_ref());
+}
+
 /// HMAC-SHA-256 over length-prefixed fields, so that no two different operations give the same input.
 fn digest(ctx: &Context<'_>, text: &str, parameters: &[Parameter<'_>]) -> Digest {
     let mut mac = hmac::Context::with_key(ctx.key);

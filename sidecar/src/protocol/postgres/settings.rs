@@ -13,6 +13,9 @@ pub fn pins(search_path: &[String]) -> Vec<(String, String)> {
         ("standard_conforming_strings", "on".to_owned()),
         ("backslash_quote", "safe_encoding".to_owned()),
         ("search_path", path.join(", ")),
+        // What a value is as text would change a statement behind its approval.
+        ("extra_float_digits", "1".to_owned()),
+        ("bytea_output", "hex".to_owned()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .to_vec()
@@ -36,9 +39,7 @@ pub fn breaks_pin(name: &str, value: &str) -> bool {
 
 /// Parameters of a startup packet (or of its `options`) that are passed on to the target.
 pub fn passed_on(name: &str) -> bool {
-    ["application_name", "datestyle", "timezone", "extra_float_digits", "intervalstyle"]
-        .iter()
-        .any(|known| known.eq_ignore_ascii_case(name))
+    ["application_name", "datestyle", "timezone", "intervalstyle"].iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// Parameters that may stand in a startup packet because they say what is pinned anyway.
@@ -46,11 +47,14 @@ pub fn agrees_with_pin(name: &str, value: &str) -> bool {
     let utf8 = ["utf8", "utf-8", "unicode", "'utf-8'", "'utf8'"].iter().any(|v| v.eq_ignore_ascii_case(value));
     (name.eq_ignore_ascii_case("client_encoding") && utf8)
         || (name.eq_ignore_ascii_case("standard_conforming_strings") && value.eq_ignore_ascii_case("on"))
+        || (name.eq_ignore_ascii_case("bytea_output") && value.eq_ignore_ascii_case("hex"))
+        // From 1 on they mean the same: the shortest text that gives the value again (PostgreSQL 12).
+        || (name.eq_ignore_ascii_case("extra_float_digits") && matches!(value, "1" | "2" | "3"))
 }
 
-/// Settings under which a text with dates or times means one thing or another; the server reports each change of them
-/// before the next ReadyForQuery.
-pub const MEANING: [&str; 3] = ["DateStyle", "IntervalStyle", "TimeZone"];
+/// Settings that an agent may change and that change what a text means: how dates and times are read, and what
+/// `current_setting` may be asked for. The server reports each change of them before the next ReadyForQuery.
+pub const MEANING: [&str; 4] = ["DateStyle", "IntervalStyle", "TimeZone", "application_name"];
 
 /// Settings whose reports reach the agent; drivers rely on these.
 pub fn reported_to_agent(name: &str) -> bool {

@@ -92,13 +92,20 @@ pub struct Portal {
     pub described: bool,
     /// Rows that were fetched from it so far.
     pub rows: u64,
+    /// Of a FETCH that ran: the cursor whose rows it has.
+    pub fetched: Option<CursorId>,
     /// The approval that released it: the rest of its rows needs no other.
     pub released: Option<crate::gate::Released>,
 }
 
+/// One declaration of a cursor: its name may come back as another's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CursorId(pub u64);
+
 /// A cursor that the session declared. Each FETCH is decided again on what its query reads.
 #[derive(Debug)]
 pub struct Cursor {
+    pub id: CursorId,
     pub judged: Arc<Judged>,
     pub rows: u64,
 }

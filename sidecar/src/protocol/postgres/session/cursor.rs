@@ -7,16 +7,23 @@ use std::sync::Arc;
 use pgsql::plan::{Effect, Plan};
 use policy::operation::Operation;
 
+use super::super::operation;
 use super::super::refusal::Words;
-use super::super::statement::{Judged, Source};
+use super::super::statement::{CursorId, Judged, Source};
 use super::flight::Token;
 use super::{End, Session};
 
 /// Where an operation continues to read.
 pub(super) struct Reading {
     pub(super) source: Source,
-    /// Of a cursor: what its query may show.
-    pub(super) judged: Option<Arc<Judged>>,
+    /// Of a cursor: which one, and what its query may show.
+    pub(super) cursor: Option<(CursorId, Arc<Judged>)>,
+}
+
+impl Reading {
+    pub(super) fn cursor(&self) -> Option<CursorId> {
+        self.cursor.as_ref().map(|(id, _)| *id)
+    }
 }
 
 impl Session {
@@ -28,20 +35,19 @@ impl Session {
     ) -> Result<Result<Option<Reading>, Words>, End> {
         let Effect::FetchCursor { name } = &plan.effect else { return Ok(Ok(None)) };
         let Some(cursor) = self.cursors.get(name) else { return Ok(Ok(None)) };
-        let declared = Arc::clone(&cursor.judged);
+        let (id, declared) = (cursor.id, Arc::clone(&cursor.judged));
         let Some(judged) = self.still_means(&declared).await? else { return Ok(Err(declare_again())) };
         let Ok(now) = &judged.plan else { return Ok(Err(declare_again())) };
-        operation.accesses.extend(now.accesses.iter().cloned());
-        operation.ceiling = operation.ceiling.max(now.ceiling);
+        operation::reading(&self.core.digest_key, operation, now);
         let source = Source::Cursor(name.clone());
-        Ok(Ok(Some(Reading { source, judged: Some(judged) })))
+        Ok(Ok(Some(Reading { source, cursor: Some((id, judged)) })))
     }
 
     /// Rows of one portal or cursor count together, and its result is guarded as its query says.
     pub(super) fn count_together(&mut self, token: Token, reading: Option<Reading>) {
         let (Some(flight), Some(reading)) = (self.flights.get_mut(&token), reading) else { return };
         flight.source = Some(reading.source);
-        if let Some(judged) = reading.judged {
+        if let Some((_, judged)) = reading.cursor {
             flight.judged = Some(judged);
         }
     }

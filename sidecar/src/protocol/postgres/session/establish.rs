@@ -36,6 +36,7 @@ use crate::upstream::CancelError;
 /// Asked once before the agent's first message; the answers have to be what was pinned.
 const PINS: &str = "SELECT pg_catalog.current_setting('search_path'), pg_catalog.current_setting('backslash_quote'), \
                     pg_catalog.current_setting('standard_conforming_strings'), pg_catalog.current_setting('client_encoding'), \
+                    pg_catalog.current_setting('extra_float_digits'), pg_catalog.current_setting('bytea_output'), \
                     current_user";
 
 /// Why a session did not come about: the words for the agent and the text for the record.
@@ -241,7 +242,7 @@ async fn pins(
         .into_iter()
         .map(|cell| cell.map(|c| String::from_utf8_lossy(&c).into_owned()).unwrap_or_default())
         .collect();
-    let [path, backslash, strings, encoding, role] = row.as_slice() else {
+    let [path, backslash, strings, encoding, digits, bytea, role] = row.as_slice() else {
         return Err(failed("the pins were not answered".to_owned()));
     };
     let found = [
@@ -249,6 +250,8 @@ async fn pins(
         ("backslash_quote", backslash),
         ("standard_conforming_strings", strings),
         ("client_encoding", encoding),
+        ("extra_float_digits", digits),
+        ("bytea_output", bytea),
     ];
     for (name, value) in found {
         if !wanted.iter().any(|(pin, pinned)| pin == name && pinned == value) {

@@ -95,6 +95,7 @@ impl Session {
             whole_meaning: meaning,
             described: false,
             rows: 0,
+            fetched: None,
             released: None,
         };
         self.machine.attach_portal(id, portal);
@@ -136,12 +137,16 @@ impl Session {
             return self.release_then_refuse(prepare_again()).await;
         };
         let mut operation = portal.operation.clone();
-        let released = portal.released.clone();
+        let (released, fetched) = (portal.released.clone(), portal.fetched);
         if let Some(words) = self.forbidden_now(plan) {
             return self.release_then_refuse(words).await;
         }
         let reading = match self.reads_cursor(plan, &mut operation).await? {
-            Ok(reading) => reading.or(Some(Reading { source: Source::Portal(portal_id), judged: None })),
+            // The server has run the FETCH and kept its rows: what else has the cursor's name now is not what they are.
+            Ok(reading) if fetched.is_some() && reading.as_ref().map(Reading::cursor) != Some(fetched) => {
+                return self.release_then_refuse(Words::new("34000", "the cursor of this portal is gone")).await;
+            }
+            Ok(reading) => reading.unwrap_or(Reading { source: Source::Portal(portal_id), cursor: None }),
             Err(words) => return self.release_then_refuse(words).await,
         };
         let mut frames = bytes::BytesMut::new();
@@ -174,11 +179,12 @@ impl Session {
                 self.batch_committed |= matches!(plan.effect, Effect::Commit | Effect::Rollback);
                 if let Some(portal) = self.machine.portal_mut(portal_id) {
                     portal.released = permit.approval().cloned();
+                    portal.fetched = reading.cursor();
                 }
                 let token = self.token();
                 self.meaning.sent(token, &plan.effect);
                 self.send(token, permit, &frames, &judged, Some(statement), operation)?;
-                self.count_together(token, reading);
+                self.count_together(token, Some(reading));
                 self.announce(token, portal_id, &unit, describe.as_ref(), copy_of(&plan.effect))
             }
         }

@@ -49,7 +49,9 @@ impl Meaning {
 
     pub(super) fn sent(&mut self, token: Token, effect: &Effect) {
         let changes = match effect {
-            Effect::Set { name } => MEANING.iter().any(|setting| setting.eq_ignore_ascii_case(name)),
+            Effect::Set { names } => {
+                names.iter().any(|name| MEANING.iter().any(|setting| setting.eq_ignore_ascii_case(name)))
+            }
             // What SET did in the transaction is undone, and what SET LOCAL did.
             Effect::Commit | Effect::Rollback | Effect::RollbackTo { .. } => true,
             _ => false,

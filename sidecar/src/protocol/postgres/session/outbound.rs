@@ -8,7 +8,7 @@ use recording::entry::Status;
 
 use super::super::mask::{self, Openness};
 use super::super::settings;
-use super::super::statement::{Cursor, Source};
+use super::super::statement::{Cursor, CursorId, Source};
 use super::agent::fields;
 use super::flight::{Flight, Token};
 use super::{End, Session};
@@ -193,7 +193,7 @@ impl Session {
         match effect {
             Some(Effect::DeclareCursor { name }) => {
                 if let Some(judged) = judged {
-                    self.cursors.insert(name, Cursor { judged, rows: 0 });
+                    self.cursors.insert(name, Cursor { id: CursorId(token.0), judged, rows: 0 });
                 }
             }
             Some(Effect::ChangesCatalog) => self.catalog.invalidate(),
