@@ -24,8 +24,8 @@ use crate::visit::name;
 /// Resolution and substitution recurse: this many levels fit the 2 MiB stack of a thread even
 /// without optimisation.
 const MAX_DEPTH: usize = 250;
-/// Most characters of a statement that are shown.
-const DISPLAY_CHARS: usize = 4_096;
+/// Most bytes of a statement that are shown: what is longer nobody can approve.
+const DISPLAY_BYTES: usize = 16 * 1024;
 
 /// What a kind makes of its statement.
 struct Judged {
@@ -180,14 +180,13 @@ fn display(parsed: &Parsed, findings: &Findings, ctx: &Context<'_>) -> Redacted 
             .and_then(|tree| crate::render::render(Node::RawStmt(&tree), &ctx.limits))
     };
     match text {
+        Ok(text) if text.len() <= DISPLAY_BYTES => Redacted::danger_caller_redacted(&text),
         Ok(text) => {
-            let mut shown: String = text.chars().take(DISPLAY_CHARS).collect();
-            if shown.len() < text.len() {
-                shown.push_str(" ... (cut)");
-            }
-            Redacted::danger_caller_redacted(&shown)
+            let end = text.floor_char_boundary(DISPLAY_BYTES);
+            let shown = text.get(..end).unwrap_or_default();
+            Redacted::danger_caller_redacted_and_cut(&format!("{shown} ... (cut: it has {} bytes)", text.len()))
         }
-        Err(_) => Redacted::constant("(a statement with hidden values that cannot be shown)"),
+        Err(_) => Redacted::danger_caller_redacted_and_cut("(a statement with hidden values that cannot be shown)"),
     }
 }
 

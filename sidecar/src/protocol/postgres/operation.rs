@@ -62,6 +62,8 @@ pub fn planned(ctx: &Context<'_>, plan: &Plan, parameters: &[Parameter<'_>], fra
     let mut display = plan.display.as_str().to_owned();
     let mut whole = plan.display.is_whole();
     for line in parameter::display(parameters, &plan.hidden_params) {
+        whole &= line.whole;
+        let line = line.text;
         if display.len().saturating_add(line.len()) > SHOWN {
             display.push_str("\n(more parameters, too many to be shown)");
             whole = false;
@@ -70,9 +72,11 @@ pub fn planned(ctx: &Context<'_>, plan: &Plan, parameters: &[Parameter<'_>], fra
         display.push('\n');
         display.push_str(&line);
     }
+    let escaped = Redacted::danger_caller_redacted(&display);
     let display = match whole {
-        true => Redacted::danger_caller_redacted(&display),
-        false => Redacted::danger_caller_redacted_and_cut(&display),
+        // Escapes make it longer than what may be shown.
+        true if escaped.as_str().len() <= SHOWN => escaped,
+        _ => Redacted::danger_caller_redacted_and_cut(&display),
     };
     Operation {
         accesses: plan.accesses.clone(),
