@@ -18,7 +18,7 @@ use crds::local::{LocalAnswer, LocalCall};
 
 use crate::exit;
 use crate::place::Place;
-use crate::screen::{Screen, block, line};
+use crate::screen::{Screen, block, close_gaps, line};
 
 use socket::Socket;
 
@@ -132,7 +132,7 @@ fn phase_word(item: &ApprovalRequest) -> String {
 }
 
 fn statement(item: &ApprovalRequest) -> String {
-    block(&item.spec.statement)
+    close_gaps(&block(&item.spec.statement))
 }
 
 fn agent(item: &ApprovalRequest) -> String {
