@@ -240,7 +240,10 @@ impl Desk {
         agent: &mut A,
     ) -> Result<Ticket, Refusal> {
         if !op.display.is_whole() {
-            return Err(Refusal::CannotAsk("it is too long to be shown to a person".to_owned()));
+            return Err(Refusal::CannotAsk(
+                "it cannot be shown whole to a person: it is too long, or values of its own stand beside masked ones"
+                    .to_owned(),
+            ));
         }
         let ask = Ask {
             subject: Arc::clone(&self.subject),

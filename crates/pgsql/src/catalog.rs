@@ -106,6 +106,9 @@ pub struct Relation {
     pub uniques: BTreeSet<BTreeSet<i16>>,
     #[serde(default)]
     pub checks: BTreeSet<Check>,
+    /// By which columns its rows are put into partitions.
+    #[serde(default)]
+    pub partition_key: BTreeSet<i16>,
     /// The foreign keys of this relation.
     #[serde(default)]
     pub references: Vec<Reference>,

@@ -165,7 +165,8 @@ fn needs_fresh(judged: &Judged, ctx: &Context<'_>) -> bool {
         || judged.findings.touched.iter().filter_map(|oid| ctx.catalog.relation(*oid)).any(deep)
 }
 
-/// The statement as given when nothing in it is hidden, else as the tree says it, with `'?'` for what is hidden.
+/// The statement as given when nothing in it is hidden, else as the tree says it, with `'?'` for what is hidden. It is
+/// not whole where constants are hidden that may stand against nothing masked: an agent could hide its own.
 fn display(parsed: &Parsed, findings: &Findings, ctx: &Context<'_>) -> Redacted {
     let hidden: std::collections::BTreeSet<i32> = findings
         .literals
@@ -179,14 +180,17 @@ fn display(parsed: &Parsed, findings: &Findings, ctx: &Context<'_>) -> Redacted 
         crate::substitute::hide(parsed, &hidden)
             .and_then(|tree| crate::render::render(Node::RawStmt(&tree), &ctx.limits))
     };
-    match text {
-        Ok(text) if text.len() <= DISPLAY_BYTES => Redacted::danger_caller_redacted(&text),
-        Ok(text) => {
-            let end = text.floor_char_boundary(DISPLAY_BYTES);
-            let shown = text.get(..end).unwrap_or_default();
-            Redacted::danger_caller_redacted_and_cut(&format!("{shown} ... (cut: it has {} bytes)", text.len()))
-        }
-        Err(_) => Redacted::danger_caller_redacted_and_cut("(a statement with hidden values that cannot be shown)"),
+    let Ok(mut text) = text else {
+        return Redacted::danger_caller_redacted_and_cut("(a statement with hidden values that cannot be shown)");
+    };
+    if text.len() > DISPLAY_BYTES {
+        let bytes = text.len();
+        text.truncate(text.floor_char_boundary(DISPLAY_BYTES));
+        return Redacted::danger_caller_redacted_and_cut(&format!("{text} ... (cut: it has {bytes} bytes)"));
+    }
+    match findings.hide_all && findings.literals.iter().any(|literal| !literal.hidden) {
+        true => Redacted::danger_caller_redacted_and_cut(&text),
+        false => Redacted::danger_caller_redacted(&text),
     }
 }
 

@@ -25,6 +25,7 @@ pub struct MaskTable {
     denied: BTreeMap<Oid, String>,
     scrubbed: BTreeSet<Oid>,
     oracles: BTreeMap<Oid, oracles::Oracles>,
+    divided: BTreeSet<Oid>,
     problems: Vec<MaskProblem>,
     any: bool,
 }
@@ -86,6 +87,11 @@ impl MaskTable {
     /// Whether an error or its absence tells of masked values when these columns are written.
     pub fn oracle(&self, oid: Oid, verb: Verb, written: &Fields) -> bool {
         self.oracles.get(&oid).is_some_and(|oracles| oracles.tell(verb, written))
+    }
+
+    /// Whether masked values decide in which relation of the family a row is.
+    pub fn divides(&self, oid: Oid) -> bool {
+        self.divided.contains(&oid)
     }
 
     /// Every relation with masks.

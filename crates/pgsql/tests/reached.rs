@@ -39,6 +39,7 @@ fn on_a_real_server() {
     at.oracles_take_a_person();
     at.checks_of_the_server_take_a_person();
     at.functions_behind_views_take_a_person();
+    at.partitions_of_masked_keys_tell_nothing();
     at.missing_values_stay_hidden();
     at.sources_stay_hidden();
     at.keys_are_told_of();
@@ -194,7 +195,8 @@ impl Place<'_> {
             ("o_other", "seen", "id note"),
             ("o_own", "hid", "id seen note"),
             ("o_part", "seen", "id hid note"),
-            ("o_part1", "seen", "id hid note"),
+            // Which rows are in this one tells of them.
+            ("o_part1", "id seen hid note", ""),
             ("o_keys", "seen", "id hid note"),
             ("o_whole", "id seen note", "hid"),
             ("o_both", "hid hid2", "id note"),
@@ -205,6 +207,14 @@ impl Place<'_> {
             ("o_view", "a b", ""),
             ("o_parent", "code", "note"),
             ("o_child", "code", "id hid"),
+            // By moving the row.
+            ("o_pu", "v hid", "id note"),
+            ("o_pu1", "v hid", "id note"),
+            ("o_pc", "v", "id hid note"),
+            ("o_pn", "v", "id hid note"),
+            ("o_pf", "v hid", "id note"),
+            ("o_sub", "v", "id hid note"),
+            ("o_free", "", "id hid v note"),
         ] {
             let asked = asked.split_whitespace().map(|c| (c, Strictness::RequireApproval));
             let free = free.split_whitespace().map(|c| (c, Strictness::Allow));
@@ -229,6 +239,37 @@ impl Place<'_> {
             ("DELETE FROM o_parent WHERE id = 1", Strictness::RequireApproval),
             ("DELETE FROM o_check WHERE id = 1", Strictness::Allow),
             ("SELECT id FROM o_other WHERE id = 1 FOR UPDATE", Strictness::Allow),
+        ] {
+            assert_eq!(self.ok(sql).ceiling, expected, "{sql}");
+        }
+    }
+
+    fn partitions_of_masked_keys_tell_nothing(&self) {
+        for sql in [
+            "UPDATE o_keyed SET id = id WHERE id = 1 RETURNING id, tableoid::int",
+            "UPDATE o_keyed SET id = id WHERE tableoid = 5 RETURNING id",
+            "UPDATE o_keyed k SET id = k.tableoid::int WHERE id = 1",
+            "DELETE FROM o_keyed WHERE id = 1 RETURNING o_keyed.tableoid::int",
+            "DELETE FROM o_keyed WHERE ctid = '(0,1)'",
+            "INSERT INTO o_keyed VALUES (1, 'x') RETURNING tableoid::int",
+            "WITH d AS (DELETE FROM o_keyed WHERE id = 1 RETURNING tableoid) SELECT 1 FROM d",
+            "SELECT id, tableoid::int FROM o_keyed",
+        ] {
+            self.refused(sql, "system column");
+        }
+        for (sql, expected) in [
+            ("SELECT id FROM o_keyed_a", Strictness::RequireApproval),
+            ("SELECT count(*) FROM o_keyed_b1", Strictness::RequireApproval),
+            ("SELECT 1 FROM people WHERE EXISTS (SELECT 1 FROM o_keyed_a)", Strictness::RequireApproval),
+            ("COPY o_keyed_a TO STDOUT", Strictness::RequireApproval),
+            ("UPDATE o_keyed_a SET id = 3 WHERE id = 1", Strictness::RequireApproval),
+            ("DELETE FROM o_keyed_b WHERE id = 1", Strictness::RequireApproval),
+            ("INSERT INTO o_keyed_a VALUES (1, 'CANARY-a') ON CONFLICT DO NOTHING", Strictness::Allow),
+            ("SELECT id FROM o_keyed", Strictness::Allow),
+            ("UPDATE o_keyed SET id = 3 WHERE id = 1", Strictness::Allow),
+            ("DELETE FROM o_keyed WHERE id = 1", Strictness::Allow),
+            ("SELECT id FROM o_free1", Strictness::Allow),
+            ("DELETE FROM o_free WHERE id = 1 RETURNING tableoid", Strictness::Allow),
         ] {
             assert_eq!(self.ok(sql).ceiling, expected, "{sql}");
         }

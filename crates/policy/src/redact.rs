@@ -7,7 +7,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redacted {
     text: Arc<str>,
-    /// Something was left out because it was too long: a person must not decide on it.
+    /// Something was left out, because it was too long or hidden too widely: a person must not decide on it.
     cut: bool,
 }
 

@@ -17,7 +17,7 @@ use crate::settings::TimeLimits;
 
 /// Most relations of one database.
 pub const MAX_RELATIONS: usize = 20_000;
-const BOUNDS: [usize; 16] = [
+const BOUNDS: [usize; 17] = [
     1,
     MAX_RELATIONS,
     500_000,
@@ -34,6 +34,7 @@ const BOUNDS: [usize; 16] = [
     20_000,
     20_000,
     200_000,
+    20_000,
 ];
 
 /// Why a catalog could not be read.
@@ -120,7 +121,7 @@ struct CheckRow {
 }
 
 #[derive(Deserialize)]
-struct UniqueRow {
+struct ColumnsRow {
     relation: Oid,
     /// `None`: the whole row.
     columns: Option<BTreeSet<i16>>,
@@ -178,6 +179,7 @@ pub(super) fn read(rows: &[Vec<String>]) -> Result<Catalog, CatalogError> {
                 runs: BTreeSet::new(),
                 uniques: BTreeSet::new(),
                 checks: BTreeSet::new(),
+                partition_key: BTreeSet::new(),
                 references: Vec::new(),
             },
         );
@@ -247,10 +249,15 @@ fn deep(rows: &[Vec<String>], relations: &mut BTreeMap<Oid, Relation>) -> Result
         let check = Check { columns: row.columns, reads: row.reads, rows: row.rows, calls };
         edit(relations, row.relation, |r| _ = r.checks.insert(check));
     }
-    for row in part::<UniqueRow>(rows, 11)? {
+    for row in part::<ColumnsRow>(rows, 11)? {
         edit(relations, row.relation, |r| {
             let columns = row.columns.unwrap_or_else(|| r.columns.iter().map(|c| c.attnum).collect());
             r.uniques.insert(columns);
+        });
+    }
+    for row in part::<ColumnsRow>(rows, 16)? {
+        edit(relations, row.relation, |r| {
+            r.partition_key = row.columns.unwrap_or_else(|| r.columns.iter().map(|c| c.attnum).collect());
         });
     }
     Ok(())

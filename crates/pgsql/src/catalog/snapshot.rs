@@ -24,6 +24,7 @@ pub const SNAPSHOT: &[&str] = &[
     deep::COMPOSITES,
     deep::CAST_TYPES,
     deep::CHECKS,
+    deep::PARTITION_KEYS,
 ];
 
 const SERVER: &str = "\

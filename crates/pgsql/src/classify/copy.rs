@@ -100,6 +100,7 @@ fn table(
             .hint("use COPY (SELECT ...) TO STDOUT"));
     }
     resolver.open(Verb::Read, relation.oid, None);
+    resolver.one_partition(relation);
     for name in &names {
         resolver.touch(Verb::Read, relation.oid, Some(name));
     }
@@ -115,7 +116,7 @@ fn table(
     Ok(Judged {
         action: "COPY TO".to_owned(),
         accesses: findings.accesses(ctx),
-        ceiling: Strictness::Allow,
+        ceiling: findings.ceiling(),
         effect: Effect::CopyOut,
         findings,
         tree: Some(tree),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use policy::{InPredicates, MaskMethod, MaskRule};
 
 use super::{ColumnMask, MaskProblem, MaskTable};
-use crate::catalog::{Catalog, Oid, RelationKind};
+use crate::catalog::{Catalog, Oid, Relation, RelationKind};
 
 pub(super) fn build(catalog: &Catalog, rules: &[MaskRule]) -> MaskTable {
     let mut table = MaskTable { any: !rules.is_empty(), ..MaskTable::default() };
@@ -18,6 +18,7 @@ pub(super) fn build(catalog: &Catalog, rules: &[MaskRule]) -> MaskTable {
     super::oracles::find(catalog, &mut table);
     super::spread::warn_of_keys(catalog, &mut table);
     table.scrubbed = scrubbed(catalog, &table);
+    table.divided = divided(catalog, &table);
     table
 }
 
@@ -136,6 +137,15 @@ fn deny_dependents(catalog: &Catalog, rules: &[MaskRule], table: &mut MaskTable)
         }
         table.denied.insert(relation.oid, text);
     }
+}
+
+/// The families of relations with a masked column in the partition key.
+fn divided(catalog: &Catalog, table: &MaskTable) -> BTreeSet<Oid> {
+    let by_masked = |relation: &&Relation| {
+        let masks = table.relation(relation.oid);
+        masks.is_some_and(|masks| relation.partition_key.iter().any(|n| masks.columns.contains_key(n)))
+    };
+    catalog.relations.values().filter(by_masked).flat_map(|relation| connected(catalog, relation.oid)).collect()
 }
 
 fn word(kind: RelationKind) -> &'static str {

@@ -1,7 +1,8 @@
 //! Columns by whose writing an agent would learn of masked values.
 //!
 //! Invariant: where the success of a write depends on a masked value that the agent did not write itself, writing any of the
-//! other columns it depends on takes a person. Names go over the whole family, since a parent's statement writes its
+//! other columns it depends on takes a person. So does a write that moves a row into another partition, where any of the
+//! family asks something of a masked value: the partitions need not ask the same. Names go over the whole family, since a parent's statement writes its
 //! partitions.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,6 +51,7 @@ pub(super) fn find(catalog: &Catalog, table: &mut MaskTable) {
         for unique in relation.uniques.iter().filter(|u| u.iter().any(|n| masked(table, relation.oid, *n))) {
             of_family(relation.oid, &always(relation, unique));
         }
+        of_family(relation.oid, &moved(catalog, table, relation));
         for check in &relation.checks {
             of_family(relation.oid, &checked(table, relation, check));
         }
@@ -86,6 +88,35 @@ fn checked(table: &MaskTable, relation: &Relation, check: &Check) -> Oracles {
     }
     let beside = used.into_iter().filter(|n| own.iter().any(|masked| masked != n)).collect();
     Oracles { always: BTreeSet::new(), changed: names(relation, &beside) }
+}
+
+/// Columns of a partition key: with them a row moves to where other constraints look at the masked values it keeps.
+fn moved(catalog: &Catalog, table: &MaskTable, relation: &Relation) -> Oracles {
+    let mut out = Oracles::default();
+    if relation.partition_key.is_empty() {
+        return out;
+    }
+    let above = catalog.closure(relation.oid, |r| &r.parents);
+    let mut asked = BTreeSet::new();
+    for member in connected(catalog, relation.oid).into_iter().filter_map(|oid| catalog.relation(oid)) {
+        // Its own key is a check of the one row, and the keys above stay as they are.
+        let other = |check: &&Check| {
+            let own = member.oid == relation.oid || above.contains(&member.oid);
+            !(own && check.columns.as_ref() == Some(&member.partition_key))
+        };
+        let all = || member.columns.iter().map(|c| c.attnum).collect();
+        let checks = member.checks.iter().filter(other).flat_map(|c| c.columns.clone().unwrap_or_else(all));
+        let present = member.columns.iter().filter(|c| c.not_null).map(|c| c.attnum);
+        let unique = member.uniques.iter().flatten().copied();
+        let from = member.references.iter().flat_map(|key| key.columns.iter().copied());
+        let to = catalog.references_to(member.oid).flat_map(|(_, key)| key.targets.iter().copied());
+        let looked_at = checks.chain(present).chain(unique).chain(from).chain(to);
+        asked.extend(names(member, &looked_at.filter(|n| masked(table, member.oid, *n)).collect()));
+    }
+    // Of a masked column that is written itself the agent knows the value.
+    let tells = |column: &String| asked.iter().any(|name| name != column);
+    out.changed = names(relation, &relation.partition_key).into_iter().filter(tells).collect();
+    out
 }
 
 fn masked(table: &MaskTable, oid: Oid, attnum: i16) -> bool {

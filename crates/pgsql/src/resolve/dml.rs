@@ -172,6 +172,9 @@ impl<'c> Resolver<'c> {
                 return Err(Refused::new("a change of a materialized view or a sequence"));
             }
         }
+        if verb != Verb::Create {
+            self.one_partition(relation);
+        }
         let mut item = self.base(relation, Origin::Target(relation.oid));
         if range.alias().is_none() {
             item.plain = Some(relation.oid);

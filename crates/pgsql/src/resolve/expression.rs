@@ -248,12 +248,8 @@ impl<'c> Resolver<'c> {
         }
         let mut known = found.maybe;
         if SYSTEM_COLUMNS.contains(&name) {
-            self.out.system_column = true;
             for item in env.levels().flat_map(|level| &level.items) {
-                if let Origin::Scan(oid) | Origin::Target(oid) = item.origin {
-                    self.touch(Verb::Read, oid, Some(name));
-                    known = true;
-                }
+                known |= self.system_column(item, name)?;
             }
         }
         let items = env.named(name);
@@ -282,11 +278,8 @@ impl<'c> Resolver<'c> {
             } else if item.open {
                 self.unknown_may_call(item, name)?;
                 seen = seen.and(Seen { masked: item.open_masked, derived: true });
-            } else if SYSTEM_COLUMNS.contains(&name)
-                && let Origin::Scan(oid) | Origin::Target(oid) = item.origin
-            {
-                self.out.system_column = true;
-                self.touch(Verb::Read, oid, Some(name));
+            } else if SYSTEM_COLUMNS.contains(&name) && self.system_column(item, name)? {
+                continue;
             } else {
                 // `item.f` would call a function of a user on the whole row.
                 return Err(Refused::new(format!("column `{item_name}.{name}` does not exist"))
@@ -294,6 +287,19 @@ impl<'c> Resolver<'c> {
             }
         }
         Ok(seen)
+    }
+
+    /// A column such as `ctid` of a relation. In which partition a row is tells a masked value by which it was put there.
+    fn system_column(&mut self, item: &Item, name: &str) -> Result<bool, Refused> {
+        let (Origin::Scan(oid) | Origin::Target(oid)) = item.origin else { return Ok(false) };
+        if self.ctx.masks.divides(oid) {
+            return Err(Refused::new(format!(
+                "the system column `{name}` of a relation that is divided by masked columns"
+            )));
+        }
+        self.out.system_column = true;
+        self.touch(Verb::Read, oid, Some(name));
+        Ok(true)
     }
 
     fn whole_of(&mut self, items: Vec<&Item>, name: &str, bare: bool) -> Result<Seen, Refused> {

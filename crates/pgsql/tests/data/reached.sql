@@ -67,3 +67,34 @@ CREATE VIEW public.o_view AS SELECT id AS a, seen AS b FROM public.o_other;
 CREATE TABLE public.o_parent (id int PRIMARY KEY, code int UNIQUE, note text);
 CREATE TABLE public.o_child (id int PRIMARY KEY, code int REFERENCES public.o_parent (code) ON UPDATE CASCADE ON DELETE SET NULL,
   hid int, CHECK (code <= hid));
+-- An update of the key moves a row into a partition that asks more of the masked value, or less.
+CREATE TABLE public.o_pu (id int, hid text, v int, note text) PARTITION BY LIST (v);
+CREATE TABLE public.o_pu1 PARTITION OF public.o_pu FOR VALUES IN (1);
+CREATE TABLE public.o_pu2 PARTITION OF public.o_pu FOR VALUES IN (2);
+CREATE UNIQUE INDEX ON public.o_pu2 (hid);
+CREATE TABLE public.o_pc (id int, hid text, v int, note text) PARTITION BY LIST (v);
+CREATE TABLE public.o_pc1 PARTITION OF public.o_pc FOR VALUES IN (1);
+CREATE TABLE public.o_pc2 PARTITION OF public.o_pc FOR VALUES IN (2);
+ALTER TABLE public.o_pc2 ADD CHECK (hid LIKE 'CANARY%');
+CREATE TABLE public.o_pn (id int, hid text, v int, note text) PARTITION BY RANGE ((v % 7));
+CREATE TABLE public.o_pn1 PARTITION OF public.o_pn FOR VALUES FROM (0) TO (3);
+CREATE TABLE public.o_pn2 PARTITION OF public.o_pn FOR VALUES FROM (3) TO (7);
+ALTER TABLE public.o_pn2 ALTER COLUMN hid SET NOT NULL;
+CREATE TABLE public.o_pf (id int, hid text, v int, note text) PARTITION BY LIST (v);
+CREATE TABLE public.o_pf1 PARTITION OF public.o_pf FOR VALUES IN (1);
+CREATE TABLE public.o_pf2 PARTITION OF public.o_pf FOR VALUES IN (2);
+ALTER TABLE public.o_pf2 ADD FOREIGN KEY (hid) REFERENCES public.o_pu2 (hid);
+CREATE TABLE public.o_free (id int, hid text, v int, note text) PARTITION BY LIST (v);
+CREATE TABLE public.o_free1 PARTITION OF public.o_free FOR VALUES IN (1);
+ALTER TABLE public.o_free1 ADD CHECK (id > 0);
+-- In which partition a row is tells its masked value.
+CREATE TABLE public.o_keyed (id int, hid text) PARTITION BY LIST (hid);
+CREATE TABLE public.o_keyed_a PARTITION OF public.o_keyed FOR VALUES IN ('CANARY-a');
+CREATE TABLE public.o_keyed_b PARTITION OF public.o_keyed DEFAULT PARTITION BY LIST (id);
+CREATE TABLE public.o_keyed_b1 PARTITION OF public.o_keyed_b DEFAULT;
+INSERT INTO public.o_keyed VALUES (1, 'CANARY-a'), (2, 'CANARY-b');
+-- A partition that has no place for every masked value.
+CREATE TABLE public.o_sub (id int, hid text, v int, note text) PARTITION BY LIST (v);
+CREATE TABLE public.o_sub1 PARTITION OF public.o_sub FOR VALUES IN (1);
+CREATE TABLE public.o_sub2 PARTITION OF public.o_sub FOR VALUES IN (2) PARTITION BY LIST (hid);
+CREATE TABLE public.o_sub2a PARTITION OF public.o_sub2 FOR VALUES IN ('CANARY-a');

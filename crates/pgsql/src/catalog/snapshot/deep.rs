@@ -97,8 +97,7 @@ policies(id, relation, body) AS (
 SELECT pg_catalog.jsonb_build_object('relation', u.relation::pg_catalog.int8,
   'columns', CASE WHEN 0 OPERATOR(pg_catalog.=) ANY (u.columns) THEN NULL ELSE pg_catalog.to_jsonb(u.columns) END,
   'reads', '[]'::pg_catalog.jsonb, 'rows', false, 'calls', '[]'::pg_catalog.jsonb)::pg_catalog.text
-FROM used u
-WHERE pg_catalog.cardinality(u.columns) OPERATOR(pg_catalog.>) 1 OR 0 OPERATOR(pg_catalog.=) ANY (u.columns)
+FROM used u WHERE pg_catalog.cardinality(u.columns) OPERATOR(pg_catalog.>) 0
 UNION
 SELECT pg_catalog.jsonb_build_object('relation', p.relation::pg_catalog.int8,
   'columns', CASE WHEN pg_catalog.strpos(p.body, ':varattno 0 ') OPERATOR(pg_catalog.>) 0 THEN NULL ELSE (
@@ -129,6 +128,19 @@ SELECT pg_catalog.jsonb_build_object('relation', p.relation::pg_catalog.int8,
         'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid,
         'pg_catalog.pg_operator'::pg_catalog.regclass::pg_catalog.oid])))::pg_catalog.text
 FROM policies p LIMIT 200001";
+
+/// The columns of each partition key, those of its expressions included; null is all of them.
+pub(super) const PARTITION_KEYS: &str = "\
+WITH keys(relation, columns) AS MATERIALIZED (
+  SELECT p.partrelid, ARRAY(
+    SELECT m.found[1]::pg_catalog.int2
+      FROM pg_catalog.regexp_matches(p.partexprs::pg_catalog.text, ':varattno ([0-9]+) ', 'g') AS m(found)
+    UNION SELECT n.plain FROM pg_catalog.unnest(p.partattrs::pg_catalog.int2[]) AS n(plain)
+      WHERE n.plain OPERATOR(pg_catalog.>) 0 ORDER BY 1)
+  FROM pg_catalog.pg_partitioned_table p WHERE p.partrelid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid)
+SELECT pg_catalog.json_build_object('relation', k.relation::pg_catalog.int8,
+  'columns', CASE WHEN 0 OPERATOR(pg_catalog.=) ANY (k.columns) THEN NULL ELSE pg_catalog.to_json(k.columns) END)::pg_catalog.text
+FROM keys k ORDER BY k.relation LIMIT 20001";
 
 /// The columns of each unique index and exclusion constraint. Expressions and predicates are in `pg_depend`; a reference
 /// to the whole row is not told apart there from the one that every expression index has.

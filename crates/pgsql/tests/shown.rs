@@ -1,0 +1,69 @@
+//! What a person sees of a statement: all of it but what stands against masked columns, or it cannot be approved.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    dead_code,
+    reason = "test helpers; each file uses some of them"
+)]
+
+mod support;
+
+use pgsql::{Catalog, MaskTable};
+use support::{Server, plan, rules};
+
+#[test]
+fn on_a_real_server() {
+    let server = Server::start();
+    let catalog = server.catalog();
+    let masks = MaskTable::build(&catalog, &rules(&[("public.users.*", "Redact", "Allow")]));
+    let some = MaskTable::build(&catalog, &rules(&[("public.users.ssn", "Redact", "Allow")]));
+    long_statements_are_shown_whole_or_said_to_be_cut(&catalog);
+    constants_are_shown_or_said_to_be_hidden(&catalog, &some);
+    parameters_are_shown_or_said_to_be_hidden(&catalog, &masks);
+}
+
+fn long_statements_are_shown_whole_or_said_to_be_cut(catalog: &Catalog) {
+    let none = MaskTable::default();
+    for (blanks, whole) in [(0, true), (4_300, true), (16_000, true), (17_000, false)] {
+        let sql = format!("UPDATE plain SET name = 'typo' WHERE id = 1 {} OR true", " ".repeat(blanks));
+        let shown = plan(&sql, catalog, &none).unwrap().display;
+        assert_eq!(shown.is_whole(), whole, "{blanks}");
+        assert_eq!(shown.as_str() == sql, whole, "{blanks}");
+        assert_eq!(shown.as_str().contains("(cut: it has"), !whole, "{blanks}");
+    }
+    // Characters of several bytes are not torn.
+    let sql = format!("SELECT '{}'", "é".repeat(16_000));
+    assert!(!plan(&sql, catalog, &none).unwrap().display.is_whole());
+}
+
+fn constants_are_shown_or_said_to_be_hidden(catalog: &Catalog, masks: &MaskTable) {
+    for (sql, whole, seen) in [
+        ("UPDATE plain SET name = 'good' FROM users u WHERE plain.id = 2 AND u.ssn <> 'zz'", true, "'good'"),
+        ("UPDATE plain SET name = 'evil' FROM users u WHERE plain.id = 2 AND u.ssn <> (SELECT 'zz')", false, ""),
+        ("UPDATE plain SET name = $1 FROM users u WHERE u.ssn <> (SELECT $2)", false, ""),
+        ("DELETE FROM plain WHERE name = 'good' AND id IN (SELECT id FROM users)", true, "'good'"),
+        ("DELETE FROM plain WHERE name = 'evil' AND email IN (SELECT ssn FROM users)", false, ""),
+        ("SELECT name FROM plain WHERE name = 'evil' AND email IN (SELECT ssn FROM users UNION SELECT 'x')", false, ""),
+        ("INSERT INTO users (id, name, email, ssn) VALUES (9, 'good', 'e', 'hidden')", true, "'good'"),
+        ("INSERT INTO users (id, name, email, ssn) SELECT 9, 'evil', 'e', 'hidden'", false, ""),
+        ("DELETE FROM plain WHERE id = 1", true, "1"),
+    ] {
+        let shown = plan(sql, catalog, masks).unwrap().display;
+        assert_eq!(shown.is_whole(), whole, "{sql}: {shown}");
+        assert!(shown.as_str().contains(seen), "{sql}: {shown}");
+        assert!(!["'hidden'", "'zz'"].iter().any(|word| shown.as_str().contains(word)), "{sql}: {shown}");
+    }
+}
+
+fn parameters_are_shown_or_said_to_be_hidden(catalog: &Catalog, masks: &MaskTable) {
+    for (sql, whole, hidden) in [
+        ("UPDATE plain SET name = $1 FROM users u WHERE u.ssn = $2", true, vec![2]),
+        ("UPDATE plain SET name = $1 FROM users u WHERE u.ssn = (SELECT $2)", false, vec![1, 2]),
+        ("UPDATE plain SET name = $1 WHERE id = $2", true, vec![]),
+    ] {
+        let plan = plan(sql, catalog, masks).unwrap();
+        assert_eq!((plan.display.is_whole(), plan.hidden_params), (whole, hidden), "{sql}");
+    }
+}
