@@ -26,7 +26,7 @@ pub use running::{Outcome, Running};
 
 use crate::failpoint::failpoint;
 use crate::metrics::Metrics;
-use crate::outside::{Approvals, Ask, AskError, MAX_POLICY_AGE, Policies, Standing, Target, Ticket};
+use crate::outside::{Approvals, Ask, AskError, Policies, Standing, Target, Ticket};
 use crate::recorder::{OpRef, Recorder, SessionRef};
 
 /// How long the approval service may take to open a request.
@@ -196,8 +196,8 @@ impl Desk {
         agent: &mut A,
     ) -> Result<Permit, Refused> {
         let op_ref = OpRef::new(&self.session, self.gate.ops.fetch_add(1, Ordering::Relaxed).saturating_add(1));
-        let age = self.policies.borrow().confirmed.elapsed();
-        if op.origin == Origin::Agent && age > MAX_POLICY_AGE {
+        let too_old = self.policies.borrow().too_old();
+        if op.origin == Origin::Agent && too_old {
             return Err(self.refuse(&op_ref, op, None, Refusal::PolicyTooOld, agent).await);
         }
         let begun = Instant::now();

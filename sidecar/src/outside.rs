@@ -28,6 +28,14 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub struct PolicySnapshot {
     pub set: Arc<PolicySet>,
     pub confirmed: Instant,
+    /// Unconfirmed for longer, it denies everything.
+    pub max_age: Duration,
+}
+
+impl PolicySnapshot {
+    pub fn too_old(&self) -> bool {
+        self.confirmed.elapsed() > self.max_age
+    }
 }
 
 /// The current snapshot, and a wake-up for each change.
@@ -190,5 +198,5 @@ impl std::fmt::Debug for Connection {
 /// Accepted streams; bounded, so that accepting stops when sessions are not started.
 pub type Connections = mpsc::Receiver<Connection>;
 
-/// A snapshot older than this denies everything.
+/// The greatest age of a snapshot where nobody says another.
 pub const MAX_POLICY_AGE: Duration = Duration::from_secs(15 * 60);

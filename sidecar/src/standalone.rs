@@ -4,9 +4,8 @@ pub mod approvals;
 pub mod check;
 mod discard;
 pub mod folder;
-pub mod ledger;
+
 pub mod policies;
 mod preflight;
 pub mod run;
 pub mod state;
-mod vital;

@@ -12,11 +12,11 @@ use policy::TargetKey;
 use recording::entry::{Approval, What};
 use secrecy::ExposeSecret as _;
 use sidecar::config::{Config, Listener};
+use sidecar::ledger::{Ledger, NotRecorded};
 use sidecar::metrics::Metrics;
 use sidecar::outside::{Answer, Credentials as _, Policies};
 use sidecar::secret::Secrets;
 use sidecar::standalone::folder::load;
-use sidecar::standalone::ledger::{Ledger, NotRecorded};
 use sidecar::standalone::policies::PolicyFolder;
 
 const TARGET: &str = "

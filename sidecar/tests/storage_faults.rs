@@ -23,7 +23,7 @@ use recording::verify::{Verdict, verify};
 use recording::{SigningKey, VerifyingKey, Writer, WriterConfig};
 use sidecar::gate::{AgentSide, Desk, Gate, Moment, Outcome, Refusal, Refused, Stage, Told};
 use sidecar::metrics::Metrics;
-use sidecar::outside::{Answer, Approvals, Ask, AskError, NotConsumed, PolicySnapshot, Target, Ticket};
+use sidecar::outside::{Answer, Approvals, Ask, AskError, MAX_POLICY_AGE, NotConsumed, PolicySnapshot, Target, Ticket};
 use sidecar::recorder::{Recorder, SessionRef};
 use sidecar::upstream::{Greeting, Upstream, payload_hash};
 use tokio::io::AsyncReadExt as _;
@@ -114,7 +114,8 @@ impl Session {
         let metrics = Arc::new(Metrics::new("test").unwrap());
         let recorder = Recorder::new(writer.clone(), WAIT, Arc::clone(&metrics));
         let set = Arc::new(policies(durability));
-        let (sender, policies) = watch::channel(PolicySnapshot { set, confirmed: Instant::now() });
+        let (sender, policies) =
+            watch::channel(PolicySnapshot { set, confirmed: Instant::now(), max_age: MAX_POLICY_AGE });
         let gate = Gate::new(recorder, Arc::new(Nobody), policies, metrics);
 
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();

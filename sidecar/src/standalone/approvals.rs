@@ -17,12 +17,12 @@ use policy::redact::Redacted;
 use recording::entry::{Approval, ApprovalEvent, Vote, What};
 use tokio::sync::{Notify, broadcast};
 
-use super::ledger::Ledger;
 use super::state::StateDir;
-use super::vital;
 use crate::config::Approver;
+use crate::ledger::Ledger;
 use crate::metrics::{ApprovalOutcome, Metrics};
 use crate::outside::{Answer, Approvals, Ask, AskError, NotConsumed, Ticket};
+use crate::vital;
 
 mod book;
 mod files;

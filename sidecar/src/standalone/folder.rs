@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use crds::manifest::{self, MAX_FILE_BYTES, MAX_FILES, Manifest};
-use policy::{Input, Named, PolicySet};
+use policy::PolicySet;
 use zeroize::Zeroizing;
 
 use crate::config::{Auth, Listener};
+use crate::objects::Objects;
 use crate::secret::{Held, SecretMap, check_permissions};
 
 /// The namespace of an object that names none.
@@ -49,24 +50,17 @@ pub fn load(folder: &Path, listeners: &[Listener]) -> Result<Held, Unusable> {
     let objects = manifest::read_folder(folder, DEFAULT_NAMESPACE)
         .map_err(|errors| unusable(errors.0.iter().map(ToString::to_string).collect()))?;
     let mut lines = Vec::new();
-    let mut input = Input::default();
-    let mut secrets = SecretMap::default();
+    let mut read = Objects::default();
     let mut files = BTreeMap::new();
     for located in objects {
         files.insert(located.manifest.describe(), format!("{}, document {}", located.file.display(), located.document));
-        let namespace = located.manifest.namespace().unwrap_or_default().to_owned();
-        let name = located.manifest.name().to_owned();
-        match located.manifest {
-            Manifest::AccessTarget(o) => input.targets.push(Named { namespace, name, spec: o.spec }),
-            Manifest::AgentAccessPolicy(o) => input.policies.push(Named { namespace, name, spec: o.spec }),
-            Manifest::ClusterAgentAccessPolicy(o) => input.cluster.push(Named { namespace, name, spec: o.spec }),
-            Manifest::Secret(secret) => {
-                lines.extend(check_permissions(&located.file).err().map(|e| e.to_string()));
-                secrets.insert(secret);
-            }
+        if let Manifest::Secret(_) = &located.manifest {
+            lines.extend(check_permissions(&located.file).err().map(|e| e.to_string()));
         }
+        read.add(located.manifest);
     }
     lines.dedup();
+    let Objects { input, secrets } = read;
     let set = match policy::compile(&input) {
         Ok(set) => set,
         Err(errors) => {

@@ -11,12 +11,12 @@ use recording::entry::What;
 use tokio::sync::watch;
 
 use super::folder::{Fingerprint, Unusable, load};
-use super::ledger::Ledger;
-use super::vital;
 use crate::config::Listener;
+use crate::ledger::Ledger;
 use crate::metrics::Metrics;
-use crate::outside::{Policies, PolicySnapshot};
+use crate::outside::{MAX_POLICY_AGE, Policies, PolicySnapshot};
 use crate::secret::{Held, Secrets};
+use crate::vital;
 
 /// A change must be seen twice before it counts, since editors write in pieces: two polls and one load are below 2 s.
 const POLL: Duration = Duration::from_millis(400);
@@ -42,7 +42,8 @@ impl PolicyFolder {
         // Taken before: a change during the load is then found by the first poll.
         let in_force = Fingerprint::of(&folder).ok();
         let held = load(&folder, &listeners)?;
-        let first = PolicySnapshot { set: Arc::new(held.set.clone()), confirmed: Instant::now() };
+        let first =
+            PolicySnapshot { set: Arc::new(held.set.clone()), confirmed: Instant::now(), max_age: MAX_POLICY_AGE };
         Ok(Self { folder, listeners, secrets: Secrets::new(held), snapshots: watch::Sender::new(first), in_force })
     }
 
@@ -134,7 +135,7 @@ impl PolicyFolder {
             self.restored(ledger);
         }
         self.snapshots.send_if_modified(|current| {
-            *current = PolicySnapshot { set, confirmed: Instant::now() };
+            *current = PolicySnapshot { set, confirmed: Instant::now(), max_age: MAX_POLICY_AGE };
             changed
         });
         metrics.policy_reload(false);

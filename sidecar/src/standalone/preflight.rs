@@ -16,7 +16,7 @@ use super::discard::Discard;
 use crate::config::Listener;
 use crate::gate::Gate;
 use crate::metrics::Metrics;
-use crate::outside::{Answer, Approvals, Ask, AskError, NotConsumed, PolicySnapshot, Target, Ticket};
+use crate::outside::{Answer, Approvals, Ask, AskError, MAX_POLICY_AGE, NotConsumed, PolicySnapshot, Target, Ticket};
 use crate::protocol::postgres::session::login::LoggedIn;
 use crate::protocol::postgres::session::snapshot;
 use crate::recorder::Recorder;
@@ -62,8 +62,11 @@ impl Throwaway {
         let config = WriterConfig { free_floor: 0, ..WriterConfig::default() };
         let (writer, _) = Writer::open(config, Arc::new(Discard), signer, Box::new(|_| {})).map_err(|e| text(&e))?;
         let recorder = Recorder::new(writer.clone(), std::time::Duration::from_secs(5), Arc::clone(metrics));
-        let (_, policies) =
-            watch::channel(PolicySnapshot { set: Arc::new(set.clone()), confirmed: std::time::Instant::now() });
+        let (_, policies) = watch::channel(PolicySnapshot {
+            set: Arc::new(set.clone()),
+            confirmed: std::time::Instant::now(),
+            max_age: MAX_POLICY_AGE,
+        });
         let gate = Gate::new(recorder, Arc::new(NobodyToAsk), policies, Arc::clone(metrics));
         Ok(Self { gate, key: hmac::Key::new(hmac::HMAC_SHA256, &[0; 32]), writer })
     }

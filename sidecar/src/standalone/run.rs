@@ -19,7 +19,6 @@ use tokio::task::JoinSet;
 
 use super::approvals::{LocalApprovals, SocketError};
 use super::folder::Unusable;
-use super::ledger::{Ledger, NotRecorded};
 use super::policies::PolicyFolder;
 use super::preflight::unknown_names;
 use super::state::{StateDir, StateError, write_whole};
@@ -28,10 +27,11 @@ use crate::config::{Auth, Bind, Config, Listener};
 use crate::core::{Core, NoRandomness};
 use crate::drain::{Drain, Drained};
 use crate::gate::Gate;
+use crate::ledger::{Ledger, NotRecorded};
 use crate::listen::{self, Door, Doorman, ListenError, Lobby};
 use crate::log;
 use crate::metrics::{FailClosed, Metrics};
-use crate::outside::{Answer, ClientAuth, Connections, Credentials, MAX_POLICY_AGE, Policies, Target};
+use crate::outside::{Answer, ClientAuth, Connections, Credentials, Policies, Target};
 use crate::protocol;
 use crate::recorder::Recorder;
 use crate::secret::Secrets;
@@ -282,7 +282,7 @@ pub(super) fn check_metrics(address: SocketAddr) -> Result<(), ListenError> {
 fn readiness(recorder: Arc<Recorder>, policies: Policies) -> admin::Ready {
     Arc::new(move || {
         recorder.ready().map_err(|e| e.to_string())?;
-        match policies.borrow().confirmed.elapsed() > MAX_POLICY_AGE {
+        match policies.borrow().too_old() {
             true => Err("the policies in force are too old: see the log for what is wrong with the folder".to_owned()),
             false => Ok(()),
         }
@@ -293,7 +293,7 @@ fn refresh(metrics: Arc<Metrics>, recorder: Arc<Recorder>, policies: Policies) {
     tokio::spawn(async move {
         loop {
             metrics.fail_closed(FailClosed::Recording, recorder.ready().is_err());
-            metrics.fail_closed(FailClosed::PolicyAge, policies.borrow().confirmed.elapsed() > MAX_POLICY_AGE);
+            metrics.fail_closed(FailClosed::PolicyAge, policies.borrow().too_old());
             tokio::time::sleep(REFRESH).await;
         }
     });

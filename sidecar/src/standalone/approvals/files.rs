@@ -15,9 +15,9 @@ use recording::entry::What;
 use rustix::fs::{Mode, OFlags};
 use tokio::sync::Notify;
 
-use super::super::ledger::Ledger;
 use super::super::state::{beside, write_whole};
-use super::super::vital;
+use crate::ledger::Ledger;
+use crate::vital;
 
 /// How soon an edit is found.
 const COMPARE: Duration = Duration::from_secs(1);

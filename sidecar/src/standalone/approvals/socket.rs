@@ -41,7 +41,7 @@ impl LocalApprovals {
     /// Opens the socket and serves it until the runtime ends.
     pub fn listen(&self, path: &Path, group: Option<u32>) -> Result<(), SocketError> {
         let listener = unix::bind(path, MODE, group)?;
-        super::super::vital::spawn("approve.sock", accept(self.clone(), listener));
+        crate::vital::spawn("approve.sock", accept(self.clone(), listener));
         Ok(())
     }
 

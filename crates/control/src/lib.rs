@@ -1,0 +1,18 @@
+//! What operator and sidecar say to each other: the gRPC contract, its bounds, and the name in a certificate.
+//!
+//! Generated code and thin types, no IO. Refused: a name that is not exactly one that we write ([`PodName`]).
+
+mod name;
+
+pub use name::{NotAPodName, PodName};
+
+/// `agentaccess.v1`, generated from `proto/agentaccess/v1.proto`.
+#[allow(clippy::all, clippy::pedantic, clippy::restriction, missing_debug_implementations, unreachable_pub)]
+pub mod v1 {
+    tonic::include_proto!("agentaccess.v1");
+}
+
+/// Longest message each way, in bytes. A longer one resets its stream.
+pub const MESSAGE_LIMIT: usize = 4 * 1024 * 1024;
+/// Objects in a snapshot; each object is bounded by the API server.
+pub const OBJECTS: usize = 4_096;

@@ -1,0 +1,181 @@
+//! Approvals that humans give on the cluster, asked for and used up over `control`.
+//!
+//! Nothing is decided here: a standing is what the operator says, and an approval counts only if the operator, asked
+//! at that moment, says that nobody has used it. An operator that is away approves nothing.
+
+use std::time::Duration;
+
+use control::v1::control_client::ControlClient;
+use control::v1::{self, ConsumeRequest, Name, Question, standing};
+use policy::operation::Digest;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+use crate::outside::{Answer, Approvals, Ask, AskError, NotConsumed, Standing, Ticket};
+
+/// For a single answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two attempts to follow a request again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The operator's approvals.
+#[derive(Clone, Debug)]
+pub struct ClusterApprovals {
+    client: ControlClient<Channel>,
+}
+
+impl ClusterApprovals {
+    pub fn new(client: ControlClient<Channel>) -> Self {
+        Self { client }
+    }
+}
+
+impl Approvals for ClusterApprovals {
+    fn ask(&self, ask: Ask) -> Answer<'_, Result<Ticket, AskError>> {
+        let mut client = self.client.clone();
+        Box::pin(async move {
+            let question = question(&ask);
+            let (name, first, stream) = open(&mut client, question.clone()).await.map_err(|status| away(&status))?;
+            let (sender, standing) = watch::channel(first);
+            tokio::spawn(follow(client, question, name.clone(), stream, sender));
+            Ok(Ticket { name, standing })
+        })
+    }
+
+    fn withdraw(&self, name: &str) -> Answer<'_, ()> {
+        let (mut client, name) = (self.client.clone(), name.to_owned());
+        Box::pin(async move {
+            // What cannot be withdrawn ends by its own deadline.
+            let _ = timeout(PATIENCE, client.withdraw(Name { name })).await;
+        })
+    }
+
+    fn consume(&self, name: &str, digest: Digest) -> Answer<'_, Result<Vec<String>, NotConsumed>> {
+        let (mut client, name) = (self.client.clone(), name.to_owned());
+        Box::pin(async move {
+            let request = ConsumeRequest { name, digest: digest.0.to_vec() };
+            match timeout(PATIENCE, client.consume(request)).await {
+                Ok(Ok(consumed)) => Ok(consumed.into_inner().by),
+                Ok(Err(status)) if status.code() == Code::FailedPrecondition => {
+                    Err(NotConsumed("it was used, withdrawn or revoked, or has expired"))
+                }
+                // Whether it was used is not known; asking again is for the operator to refuse.
+                Ok(Err(_)) | Err(_) => Err(NotConsumed("the operator is away")),
+            }
+        })
+    }
+}
+
+type Opened = (String, Standing, tonic::Streaming<v1::Standing>);
+
+async fn open(client: &mut ControlClient<Channel>, question: Question) -> Result<Opened, Status> {
+    let late = |_| Status::unavailable("no answer in time");
+    let mut stream = timeout(PATIENCE, client.ask(question)).await.map_err(late)??.into_inner();
+    let first = timeout(PATIENCE, stream.message()).await.map_err(late)??;
+    let first = first.ok_or_else(|| Status::unavailable("the answer ended"))?;
+    let name = first.name.clone();
+    let standing = read(first).ok_or_else(|| Status::unavailable("an answer of a newer version"))?;
+    if name.is_empty() {
+        return Err(Status::unavailable("a request without a name"));
+    }
+    Ok((name, standing, stream))
+}
+
+/// Until the request ends or nobody waits for it. A stream that breaks is opened again: it finds the same request.
+async fn follow(
+    mut client: ControlClient<Channel>,
+    question: Question,
+    name: String,
+    mut stream: tonic::Streaming<v1::Standing>,
+    sender: watch::Sender<Standing>,
+) {
+    loop {
+        // Both arms are cancel-safe: `message` keeps what it has read of the next one.
+        let message = tokio::select! {
+            message = stream.message() => message,
+            () = sender.closed() => return,
+        };
+        if let Ok(Some(message)) = message {
+            let Some(standing) = read(message) else { continue };
+            let ended = matches!(
+                standing,
+                Standing::Denied { .. } | Standing::Expired | Standing::Withdrawn | Standing::Revoked
+            );
+            sender.send_replace(standing);
+            if ended {
+                return;
+            }
+            continue;
+        }
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE) => {}
+                () = sender.closed() => return,
+            }
+            match open(&mut client, question.clone()).await {
+                Ok((again, standing, opened)) if again == name => {
+                    sender.send_replace(standing);
+                    stream = opened;
+                    break;
+                }
+                // Another request means that the one asked for has ended, how is not known.
+                Ok(_) => return drop(sender.send_replace(Standing::Expired)),
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+fn question(ask: &Ask) -> Question {
+    let terms = &ask.terms;
+    Question {
+        target: ask.target.name.clone(),
+        action: ask.action.clone(),
+        resources: ask.resources.clone(),
+        statement: ask.statement.to_string(),
+        digest: ask.digest.0.to_vec(),
+        rules: terms.asked_by.iter().map(ToString::to_string).collect(),
+        revision: ask.revision.to_string(),
+        terms: Some(v1::Terms {
+            required_approvals: terms.required_approvals.into(),
+            deny_threshold: terms.deny_threshold.into(),
+            pending_ttl_seconds: terms.pending_ttl.as_secs(),
+            reason_required: terms.reason_required,
+        }),
+    }
+}
+
+/// `None`: of a newer version.
+fn read(message: v1::Standing) -> Option<Standing> {
+    let small = |count: u32| u8::try_from(count).unwrap_or(u8::MAX);
+    Some(match message.standing? {
+        standing::Standing::Pending(v1::Pending { have, need }) => {
+            Standing::Pending { have: small(have), need: small(need) }
+        }
+        standing::Standing::Approved(v1::Approved { by }) => Standing::Approved { by },
+        standing::Standing::Denied(v1::Denied { by, reason }) => {
+            Standing::Denied { by, reason: (!reason.is_empty()).then_some(reason) }
+        }
+        standing::Standing::Ended(ended) => match v1::Ended::try_from(ended).ok()? {
+            v1::Ended::Withdrawn => Standing::Withdrawn,
+            v1::Ended::Revoked => Standing::Revoked,
+            v1::Ended::Expired => Standing::Expired,
+            v1::Ended::Unspecified => return None,
+        },
+    })
+}
+
+fn away(status: &Status) -> AskError {
+    match status.code() {
+        Code::ResourceExhausted => AskError::TooMany(OPEN),
+        _ => {
+            tracing::warn!(event = "operator_away", code = ?status.code(), "an approval could not be asked for");
+            AskError::Away
+        }
+    }
+}
+
+/// Open requests that the operator keeps for one pod.
+const OPEN: usize = 64;

@@ -1,0 +1,213 @@
+//! Keeps policies and Secrets in force the same as the operator says, and says back what is in force.
+//!
+//! A snapshot that is not usable changes nothing and is not confirmed, as a bad folder in standalone mode. A subject
+//! that changes its identity is refused: a pod never becomes another one.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use control::v1::control_client::ControlClient;
+use control::v1::{Still, Update, WatchRequest, update};
+use policy::subject::Subject;
+use recording::entry::What;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tonic::Status;
+use tonic::transport::Channel;
+
+use super::snapshot::{Received, Unusable};
+use crate::ledger::Ledger;
+use crate::metrics::Metrics;
+use crate::outside::{Policies, PolicySnapshot};
+use crate::secret::Secrets;
+
+/// The operator says something at least every third of it.
+const SILENCE: Duration = Duration::from_secs(30);
+/// Between two attempts: doubled from the first to the last.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LAST_PAUSE: Duration = Duration::from_secs(5);
+
+/// What is in force, fed from the operator.
+pub struct Feed {
+    subject: watch::Sender<Arc<Subject>>,
+    snapshots: watch::Sender<PolicySnapshot>,
+    secrets: Arc<Secrets>,
+    /// The operator's word for what is in force.
+    revision: String,
+    metrics: Arc<Metrics>,
+    ledger: Arc<dyn Ledger>,
+}
+
+impl std::fmt::Debug for Feed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Feed").field("revision", &self.revision).finish_non_exhaustive()
+    }
+}
+
+/// Why a stream ended, or never began.
+#[derive(Debug, thiserror::Error)]
+pub enum Interrupted {
+    #[error("the operator ended the stream")]
+    Ended,
+    #[error("the operator was silent for {} s", SILENCE.as_secs())]
+    Silent,
+    #[error("the operator answered: {} ({:?})", .0.message(), .0.code())]
+    Status(#[from] Status),
+    #[error("the operator sent a message of a newer version that says nothing here")]
+    Unknown,
+    #[error("the operator calls this pod {0} now: a pod keeps its identity")]
+    Identity(String),
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
+}
+
+impl Feed {
+    /// Waits for the first usable snapshot and puts it in force; tries until the operator has one.
+    pub async fn first(client: &mut ControlClient<Channel>, metrics: Arc<Metrics>, ledger: Arc<dyn Ledger>) -> Self {
+        let mut pause = FIRST_PAUSE;
+        let received = loop {
+            match first(client).await {
+                Ok(received) => break received,
+                Err(error) => tell(&error, &metrics),
+            }
+            tokio::time::sleep(pause).await;
+            pause = longer(pause);
+        };
+        let Received { revision, subject, held, max_age } = received;
+        let snapshot = PolicySnapshot { set: Arc::new(held.set.clone()), confirmed: Instant::now(), max_age };
+        tracing::info!(event = "policy_loaded", %revision);
+        metrics.policy_reload(false);
+        metrics.policy_confirmed(jiff::Timestamp::now().as_second());
+        Self {
+            subject: watch::Sender::new(Arc::new(subject)),
+            snapshots: watch::Sender::new(snapshot),
+            secrets: Secrets::new(held),
+            revision,
+            metrics,
+            ledger,
+        }
+    }
+
+    pub fn policies(&self) -> Policies {
+        self.snapshots.subscribe()
+    }
+
+    pub fn secrets(&self) -> Arc<Secrets> {
+        Arc::clone(&self.secrets)
+    }
+
+    pub fn subject(&self) -> watch::Receiver<Arc<Subject>> {
+        self.subject.subscribe()
+    }
+
+    /// Follows the operator until the runtime ends.
+    pub fn follow(mut self, mut client: ControlClient<Channel>) {
+        crate::vital::spawn("control", async move {
+            let mut pause = FIRST_PAUSE;
+            loop {
+                let before = self.snapshots.borrow().confirmed;
+                let error = self.stream(&mut client).await;
+                if self.snapshots.borrow().confirmed > before {
+                    pause = FIRST_PAUSE;
+                }
+                tell(&error, &self.metrics);
+                if let Interrupted::Unusable(_) | Interrupted::Identity(_) = error {
+                    self.ledger.marker(What::PolicyReload, format!("refused, the old ones stay: {error}"));
+                }
+                tokio::time::sleep(pause).await;
+                pause = longer(pause);
+            }
+        });
+    }
+
+    /// One stream, as long as it lasts.
+    async fn stream(&mut self, client: &mut ControlClient<Channel>) -> Interrupted {
+        let end: Result<std::convert::Infallible, Interrupted> = async {
+            let request = WatchRequest { in_force: self.revision.clone() };
+            let mut updates = timeout(SILENCE, client.watch(request)).await.map_err(|_| Interrupted::Silent)??;
+            loop {
+                match next(updates.get_mut()).await? {
+                    update::Update::Snapshot(snapshot) => self.put_in_force(snapshot.try_into()?)?,
+                    update::Update::Still(Still { revision }) if revision == self.revision => self.confirm(),
+                    // It speaks of one that never came: a new stream brings it.
+                    update::Update::Still(_) => return Err(Interrupted::Ended),
+                }
+            }
+        }
+        .await;
+        let Err(end) = end;
+        end
+    }
+
+    fn put_in_force(&mut self, received: Received) -> Result<(), Interrupted> {
+        let Received { revision, subject, held, max_age } = received;
+        let known = Arc::clone(&self.subject.borrow());
+        let identity = |s: &Subject| (s.namespace.clone(), s.service_account.clone(), s.pod.clone(), s.pod_uid.clone());
+        if identity(&known) != identity(&subject) {
+            return Err(Interrupted::Identity(format!("{}/{}", subject.namespace, subject.service_account)));
+        }
+        self.subject.send_if_modified(|current| {
+            let changed = **current != subject;
+            if changed {
+                *current = Arc::new(subject);
+            }
+            changed
+        });
+        let set = Arc::new(held.set.clone());
+        // Secrets first: whoever sees the new policies finds what they refer to.
+        self.secrets.replace(held);
+        let changed = self.snapshots.borrow().set.revision() != set.revision();
+        if changed {
+            let policies = set.revision();
+            tracing::info!(event = "policy_reloaded", %revision, %policies);
+            self.ledger.marker(What::PolicyReload, format!("now in force: {policies}"));
+        }
+        self.snapshots.send_if_modified(|current| {
+            *current = PolicySnapshot { set, confirmed: Instant::now(), max_age };
+            changed
+        });
+        self.revision = revision;
+        self.metrics.policy_reload(false);
+        self.confirm();
+        Ok(())
+    }
+
+    /// Nobody is woken by it: only the age changes.
+    fn confirm(&self) {
+        self.snapshots.send_if_modified(|current| {
+            current.confirmed = Instant::now();
+            false
+        });
+        self.metrics.policy_confirmed(jiff::Timestamp::now().as_second());
+    }
+}
+
+async fn first(client: &mut ControlClient<Channel>) -> Result<Received, Interrupted> {
+    let request = WatchRequest { in_force: String::new() };
+    let mut updates = timeout(SILENCE, client.watch(request)).await.map_err(|_| Interrupted::Silent)??;
+    match next(updates.get_mut()).await? {
+        update::Update::Snapshot(snapshot) => Ok(snapshot.try_into()?),
+        update::Update::Still(_) => Err(Interrupted::Ended),
+    }
+}
+
+async fn next(updates: &mut tonic::Streaming<Update>) -> Result<update::Update, Interrupted> {
+    let message = timeout(SILENCE, updates.message()).await.map_err(|_| Interrupted::Silent)??;
+    message.ok_or(Interrupted::Ended)?.update.ok_or(Interrupted::Unknown)
+}
+
+fn tell(error: &Interrupted, metrics: &Metrics) {
+    match error {
+        Interrupted::Unusable(_) | Interrupted::Identity(_) | Interrupted::Unknown => {
+            tracing::error!(event = "policy_reload_failed", %error, "the policies in force before stay in force");
+            metrics.policy_reload(true);
+        }
+        Interrupted::Ended | Interrupted::Silent | Interrupted::Status(_) => {
+            tracing::warn!(event = "operator_away", %error, "the policies in force stay until they are too old");
+        }
+    }
+}
+
+fn longer(pause: Duration) -> Duration {
+    pause.saturating_mul(2).min(LAST_PAUSE)
+}

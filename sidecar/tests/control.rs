@@ -1,0 +1,279 @@
+//! The sidecar's side of `control`, against a server of the same contract over a real connection.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use control::v1::control_client::ControlClient;
+use control::v1::control_server::{Control, ControlServer};
+use control::v1::*;
+use parking_lot::Mutex;
+use policy::TargetKey;
+use policy::operation::{Digest, Protocol, Revision};
+use policy::redact::Redacted;
+use policy::verdict::ApprovalTerms;
+use recording::entry::{Approval, What};
+use secrecy::ExposeSecret as _;
+use sidecar::control::approvals::ClusterApprovals;
+use sidecar::control::feed::Feed;
+use sidecar::ledger::{Ledger, NotRecorded};
+use sidecar::metrics::Metrics;
+use sidecar::outside::{Answer, Approvals as _, Ask, Credentials as _, NotConsumed, Standing as Stands};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::transport::{Channel, Server};
+use tonic::{Request, Response, Status};
+
+type Sent<T> = mpsc::Sender<Result<T, Status>>;
+
+/// An operator of memory: what the test puts into `next` is sent on the stream that is open, or on the next one.
+#[derive(Default)]
+struct Operator {
+    watchers: Mutex<Vec<(String, Sent<Update>)>>,
+    asked: Mutex<Vec<(Question, Sent<control::v1::Standing>)>>,
+    consumed: Mutex<Vec<Vec<u8>>>,
+    withdrawn: Mutex<Vec<String>>,
+}
+
+struct Served(Arc<Operator>);
+
+#[tonic::async_trait]
+impl Control for Served {
+    async fn renew(&self, _: Request<RenewRequest>) -> Result<Response<Certificate>, Status> {
+        Err(Status::unimplemented("not of this test"))
+    }
+
+    type WatchStream = ReceiverStream<Result<Update, Status>>;
+
+    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let (sender, receiver) = mpsc::channel(16);
+        self.0.watchers.lock().push((request.into_inner().in_force, sender));
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    type AskStream = ReceiverStream<Result<control::v1::Standing, Status>>;
+
+    async fn ask(&self, request: Request<Question>) -> Result<Response<Self::AskStream>, Status> {
+        let (sender, receiver) = mpsc::channel(16);
+        sender.try_send(Ok(pending(0))).unwrap();
+        self.0.asked.lock().push((request.into_inner(), sender));
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn withdraw(&self, request: Request<Name>) -> Result<Response<Withdrawn>, Status> {
+        self.0.withdrawn.lock().push(request.into_inner().name);
+        Ok(Response::new(Withdrawn {}))
+    }
+
+    async fn consume(&self, request: Request<ConsumeRequest>) -> Result<Response<Consumed>, Status> {
+        let mut consumed = self.0.consumed.lock();
+        let digest = request.into_inner().digest;
+        if consumed.contains(&digest) {
+            return Err(Status::failed_precondition("used"));
+        }
+        consumed.push(digest);
+        Ok(Response::new(Consumed { by: vec!["alice".to_owned()] }))
+    }
+}
+
+#[derive(Default)]
+struct Book(Mutex<Vec<String>>);
+
+impl Ledger for Book {
+    fn approval(&self, _: Approval) -> Answer<'_, Result<(), NotRecorded>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn marker(&self, _: What, detail: String) {
+        self.0.lock().push(detail);
+    }
+}
+
+async fn serve() -> (Arc<Operator>, ControlClient<Channel>) {
+    let operator = Arc::new(Operator::default());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let service = ControlServer::new(Served(Arc::clone(&operator)));
+    tokio::spawn(Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)));
+    let channel = Channel::from_shared(address).unwrap().connect().await.unwrap();
+    (operator, ControlClient::new(channel))
+}
+
+async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+impl Operator {
+    async fn send(&self, update: update::Update) {
+        eventually("a watcher", || self.watchers.lock().last().is_some_and(|(_, sender)| !sender.is_closed())).await;
+        let sender = self.watchers.lock().last().unwrap().1.clone();
+        sender.send(Ok(Update { update: Some(update) })).await.unwrap();
+    }
+}
+
+fn snapshot(revision: &str, relation: &str, password: &str) -> Snapshot {
+    let target = r#"{"apiVersion":"agentaccess.dev/v1alpha1","kind":"AccessTarget","metadata":{"name":"db","namespace":"shop"},
+        "spec":{"protocol":"Postgres","host":"db.example","port":5432,"tls":{"mode":"VerifyFull"},"credentialRef":{"name":"login"},
+        "postgres":{"databases":["shop"]}}}"#;
+    let policy = format!(
+        r#"{{"apiVersion":"agentaccess.dev/v1alpha1","kind":"AgentAccessPolicy","metadata":{{"name":"p","namespace":"shop"}},
+        "spec":{{"podSelector":{{}},"targets":[{{"targetRef":{{"name":"db"}},"postgres":{{"rules":[
+        {{"name":"r","action":"Allow","verbs":["Select"],"relations":["{relation}"]}}]}}}}]}}}}"#
+    );
+    Snapshot {
+        revision: revision.to_owned(),
+        subject: Some(Subject {
+            namespace: "shop".to_owned(),
+            service_account: "agent".to_owned(),
+            pod: "agent-0".to_owned(),
+            pod_uid: "0f8b1c9e-6a0d-4a57-9c1d-0123456789ab".to_owned(),
+            labels: HashMap::from([("app".to_owned(), "agent".to_owned())]),
+            namespace_labels: HashMap::new(),
+        }),
+        objects: vec![target.into(), policy.into()],
+        secrets: vec![Secret {
+            namespace: "shop".to_owned(),
+            name: "login".to_owned(),
+            data: HashMap::from([("username".to_owned(), "u".into()), ("password".to_owned(), password.into())]),
+        }],
+        max_policy_age_seconds: 60,
+    }
+}
+
+fn pending(have: u32) -> control::v1::Standing {
+    let standing = Some(standing::Standing::Pending(Pending { have, need: 2 }));
+    control::v1::Standing { name: "areq-1".to_owned(), standing }
+}
+
+#[tokio::test]
+async fn what_the_operator_says_is_in_force_and_what_is_not_usable_changes_nothing() {
+    let (operator, client) = serve().await;
+    let (metrics, book) = (Arc::new(Metrics::new("test").unwrap()), Arc::new(Book::default()));
+    let first = tokio::spawn({
+        let (mut client, book) = (client.clone(), Arc::clone(&book) as Arc<dyn Ledger>);
+        let metrics = Arc::clone(&metrics);
+        async move { Feed::first(&mut client, metrics, book).await }
+    });
+    // Not usable at first: it waits for one that is.
+    operator.send(update::Update::Snapshot(Snapshot { objects: vec!["{".into()], ..snapshot("0", "a.b", "x") })).await;
+    eventually("another try", || operator.watchers.lock().len() == 2).await;
+    operator.send(update::Update::Snapshot(snapshot("1", "public.orders", "one"))).await;
+    let feed = tokio::time::timeout(Duration::from_secs(20), first).await.unwrap().unwrap();
+    let (policies, secrets) = (feed.policies(), feed.secrets());
+    let in_force = || policies.borrow().set.revision();
+    let password = || {
+        let target = TargetKey { namespace: "shop".to_owned(), name: "db".to_owned() };
+        secrets.current(&target).unwrap().password.expose_secret().to_owned()
+    };
+    assert_eq!((password().as_str(), policies.borrow().max_age), ("one", Duration::from_secs(60)));
+    assert_eq!(feed.subject().borrow().pod.as_deref(), Some("agent-0"));
+    feed.follow(client.clone());
+    eventually("it follows", || operator.watchers.lock().last().unwrap().0 == "1").await;
+
+    // A rotated secret alone, then a policy.
+    let one = in_force();
+    operator.send(update::Update::Snapshot(snapshot("2", "public.orders", "two"))).await;
+    eventually("the new secret", || password() == "two").await;
+    assert_eq!(in_force(), one);
+    operator.send(update::Update::Snapshot(snapshot("3", "public.items", "two"))).await;
+    eventually("the new policy", || in_force() != one).await;
+    let three = in_force();
+
+    // Still confirms, and only what is in force.
+    let confirmed = policies.borrow().confirmed;
+    operator.send(update::Update::Still(Still { revision: "3".to_owned() })).await;
+    eventually("it is confirmed", || policies.borrow().confirmed > confirmed).await;
+    let streams = operator.watchers.lock().len();
+    operator.send(update::Update::Still(Still { revision: "7".to_owned() })).await;
+    eventually("a new stream", || operator.watchers.lock().len() > streams).await;
+    assert_eq!(operator.watchers.lock().last().unwrap().0, "3");
+
+    // What is wrong changes nothing, confirms nothing and is on record.
+    let other = |change: fn(&mut Snapshot)| {
+        let mut wrong = snapshot("4", "public.vault", "four");
+        change(&mut wrong);
+        wrong
+    };
+    for wrong in [
+        other(|s| s.objects.push("{}".into())),
+        other(|s| s.objects[0] = s.objects[1].clone()),
+        other(|s| s.objects.push(vec![0xff])),
+        other(|s| s.objects.push("apiVersion: v1\nkind: Secret\nmetadata: {name: x}".into())),
+        other(|s| s.objects.push(r#"{"apiVersion":"v1","kind":"Secret","metadata":{"name":"x"}}"#.into())),
+        other(|s| s.max_policy_age_seconds = 0),
+        other(|s| s.subject = None),
+        other(|s| s.subject.as_mut().unwrap().pod_uid = "another".to_owned()),
+        other(|s| s.subject.as_mut().unwrap().namespace = "bank".to_owned()),
+    ] {
+        let (confirmed, told) = (policies.borrow().confirmed, book.0.lock().len());
+        operator.send(update::Update::Snapshot(wrong)).await;
+        eventually("it is on record", || book.0.lock().len() > told).await;
+        assert!(book.0.lock().last().unwrap().starts_with("refused, the old ones stay"));
+        assert_eq!((in_force(), password().as_str()), (three, "two"));
+        assert_eq!(policies.borrow().confirmed, confirmed);
+    }
+
+    // An operator that comes back is followed again.
+    operator.send(update::Update::Snapshot(snapshot("5", "public.orders", "five"))).await;
+    eventually("the first policy again", || in_force() == one && password() == "five").await;
+}
+
+#[tokio::test]
+async fn an_approval_is_followed_over_broken_streams_and_counts_once() {
+    let (operator, client) = serve().await;
+    let approvals = ClusterApprovals::new(client);
+    let digest = Digest([7; 32]);
+    let ask = Ask {
+        subject: Arc::default(),
+        target: TargetKey { namespace: "shop".to_owned(), name: "db".to_owned() },
+        host: "db.example".to_owned(),
+        port: 5432,
+        protocol: Protocol::Postgres,
+        action: "DELETE".to_owned(),
+        resources: vec!["public.orders".to_owned()],
+        statement: Redacted::constant("DELETE FROM orders"),
+        digest,
+        terms: ApprovalTerms {
+            asked_by: Vec::new(),
+            required_approvals: 2,
+            deny_threshold: 1,
+            pending_ttl: Duration::from_secs(60),
+            hold_for: Duration::from_secs(5),
+            reason_required: false,
+            max_hold_in_transaction: None,
+        },
+        revision: Revision([1; 32]),
+    };
+    let ticket = approvals.ask(ask).await.unwrap();
+    assert_eq!(
+        (ticket.name.as_str(), ticket.standing.borrow().clone()),
+        ("areq-1", Stands::Pending { have: 0, need: 2 })
+    );
+    assert_eq!(operator.asked.lock()[0].0.digest, digest.0);
+    operator.asked.lock()[0].1.try_send(Ok(pending(1))).unwrap();
+    eventually("one approval", || *ticket.standing.borrow() == Stands::Pending { have: 1, need: 2 }).await;
+    // The stream breaks: the same question finds the same request.
+    operator.asked.lock().remove(0);
+    eventually("it asks again", || operator.asked.lock().len() == 1).await;
+    assert_eq!(operator.asked.lock()[0].0.digest, digest.0);
+    let approved = standing::Standing::Approved(Approved { by: vec!["alice".to_owned(), "bob".to_owned()] });
+    let approved = control::v1::Standing { name: "areq-1".to_owned(), standing: Some(approved) };
+    operator.asked.lock()[0].1.try_send(Ok(approved)).unwrap();
+    let by = vec!["alice".to_owned(), "bob".to_owned()];
+    eventually("it is approved", || *ticket.standing.borrow() == Stands::Approved { by: by.clone() }).await;
+
+    assert_eq!(approvals.consume("areq-1", digest).await, Ok(vec!["alice".to_owned()]));
+    let again = approvals.consume("areq-1", digest).await;
+    assert_eq!(again, Err(NotConsumed("it was used, withdrawn or revoked, or has expired")));
+    approvals.withdraw("areq-1").await;
+    assert_eq!(*operator.withdrawn.lock(), ["areq-1"]);
+    // Nobody waits any more: the stream is let go.
+    drop(ticket);
+    eventually("the stream is closed", || operator.asked.lock()[0].1.is_closed()).await;
+}
