@@ -1,0 +1,3 @@
+//! The operator of agentaccess: it puts the sidecar into every pod of the namespaces that ask for it.
+
+pub mod inject;
