@@ -16,7 +16,7 @@ mod refusal;
 mod settings;
 mod strip;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use serde::Deserialize as _;

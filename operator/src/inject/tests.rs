@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::{Injected, Moment, Refused, Seal, Settings, inject};
 
-pub(super) const NOW: u64 = 1_800_000_000;
+pub(crate) const NOW: u64 = 1_800_000_000;
 
-pub(super) fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings {
         image: "registry.example/sidecar:1@sha256:00".to_owned(),
         image_pull_policy: "IfNotPresent".to_owned(),
@@ -24,16 +24,16 @@ pub(super) fn settings() -> Settings {
     }
 }
 
-pub(super) fn moment(draw: u64) -> Moment<'static> {
+pub(crate) fn moment(draw: u64) -> Moment<'static> {
     Moment { namespace: "agents", now: NOW, draw }
 }
 
-pub(super) fn run(pod: &Value) -> Result<Injected, Refused> {
+pub(crate) fn run(pod: &Value) -> Result<Injected, Refused> {
     inject(pod, &settings(), &moment(42))
 }
 
 /// As a user writes it, and as it reaches a webhook: with the token that Kubernetes has put in.
-pub(super) fn plain() -> Value {
+pub(crate) fn plain() -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Pod",
