@@ -30,11 +30,12 @@ pub use self::settings::Settings;
 /// What one admission brings beside its pod.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment<'a> {
-    pub namespace: &'a str,
     /// Seconds since 1970.
     pub now: u64,
     /// Drawn anew for each admission.
     pub draw: u64,
+    /// Proves which user of the sidecar was chosen by us.
+    pub seal: &'a Seal,
 }
 
 /// A governed pod.
@@ -49,7 +50,7 @@ pub struct Injected {
 ///
 /// # Errors
 /// Everything that stands against it, each with the field to change.
-pub fn inject(pod: &Value, settings: &Settings, moment: &Moment<'_>) -> Result<Injected, Refused> {
+pub fn inject(pod: &Value, namespace: &str, settings: &Settings, moment: &Moment<'_>) -> Result<Injected, Refused> {
     // As it came: what is edited below must have the shape of a pod.
     read(pod)?;
     let mut result = pod.clone();
@@ -57,11 +58,11 @@ pub fn inject(pod: &Value, settings: &Settings, moment: &Moment<'_>) -> Result<I
     let typed = read(&result)?;
     let Some(spec) = &typed.spec else { return Err(Refused::one("spec", "must be there")) };
     let mut refused = Refused::default();
-    governable::check(&result, &typed.metadata, spec, moment.namespace, settings, &mut refused);
+    governable::check(&result, &typed.metadata, spec, namespace, settings, &mut refused);
     let ports = ports::inbound(spec, &mut refused);
     refused.none()?;
 
-    let identity = identity::choose(pod, spec, settings, moment)?;
+    let identity = identity::choose(pod, spec, namespace, moment)?;
     let mut warnings = ports.warnings;
     if !identity.kept {
         warnings.extend(removed.iter().map(|name| format!("removed `{name}`: names with agentaccess- are ours")));

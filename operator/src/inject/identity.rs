@@ -11,7 +11,7 @@ use aws_lc_rs::hmac;
 use k8s_openapi::api::core::v1::PodSpec;
 use serde_json::Value;
 
-use super::{Moment, Refused, Settings, containers};
+use super::{Moment, Refused, containers};
 
 /// The whole admission of a pod takes no longer: the API server gives a request 34 seconds.
 const ADMISSION: u64 = 60;
@@ -42,17 +42,12 @@ pub(super) struct Identity {
 ///
 /// # Errors
 /// When the pod names so many that none is left.
-pub(super) fn choose(
-    pod: &Value,
-    spec: &PodSpec,
-    settings: &Settings,
-    moment: &Moment<'_>,
-) -> Result<Identity, Refused> {
+pub(super) fn choose(pod: &Value, spec: &PodSpec, namespace: &str, moment: &Moment<'_>) -> Result<Identity, Refused> {
     let (first, end) = if spec.host_users == Some(false) { USERS_OF_NAMESPACE } else { USERS };
     let named = named(spec);
     let free = |user: &u32| (first..end).contains(user) && !named.contains(&i64::from(*user));
     let annotation = pod.pointer("/metadata/annotations").and_then(|all| all.get(crds::pod::USER_ANNOTATION));
-    let earlier = annotation.and_then(Value::as_str).and_then(|text| settings.seal.open(text, moment));
+    let earlier = annotation.and_then(Value::as_str).and_then(|text| moment.seal.open(text, namespace, moment.now));
     let earlier = earlier.filter(|(user, _)| free(user));
     let kept = earlier.is_some();
 
@@ -65,8 +60,8 @@ pub(super) fn choose(
         }
     };
     let verifier = (user + 1..end).chain(first..end).find(|other| *other != user && free(other)).ok_or_else(none)?;
-    let nonce = hex(settings.seal.sign("nonce", moment.namespace, user, issued).as_ref(), 16);
-    let annotation = settings.seal.seal(moment.namespace, user, issued);
+    let nonce = hex(moment.seal.sign("nonce", namespace, user, issued).as_ref(), 16);
+    let annotation = moment.seal.seal(namespace, user, issued);
     Ok(Identity { user, verifier, nonce, annotation, kept })
 }
 
@@ -104,16 +99,16 @@ impl Seal {
     }
 
     /// The user and when it was chosen, if we chose it just now for a pod of this namespace.
-    fn open(&self, text: &str, moment: &Moment<'_>) -> Option<(u32, u64)> {
+    fn open(&self, text: &str, namespace: &str, now: u64) -> Option<(u32, u64)> {
         let mut parts = text.split('.');
         let user = parts.next()?.parse().ok()?;
         let issued: u64 = parts.next()?.parse().ok()?;
         let tag = bytes(parts.next()?)?;
-        let recent = issued <= moment.now.saturating_add(SKEW) && moment.now <= issued.saturating_add(ADMISSION);
-        let message = message("user", moment.namespace, user, issued);
+        let recent = issued <= now.saturating_add(SKEW) && now <= issued.saturating_add(ADMISSION);
+        let message = message("user", namespace, user, issued);
         let signed = hmac::verify(&self.0, message.as_bytes(), &tag).is_ok();
         // Only as we write it: `+7` and `07` are numbers too.
-        let exact = recent && signed && text == self.seal(moment.namespace, user, issued);
+        let exact = recent && signed && text == self.seal(namespace, user, issued);
         exact.then_some((user, issued))
     }
 }

@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 
-use super::identity::Seal;
-
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Of the sidecar, with a digest: what runs as the sidecar may not change below a tag.
@@ -21,5 +19,4 @@ pub struct Settings {
     pub secrets: BTreeSet<String>,
     /// CSI drivers whose volumes a pod may hold inline.
     pub csi_drivers: BTreeSet<String>,
-    pub seal: Seal,
 }

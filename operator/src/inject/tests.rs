@@ -5,11 +5,14 @@ mod properties;
 mod refusals;
 mod result;
 
+use std::sync::LazyLock;
+
 use serde_json::{Value, json};
 
 use super::{Injected, Moment, Refused, Seal, Settings, inject};
 
 pub(crate) const NOW: u64 = 1_800_000_000;
+pub(crate) static SEAL: LazyLock<Seal> = LazyLock::new(|| Seal::new(b"a secret of the installation"));
 
 pub(crate) fn settings() -> Settings {
     Settings {
@@ -20,16 +23,15 @@ pub(crate) fn settings() -> Settings {
         state_size: "1Gi".to_owned(),
         secrets: ["agents/allowed".to_owned()].into(),
         csi_drivers: ["csi.example".to_owned()].into(),
-        seal: Seal::new(b"a secret of the installation"),
     }
 }
 
 pub(crate) fn moment(draw: u64) -> Moment<'static> {
-    Moment { namespace: "agents", now: NOW, draw }
+    Moment { now: NOW, draw, seal: &SEAL }
 }
 
 pub(crate) fn run(pod: &Value) -> Result<Injected, Refused> {
-    inject(pod, &settings(), &moment(42))
+    inject(pod, "agents", &settings(), &moment(42))
 }
 
 /// As a user writes it, and as it reaches a webhook: with the token that Kubernetes has put in.

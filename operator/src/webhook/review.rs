@@ -51,11 +51,11 @@ pub struct Answer {
 #[error("not an AdmissionReview of admission.k8s.io/v1: {0}")]
 pub struct Unreadable(String);
 
-/// Answers the review in `body`, at `now` (seconds since 1970), with randomness drawn for it alone.
+/// Answers the review in `body`.
 ///
 /// # Errors
 /// When `body` is not one.
-pub fn answer(body: &[u8], rules: &Rules, now: u64, draw: u64) -> Result<Answer, Unreadable> {
+pub fn answer(body: &[u8], rules: &Rules, moment: &Moment<'_>) -> Result<Answer, Unreadable> {
     let unreadable = |error: serde_json::Error| Unreadable(error.to_string());
     let mut body: Value = serde_json::from_slice(body).map_err(unreadable)?;
     // The pod stays as it was sent: a typed object would drop what it does not know.
@@ -66,10 +66,10 @@ pub fn answer(body: &[u8], rules: &Rules, now: u64, draw: u64) -> Result<Answer,
     }
     let request: AdmissionRequest<DynamicObject> =
         review.try_into().map_err(|_| Unreadable("it has no request".to_owned()))?;
-    Ok(decide(&request, &pod, rules, now, draw))
+    Ok(decide(&request, &pod, rules, moment))
 }
 
-fn decide(request: &AdmissionRequest<DynamicObject>, pod: &Value, rules: &Rules, now: u64, draw: u64) -> Answer {
+fn decide(request: &AdmissionRequest<DynamicObject>, pod: &Value, rules: &Rules, moment: &Moment<'_>) -> Answer {
     let namespace = request.namespace.clone().unwrap_or_default();
     let mut response = AdmissionResponse::from(request);
     let done = |response: AdmissionResponse, outcome, message| Answer {
@@ -95,11 +95,10 @@ fn decide(request: &AdmissionRequest<DynamicObject>, pod: &Value, rules: &Rules,
         response.warnings = Some(vec![warning]);
         return done(response, Outcome::Excluded, None);
     }
-    let Injected { pod: injected, warnings } =
-        match inject(pod, &rules.inject, &Moment { namespace: &namespace, now, draw }) {
-            Ok(injected) => injected,
-            Err(refused) => return refuse(response, Outcome::Refused, refused.to_string()),
-        };
+    let Injected { pod: injected, warnings } = match inject(pod, &namespace, &rules.inject, moment) {
+        Ok(injected) => injected,
+        Err(refused) => return refuse(response, Outcome::Refused, refused.to_string()),
+    };
     let patch = patch(pod, &injected);
     let outcome = if patch.0.is_empty() { Outcome::Unchanged } else { Outcome::Injected };
     let warnings: Vec<String> = warnings.iter().take(MOST_WARNINGS).map(|warning| warned(warning)).collect();
@@ -171,7 +170,7 @@ mod tests {
 
     fn sent(review: &Value) -> (Value, Outcome) {
         let body = serde_json::to_vec(review).unwrap();
-        let answer = answer(&body, &rules(), testing::NOW, 42).unwrap();
+        let answer = answer(&body, &rules(), &testing::moment(42)).unwrap();
         (serde_json::to_value(answer.review).unwrap(), answer.outcome)
     }
 
@@ -261,7 +260,7 @@ mod tests {
         old["apiVersion"] = json!("admission.k8s.io/v1beta1");
         let none = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"});
         for body in [b"".to_vec(), b"{}".to_vec(), b"[]".to_vec(), old.to_string().into(), none.to_string().into()] {
-            assert!(answer(&body, &rules(), 0, 0).is_err(), "{}", String::from_utf8_lossy(&body));
+            assert!(answer(&body, &rules(), &testing::moment(0)).is_err(), "{}", String::from_utf8_lossy(&body));
         }
     }
 

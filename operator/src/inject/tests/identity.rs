@@ -13,7 +13,7 @@ fn sealed(pod: &Value) -> &str {
 #[test]
 fn a_second_injection_of_one_admission_keeps_the_user() {
     let first = run(&plain()).unwrap().pod;
-    let second = inject(&first, &settings(), &Moment { now: NOW + 60, ..moment(4711) }).unwrap();
+    let second = inject(&first, "agents", &settings(), &Moment { now: NOW + 60, ..moment(4711) }).unwrap();
     assert_eq!(second.pod, first);
     // Nothing was forged: no warning about removed containers.
     assert!(!second.warnings.iter().any(|warning| warning.contains("removed")), "{:?}", second.warnings);
@@ -32,18 +32,19 @@ fn a_user_that_comes_with_the_pod_is_not_believed() {
     assert_ne!(user(&pod), 1_234_567_890);
     assert!(!pod.to_string().contains("evil"));
 
-    let again = |text: &str, moment: Moment<'_>, settings: &Settings| {
+    let again_in = |namespace: &str, text: &str, moment: Moment<'_>| {
         let mut pod = first.clone();
         pod["metadata"]["annotations"]["agentaccess.dev/proxy-user"] = json!(text);
-        user(&inject(&pod, settings, &moment).unwrap().pod)
+        user(&inject(&pod, namespace, &settings(), &moment).unwrap().pod)
     };
+    let again = |text: &str, moment: Moment<'_>| again_in("agents", text, moment);
     let (text, other) = (sealed(&first), moment(4711));
-    assert_eq!(again(text, other, &settings()), user(&first));
+    assert_eq!(again(text, other), user(&first));
     // Of an earlier admission, of another namespace, from the future, of another installation, edited.
-    assert_ne!(again(text, Moment { now: NOW + 61, ..other }, &settings()), user(&first));
-    assert_ne!(again(text, Moment { namespace: "other", ..other }, &settings()), user(&first));
-    assert_ne!(again(text, Moment { now: NOW - 6, ..other }, &settings()), user(&first));
-    assert_ne!(again(text, other, &Settings { seal: Seal::new(b"another"), ..settings() }), user(&first));
+    assert_ne!(again(text, Moment { now: NOW + 61, ..other }), user(&first));
+    assert_ne!(again_in("other", text, other), user(&first));
+    assert_ne!(again(text, Moment { now: NOW - 6, ..other }), user(&first));
+    assert_ne!(again(text, Moment { seal: &Seal::new(b"another"), ..other }), user(&first));
     for edited in [
         format!("+{text}"),
         format!("0{text}"),
@@ -53,14 +54,14 @@ fn a_user_that_comes_with_the_pod_is_not_believed() {
         String::new(),
     ] {
         if edited != text {
-            assert_ne!(again(&edited, other, &settings()), user(&first), "{edited}");
+            assert_ne!(again(&edited, other), user(&first), "{edited}");
         }
     }
     for n in 0..text.len() {
         let mut edited = text.as_bytes().to_vec();
         edited[n] = if edited[n] == b'1' { b'2' } else { b'1' };
         let edited = String::from_utf8(edited).unwrap();
-        assert_ne!(again(&edited, other, &settings()), user(&first), "{edited}");
+        assert_ne!(again(&edited, other), user(&first), "{edited}");
     }
 }
 
@@ -94,7 +95,7 @@ fn no_user_or_group_that_the_pod_names_is_chosen() {
 fn a_user_namespace_has_small_users() {
     let pod = changed(|pod| pod["spec"]["hostUsers"] = json!(false));
     for draw in [0, 1, 29_999, 30_000, u64::MAX] {
-        let pod = inject(&pod, &settings(), &moment(draw)).unwrap().pod;
+        let pod = inject(&pod, "agents", &settings(), &moment(draw)).unwrap().pod;
         for n in [1, 2] {
             let user = pod["spec"]["initContainers"][n]["securityContext"]["runAsUser"].as_u64().unwrap();
             assert!((30_000..60_000).contains(&user), "{user}");
@@ -114,5 +115,5 @@ fn a_user_namespace_has_small_users() {
 
 #[test]
 fn the_secret_is_not_shown() {
-    assert_eq!(format!("{:?}", settings().seal), "<secret>");
+    assert_eq!(format!("{:?}", *SEAL), "<secret>");
 }

@@ -76,8 +76,8 @@ fn pod() -> impl Strategy<Value = Value> {
 proptest! {
     #[test]
     fn injection_is_idempotent_and_whole(pod in pod(), draw in any::<u64>(), again in any::<u64>()) {
-        let Ok(Injected { pod: injected, .. }) = inject(&pod, &settings(), &moment(draw)) else { return Ok(()) };
-        let second = inject(&injected, &settings(), &moment(again)).unwrap();
+        let Ok(Injected { pod: injected, .. }) = inject(&pod, "agents", &settings(), &moment(draw)) else { return Ok(()) };
+        let second = inject(&injected, "agents", &settings(), &moment(again)).unwrap();
         prop_assert_eq!(&second.pod, &injected);
 
         let mut patched = pod.clone();

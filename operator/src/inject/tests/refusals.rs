@@ -179,8 +179,7 @@ fn what_the_installation_allows_is_allowed() {
     ]);
     let pod = changed(|pod| pod["spec"]["volumes"] = volumes);
     assert!(run(&pod).is_ok());
-    let elsewhere = Moment { namespace: "other", ..moment(1) };
-    let refused = inject(&pod, &settings(), &elsewhere).unwrap_err();
+    let refused = inject(&pod, "other", &settings(), &moment(1)).unwrap_err();
     assert_eq!(refused.all().len(), 2, "a Secret of another namespace with the same name: {refused}");
 }
 
