@@ -48,7 +48,7 @@ pub struct Life {
 pub enum CertificateError {
     #[error("the CA cannot be read: {0}")]
     Unreadable(String),
-    #[error("the CA's certificate does not belong to its key")]
+    #[error("the CA's certificate does not belong to its key, or is none of ours")]
     Mismatch,
     #[error("the CA is not in force now")]
     NotInForce,
@@ -84,17 +84,27 @@ impl Life {
 
 /// From when to when a certificate in PEM is good.
 pub(super) fn life(pem: &str) -> Result<Life, CertificateError> {
-    parsed(pem).map(|(_, life, _)| life)
+    parsed(pem).map(|parsed| parsed.life)
 }
 
-fn parsed(pem: &str) -> Result<(CertificateDer<'static>, Life, Vec<u8>), CertificateError> {
+struct Parsed {
+    der: CertificateDer<'static>,
+    life: Life,
+    public: Vec<u8>,
+    /// The common name.
+    name: String,
+}
+
+fn parsed(pem: &str) -> Result<Parsed, CertificateError> {
     let unreadable = |error: String| CertificateError::Unreadable(error);
     let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| unreadable(error.to_string()))?;
     let (_, parsed) = x509_parser::parse_x509_certificate(&der).map_err(|error| unreadable(error.to_string()))?;
     let at = |time: x509_parser::time::ASN1Time| u64::try_from(time.timestamp()).unwrap_or_default();
     let life = Life { begins: at(parsed.validity().not_before), ends: at(parsed.validity().not_after) };
-    let key = parsed.public_key().raw.to_vec();
-    Ok((der, life, key))
+    let public = parsed.public_key().raw.to_vec();
+    let name = parsed.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
+    let name = name.unwrap_or_default().to_owned();
+    Ok(Parsed { der, life, public, name })
 }
 
 // === impl Authority ===
@@ -118,8 +128,9 @@ impl Authority {
     /// When it is damaged or not in force.
     pub fn read(certificate: &str, key: &str, now: u64) -> Result<Self, CertificateError> {
         let key = KeyPair::from_pem(key).map_err(|error| CertificateError::Unreadable(error.to_string()))?;
-        let (der, life, public) = parsed(certificate)?;
-        if public != key.subject_public_key_info() {
+        let Parsed { der, life, public, name } = parsed(certificate)?;
+        // The name too: a leaf must name its issuer exactly as the issuer does itself.
+        if public != key.subject_public_key_info() || name != self::name(&key) {
             return Err(CertificateError::Mismatch);
         }
         if !life.holds(now) {
@@ -177,13 +188,18 @@ impl fmt::Debug for Authority {
     }
 }
 
-/// The same for the same key: a leaf must name its issuer exactly as the CA's certificate does.
-fn params(key: &KeyPair, life: Life) -> CertificateParams {
+/// Another key has another name, so that two CAs of a bundle are never taken for each other.
+fn name(key: &KeyPair) -> String {
     let id = digest::digest(&digest::SHA256, &key.subject_public_key_info());
     let id: String = id.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("agentaccess operator CA {id}")
+}
+
+/// The same for the same key: a leaf must name its issuer exactly as the CA's certificate does.
+fn params(key: &KeyPair, life: Life) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, format!("agentaccess operator CA {id}"));
+    params.distinguished_name.push(DnType::CommonName, name(key));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     life.set(&mut params);
@@ -246,6 +262,11 @@ mod tests {
     fn a_damaged_or_expired_ca_is_refused() {
         let (one, other) = (Authority::make(NOW).unwrap(), Authority::make(NOW).unwrap());
         assert!(matches!(Authority::read(one.pem(), &other.key_pem(), NOW), Err(CertificateError::Mismatch)));
+        // The key fits; made by somebody else.
+        let mut foreign = params(&one.key, one.life);
+        foreign.distinguished_name.push(DnType::CommonName, "another CA");
+        let foreign = foreign.self_signed(&one.key).unwrap().pem();
+        assert!(matches!(Authority::read(&foreign, &one.key_pem(), NOW), Err(CertificateError::Mismatch)));
         let read = |at| Authority::read(one.pem(), &one.key_pem(), at);
         assert!(matches!(read(NOW + CA_LIFE), Err(CertificateError::NotInForce)));
         assert!(matches!(read(NOW - SKEW - 1), Err(CertificateError::NotInForce)));
