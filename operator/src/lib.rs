@@ -4,6 +4,7 @@ pub mod admin;
 pub mod certificate;
 pub mod config;
 pub mod inject;
+mod leader;
 pub mod log;
 pub mod metrics;
 pub mod run;

@@ -1,19 +1,18 @@
 //! The operator from its start to its end: every replica answers webhooks, one of them leads.
 //!
-//! Losing the lease ends the process: what a leader had begun must not go on beside its successor's work. On SIGTERM
-//! `/readyz` fails first, so that no new request is sent here; then what was begun is finished.
+//! Losing the lease ends the process. Then, and on SIGTERM, `/readyz` fails first, so that no new request is sent here;
+//! what was begun is finished.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use kube::Client;
-use kube_lease_manager::LeaseManagerBuilder;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::sync::{Mutex, watch};
+use tokio::time::sleep;
 
 use crate::admin::{self, Ready};
 use crate::certificate::bundle::Bundle;
@@ -22,14 +21,13 @@ use crate::certificate::replica::Replica;
 use crate::certificate::store::Store;
 use crate::certificate::{self, Current};
 use crate::config::Config;
+use crate::leader::Election;
 use crate::metrics::Metrics;
 use crate::webhook::serve::{self, Webhook};
 
 /// Of one request to the API server.
 const API: Duration = Duration::from_secs(10);
-/// How long the lease is good without being renewed, and how long before that it is renewed (seconds).
-const LEASE: (u64, u64) = (15, 5);
-/// Between two looks at the CA and the bundle.
+/// Between two looks at the CA.
 const LOOK: Duration = Duration::from_secs(15);
 /// The same while there is no leaf yet.
 const LOOK_FIRST: Duration = Duration::from_secs(1);
@@ -47,7 +45,13 @@ pub async fn run(config: Config) -> Result<()> {
     let client = client().await?;
     let store = Store::new(client.clone(), &config.namespace, &config.ca_secret);
     let replica = Replica::new(store.clone(), config.names());
-    let keeper = Keeper::new(store, Bundle::new(client.clone(), &config.webhook_configuration));
+    let keeper = Mutex::new(Keeper::new(store, Bundle::new(client.clone(), &config.webhook_configuration)));
+    let election = Election {
+        client,
+        namespace: config.namespace.clone(),
+        lease: config.lease.clone(),
+        identity: config.identity.clone(),
+    };
 
     let webhook = bind(config.webhook).await?;
     let admin = bind(config.metrics).await?;
@@ -63,20 +67,18 @@ pub async fn run(config: Config) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     // Whichever ends first ends the process, so what the others lose does not matter.
-    let led = tokio::select! {
-        led = lead(&config, client, keeper, &metrics) => led,
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
+    let lost = tokio::select! {
+        lost = election.lead(&metrics, || keep(&keeper, &metrics)) => Some(lost),
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
     };
     stopping.store(true, Ordering::Relaxed);
     tracing::info!(event = "stopping");
-    if led.is_ok() {
-        sleep(UNLISTED).await;
-    }
+    sleep(UNLISTED).await;
     // Nobody listens any more: it has ended.
     let _ = stop.send(true);
     served.await.context("the webhook ended early")?;
-    led
+    lost.map_or(Ok(()), |lost| Err(lost.into()))
 }
 
 async fn client() -> Result<Client> {
@@ -117,37 +119,10 @@ async fn renew(replica: Replica, metrics: Arc<Metrics>) {
     }
 }
 
-/// Waits for the lease, leads, and returns when it is lost.
-async fn lead(config: &Config, client: Client, mut keeper: Keeper, metrics: &Metrics) -> Result<()> {
-    let manager = LeaseManagerBuilder::new(client, &config.lease)
-        .with_namespace(&config.namespace)
-        .with_identity(&config.identity)
-        .with_field_manager(format!("agentaccess-operator-{}", config.identity))
-        .with_duration(LEASE.0)
-        .with_grace(LEASE.1)
-        .build()
-        .await
-        .context("cannot use the lease")?;
-    let (mut leads, _task) = manager.watch().await;
-    leads.wait_for(|leads| *leads).await.context("the election ended")?;
-    metrics.leads(true);
-    tracing::info!(event = "leads", identity = config.identity);
-    let mut look = interval(LOOK);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let work = async {
-        loop {
-            look.tick().await;
-            if let Err(error) = keeper.step(certificate::now()).await {
-                metrics.certificate_failed("ca");
-                tracing::warn!(event = "ca_not_kept", %error);
-            }
-        }
-    };
-    // Dropping the work at any point is what losing the lease means.
-    tokio::select! {
-        _ = leads.wait_for(|leads| !*leads) => {}
-        () = work => {}
+/// The leader's work.
+async fn keep(keeper: &Mutex<Keeper>, metrics: &Metrics) {
+    if let Err(error) = keeper.lock().await.step(certificate::now()).await {
+        metrics.certificate_failed("ca");
+        tracing::warn!(event = "ca_not_kept", %error);
     }
-    metrics.leads(false);
-    bail!("the lease was lost")
 }
