@@ -68,6 +68,10 @@ pub(super) fn check(
     }
     for (path, one) in containers(spec) {
         container::check(&path, one, namespace, settings, refused);
+        // On the node's network, which is refused above, the API server fills them in itself.
+        if spec.host_network != Some(true) {
+            container::check_host_ports(&path, one, refused);
+        }
     }
     volume::check(pod, namespace, settings, refused);
 }

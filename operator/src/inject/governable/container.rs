@@ -13,12 +13,6 @@ pub(super) fn check(path: &str, container: &Container, namespace: &str, settings
     if let Some(context) = &container.security_context {
         check_context(&format!("{path}.securityContext"), context, refused);
     }
-    for port in container.ports.iter().flatten() {
-        if port.host_port.is_some_and(|port| port != 0) {
-            let field = format!("{path}.ports[{}].hostPort", port.container_port);
-            refused.add(field, "must not be set: it is dialled past the pod's fence, use a Service");
-        }
-    }
     for mount in container.volume_mounts.iter().flatten() {
         if agent::MOUNTS.contains(&mount.mount_path.trim_end_matches('/')) {
             let field = format!("{path}.volumeMounts[{}].mountPath", mount.name);
@@ -34,6 +28,15 @@ pub(super) fn check(path: &str, container: &Container, namespace: &str, settings
     }
     for reference in container.env_from.iter().flatten().filter_map(|from| from.secret_ref.as_ref()) {
         secret(format!("{path}.envFrom.secretRef"), &reference.name, namespace, settings, refused);
+    }
+}
+
+pub(super) fn check_host_ports(path: &str, container: &Container, refused: &mut Refused) {
+    for port in container.ports.iter().flatten() {
+        if port.host_port.is_some_and(|port| port != 0) {
+            let field = format!("{path}.ports[{}].hostPort", port.container_port);
+            refused.add(field, "must not be set: it is dialled past the pod's fence, use a Service");
+        }
     }
 }
 

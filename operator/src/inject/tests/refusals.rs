@@ -148,6 +148,16 @@ fn set(pod: &mut Value, pointer: &str, value: Value) {
     *place = value;
 }
 
+/// As the API server sends it: with a host port for each port.
+#[test]
+fn the_nodes_network_is_one_sentence() {
+    let pod = changed(|pod| {
+        pod["spec"]["hostNetwork"] = json!(true);
+        pod["spec"]["containers"][0]["ports"][0]["hostPort"] = json!(8080);
+    });
+    assert!(sentence(&pod).starts_with("spec.hostNetwork must be false"));
+}
+
 #[test]
 fn only_one_capability_may_be_added() {
     for capability in [
