@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::{constant_time, hmac};
 use k8s_openapi::api::core::v1::PodSpec;
 use serde_json::Value;
 
@@ -103,13 +103,11 @@ impl Seal {
         let mut parts = text.split('.');
         let user = parts.next()?.parse().ok()?;
         let issued: u64 = parts.next()?.parse().ok()?;
-        let tag = bytes(parts.next()?)?;
         let recent = issued <= now.saturating_add(SKEW) && now <= issued.saturating_add(ADMISSION);
-        let message = message("user", namespace, user, issued);
-        let signed = hmac::verify(&self.0, message.as_bytes(), &tag).is_ok();
-        // Only as we write it: `+7` and `07` are numbers too.
-        let exact = recent && signed && text == self.seal(namespace, user, issued);
-        exact.then_some((user, issued))
+        // The whole text: `+7` and `07` are numbers too.
+        let expected = self.seal(namespace, user, issued);
+        let ours = constant_time::verify_slices_are_equal(expected.as_bytes(), text.as_bytes()).is_ok();
+        (recent && ours).then_some((user, issued))
     }
 }
 
@@ -126,14 +124,4 @@ fn message(what: &str, namespace: &str, user: u32, issued: u64) -> String {
 
 fn hex(bytes: &[u8], most: usize) -> String {
     bytes.iter().take(most).map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn bytes(hex: &str) -> Option<Vec<u8>> {
-    let digits: Vec<u32> = hex.chars().map(|digit| digit.to_digit(16)).collect::<Option<_>>()?;
-    digits
-        .chunks(2)
-        .map(|pair| {
-            pair.iter().try_fold(0u32, |all, digit| Some(all * 16 + digit)).and_then(|byte| u8::try_from(byte).ok())
-        })
-        .collect()
 }

@@ -84,6 +84,19 @@ fn the_sidecars_volumes_are_mounted_in_the_sidecar_alone() {
         json!([{"serviceAccountToken": {"audience": "agentaccess.dev", "expirationSeconds": 600, "path": "token"}}])
     );
     assert_eq!(volume("agentaccess-ca")["emptyDir"]["medium"], "Memory");
+    let mounts = pod["spec"]["initContainers"][1]["volumeMounts"].as_array().unwrap();
+    let mounted: Vec<_> =
+        mounts.iter().map(|m| (m["name"].as_str().unwrap(), m["mountPath"].as_str().unwrap())).collect();
+    assert_eq!(
+        mounted,
+        [
+            ("agentaccess-token", "/run/agentaccess/token"),
+            ("agentaccess-ca", "/run/agentaccess/ca"),
+            ("agentaccess-state", "/var/lib/agentaccess"),
+            ("agentaccess-trust", "/run/agentaccess/trust"),
+            ("agentaccess-account", "/run/agentaccess/account"),
+        ]
+    );
     for (n, name) in [(0, "agentaccess-init"), (2, "agentaccess-verify")] {
         assert!(pod["spec"]["initContainers"][n].get("volumeMounts").is_none(), "{name} mounts something");
     }
@@ -168,4 +181,14 @@ fn the_patch_gives_the_injected_pod_and_edits_no_list() {
         ]
     );
     assert!(super::super::patch(&after, &after).0.is_empty());
+}
+
+#[test]
+fn a_patch_also_takes_away_and_replaces() {
+    let from = json!({"metadata": {"labels": {"a/b": "1", "c": "2"}}, "spec": {"x": [1], "y": {"z": 1}}, "status": {}});
+    let to = json!({"metadata": {"labels": {"a/b": "3"}}, "spec": {"x": [2], "y": {}, "n~": null}});
+    let patch = patch(&from, &to);
+    let mut patched = from;
+    json_patch::patch(&mut patched, &patch).unwrap();
+    assert_eq!(patched, to);
 }
