@@ -10,6 +10,7 @@ pub mod duration;
 pub mod limits;
 pub mod local;
 pub mod manifest;
+pub mod pod;
 #[expect(unreachable_pub, reason = "KubeSchema copies each struct into a function")]
 pub mod policy;
 #[expect(unreachable_pub, reason = "KubeSchema copies each struct into a function")]

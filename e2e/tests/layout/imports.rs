@@ -28,6 +28,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("tokio", &["sidecar", "operator", "control", "e2e"]),
     ("hyper", &["sidecar", "operator", "control"]),
     ("anyhow", &["sidecar", "operator", "cli", "e2e"]),
+    ("kube-lease-manager", &["operator"]),
 ];
 
 fn metadata() -> Metadata {
@@ -69,6 +70,22 @@ fn some_crates_are_named_by_few_members() {
         for (dependency, members) in ONLY {
             if linked(package).any(|linked| linked == *dependency) && !members.contains(&name) {
                 violations.push(format!("{}: `{dependency}` is only for {members:?}", package.manifest_path));
+            }
+        }
+    }
+    none(violations);
+}
+
+/// The sidecar's policy comes from the operator: a pod of an agent holds no client of the Kubernetes API.
+#[test]
+fn only_the_operator_has_a_kubernetes_client() {
+    let metadata = metadata();
+    let mut violations = Vec::new();
+    for package in metadata.workspace_packages().into_iter().filter(|package| package.name != "operator") {
+        let kube = package.dependencies.iter().filter(|d| d.name == "kube" && d.kind != DependencyKind::Development);
+        for dependency in kube {
+            if dependency.uses_default_features || dependency.features.iter().any(|feature| feature == "client") {
+                violations.push(format!("{}: `kube` with its client", package.manifest_path));
             }
         }
     }

@@ -1,0 +1,44 @@
+//! What the operator writes into an injected pod and the sidecar finds there: names, paths and ports. They agree on
+//! these words only here, since neither imports the other.
+
+/// On a namespace: every pod that is made there is injected.
+pub const INJECTION_LABEL: &str = "agentaccess.dev/injection";
+pub const INJECTION_ENABLED: &str = "enabled";
+/// On an injected pod.
+pub const INJECTED_LABEL: &str = "agentaccess.dev/injected";
+/// Holds the sidecar's user, signed by the operator for the minute in which the pod is admitted.
+pub const USER_ANNOTATION: &str = "agentaccess.dev/proxy-user";
+
+/// Containers and volumes with this prefix are ours; what others call so is removed.
+pub const PREFIX: &str = "agentaccess-";
+pub const INIT: &str = "agentaccess-init";
+pub const PROXY: &str = "agentaccess-proxy";
+pub const VERIFY: &str = "agentaccess-verify";
+
+/// The program of the one image that all three run.
+pub const PROGRAM: &str = "/agentaccess-sidecar";
+
+/// First and last of the ports that only the sidecar uses.
+pub const PORTS: (u16, u16) = (15_000, 15_099);
+/// `/readyz`, `/healthz` and `/metrics` of the sidecar.
+pub const HEALTH_PORT: u16 = 15_020;
+/// Ports that may be dialled from outside: each is a rule of the fence.
+pub const MOST_INBOUND: usize = 512;
+
+/// The sidecar's identity: a token for our audience, mounted in the sidecar alone.
+pub const TOKEN_VOLUME: &str = "agentaccess-token";
+pub const TOKEN_FOLDER: &str = "/run/agentaccess/token";
+pub const TOKEN_FILE: &str = "token";
+/// The key of the pod's CA: in memory, in the sidecar alone, kept when the sidecar restarts.
+pub const CA_VOLUME: &str = "agentaccess-ca";
+pub const CA_FOLDER: &str = "/run/agentaccess/ca";
+/// Recordings and what else the sidecar keeps, in the sidecar alone.
+pub const STATE_VOLUME: &str = "agentaccess-state";
+pub const STATE_FOLDER: &str = "/var/lib/agentaccess";
+/// The roots that the agent trusts: written by the sidecar, read by every other container.
+pub const TRUST_VOLUME: &str = "agentaccess-trust";
+pub const TRUST_FOLDER: &str = "/run/agentaccess/trust";
+pub const TRUST_FILE: &str = "ca-certificates.crt";
+/// What the agent finds at the place of its service account: `ca.crt`, `namespace` and a token that is worth nothing.
+pub const ACCOUNT_VOLUME: &str = "agentaccess-account";
+pub const ACCOUNT_FOLDER: &str = "/run/agentaccess/account";

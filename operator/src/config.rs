@@ -1,0 +1,175 @@
+//! The configuration: arguments, most of them with an environment variable. What is wrong with it is said before any
+//! port is bound.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use clap::{Parser, ValueEnum};
+use k8s_openapi::api::core::v1::ResourceRequirements;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::inject::Settings;
+use crate::webhook::review::Rules;
+
+/// Puts the agentaccess sidecar into the pods of AI agents.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "agentaccess-operator", version)]
+pub struct Config {
+    /// The namespace of the operator; its own pods are never injected.
+    #[arg(long, env = "POD_NAMESPACE")]
+    pub namespace: String,
+    /// The name of this replica.
+    #[arg(long, env = "POD_NAME")]
+    pub identity: String,
+
+    /// Image of the sidecar, with its digest.
+    #[arg(long, env = "AGENTACCESS_SIDECAR_IMAGE")]
+    pub sidecar_image: String,
+    #[arg(long, default_value = "IfNotPresent")]
+    pub sidecar_pull_policy: PullPolicy,
+    /// ResourceRequirements of the injected containers, as JSON.
+    #[arg(long, env = "AGENTACCESS_SIDECAR_RESOURCES", default_value = "{}", value_parser = resources)]
+    pub sidecar_resources: ResourceRequirements,
+    /// How much the sidecar may keep on the node's disk.
+    #[arg(long, default_value = "1Gi")]
+    pub sidecar_state: String,
+    /// For which the sidecars' tokens are made.
+    #[arg(long, default_value = "agentaccess.dev")]
+    pub audience: String,
+    /// Secrets that pods of agents may name: `namespace/name`.
+    #[arg(long, env = "AGENTACCESS_ALLOWED_SECRETS", value_delimiter = ',', value_parser = secret)]
+    pub allow_secret: Vec<String>,
+    /// CSI drivers whose inline volumes pods of agents may hold.
+    #[arg(long, env = "AGENTACCESS_ALLOWED_CSI_DRIVERS", value_delimiter = ',')]
+    pub allow_csi_driver: Vec<String>,
+    /// Namespaces that are never injected.
+    #[arg(long, env = "AGENTACCESS_EXCLUDED_NAMESPACES", value_delimiter = ',')]
+    pub exclude_namespace: Vec<String>,
+
+    /// Where the API server dials the webhook.
+    #[arg(long, default_value = "[::]:8443")]
+    pub webhook: SocketAddr,
+    /// The Service in front of it.
+    #[arg(long, default_value = "agentaccess-operator")]
+    pub webhook_service: String,
+    /// The MutatingWebhookConfiguration whose `caBundle` is kept.
+    #[arg(long, default_value = "agentaccess")]
+    pub webhook_configuration: String,
+    /// The Secret that holds the webhooks' CA.
+    #[arg(long, default_value = "agentaccess-webhook-ca")]
+    pub ca_secret: String,
+    /// The Lease of the leader.
+    #[arg(long, default_value = "agentaccess-operator")]
+    pub lease: String,
+    /// Where `/metrics`, `/healthz` and `/readyz` are served.
+    #[arg(long, default_value = "[::]:8080")]
+    pub metrics: SocketAddr,
+
+    #[arg(long, default_value = "json")]
+    pub log_format: LogFormat,
+    #[arg(long, default_value = "info")]
+    pub log_level: LevelFilter,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Json,
+    Text,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PullPolicy {
+    #[value(name = "Always")]
+    Always,
+    #[value(name = "IfNotPresent")]
+    IfNotPresent,
+    #[value(name = "Never")]
+    Never,
+}
+
+// === impl Config ===
+
+impl Config {
+    /// What every review is judged by.
+    pub fn rules(&self) -> Rules {
+        let policy = match self.sidecar_pull_policy {
+            PullPolicy::Always => "Always",
+            PullPolicy::IfNotPresent => "IfNotPresent",
+            PullPolicy::Never => "Never",
+        };
+        let mut excluded: BTreeSet<String> = self.exclude_namespace.iter().cloned().collect();
+        excluded.insert(self.namespace.clone());
+        Rules {
+            inject: Settings {
+                image: self.sidecar_image.clone(),
+                image_pull_policy: policy.to_owned(),
+                audience: self.audience.clone(),
+                resources: self.sidecar_resources.clone(),
+                state_size: self.sidecar_state.clone(),
+                secrets: self.allow_secret.iter().cloned().collect(),
+                csi_drivers: self.allow_csi_driver.iter().cloned().collect(),
+            },
+            excluded,
+        }
+    }
+
+    /// Under which the API server dials the webhook.
+    pub fn names(&self) -> Vec<String> {
+        let service = format!("{}.{}.svc", self.webhook_service, self.namespace);
+        vec![service.clone(), format!("{service}.cluster.local")]
+    }
+}
+
+fn resources(text: &str) -> Result<ResourceRequirements, String> {
+    let value: serde_json::Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    // Our types would pass over a misspelt member: no limit instead of an error.
+    let known = ["limits", "requests"];
+    match value.as_object().and_then(|all| all.keys().find(|key| !known.contains(&key.as_str()))) {
+        Some(key) => Err(format!("`{key}` is neither `limits` nor `requests`")),
+        None => serde_json::from_value(value).map_err(|error| error.to_string()),
+    }
+}
+
+fn secret(text: &str) -> Result<String, String> {
+    match text.split('/').filter(|part| !part.is_empty()).count() {
+        2 if text.matches('/').count() == 1 => Ok(text.to_owned()),
+        _ => Err("it has the form `namespace/name`".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(more: &[&str]) -> Result<Config, clap::Error> {
+        let least = ["x", "--namespace=agentaccess-system", "--identity=a-0", "--sidecar-image=i@sha256:0"];
+        Config::try_parse_from(least.iter().chain(more))
+    }
+
+    #[test]
+    fn the_least_and_what_follows_from_it() {
+        let config = parse(&[]).unwrap();
+        assert!(config.rules().excluded.contains("agentaccess-system"));
+        assert_eq!(config.names()[0], "agentaccess-operator.agentaccess-system.svc");
+        let config = parse(&["--allow-secret=a/b,c/d", "--sidecar-resources={\"limits\":{\"cpu\":\"1\"}}"]).unwrap();
+        let rules = config.rules();
+        assert!(rules.inject.secrets.contains("c/d"));
+        assert_eq!(rules.inject.resources.limits.unwrap()["cpu"].0, "1");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for bad in [
+            "--allow-secret=b",
+            "--allow-secret=a//b",
+            "--allow-secret=/b",
+            "--sidecar-resources={\"limit\":{}}",
+            "--sidecar-resources=x",
+            "--sidecar-pull-policy=Sometimes",
+            "--webhook=8443",
+        ] {
+            assert!(parse(&[bad]).is_err(), "{bad}");
+        }
+        assert!(Config::try_parse_from(["x", "--namespace=a"]).is_err());
+    }
+}

@@ -1,0 +1,11 @@
+//! The operator of agentaccess: it puts the sidecar into every pod of the namespaces that ask for it.
+
+pub mod admin;
+pub mod certificate;
+pub mod config;
+pub mod inject;
+mod leader;
+pub mod log;
+pub mod metrics;
+pub mod run;
+pub mod webhook;

@@ -1,0 +1,108 @@
+//! What the operator counts. Labels are words of ours, so their number is bounded; no pod and no user is among them.
+
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder as _, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    injections: IntCounterVec,
+    admission_seconds: HistogramVec,
+    certificate_ends: IntGauge,
+    leader: IntGauge,
+    failures: IntCounterVec,
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    /// # Errors
+    /// When two metrics have one name.
+    pub fn new(version: &str) -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let info = IntGaugeVec::new(Opts::new("agentaccess_build_info", "1, with the version."), &["version"])?;
+        info.with_label_values(&[version]).set(1);
+        register(&registry, info)?;
+        let injections = Opts::new("agentaccess_injections_total", "Pods that were judged, by what became of them.");
+        let seconds = HistogramOpts::new(
+            "agentaccess_admission_duration_seconds",
+            "From the head of an admission request to its answer.",
+        )
+        .buckets(vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0]);
+        let ends = "agentaccess_webhook_cert_expiry_timestamp_seconds";
+        let failures = Opts::new("agentaccess_certificate_errors_total", "Steps for certificates that failed.");
+        Ok(Self {
+            injections: register(&registry, IntCounterVec::new(injections, &["result"])?)?,
+            admission_seconds: register(&registry, HistogramVec::new(seconds, &["webhook", "result"])?)?,
+            certificate_ends: register(&registry, IntGauge::new(ends, "When the webhook's certificate expires.")?)?,
+            leader: register(&registry, IntGauge::new("agentaccess_leader", "1 while this replica leads.")?)?,
+            failures: register(&registry, IntCounterVec::new(failures, &["part"])?)?,
+            registry,
+        })
+    }
+
+    /// The text format of Prometheus, version 0.0.4.
+    ///
+    /// # Errors
+    /// When a metric cannot be written as text.
+    pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+
+    /// One answered request; both are words of ours.
+    pub fn admission(&self, webhook: &'static str, result: &'static str, took: Duration) {
+        self.admission_seconds.with_label_values(&[webhook, result]).observe(took.as_secs_f64());
+        if webhook == "inject" {
+            self.injections.with_label_values(&[result]).inc();
+        }
+    }
+
+    pub fn certificate_ends(&self, at: u64) {
+        self.certificate_ends.set(i64::try_from(at).unwrap_or(i64::MAX));
+    }
+
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
+    /// `part` is `ca` or `leaf`.
+    pub fn certificate_failed(&self, part: &'static str) {
+        self.failures.with_label_values(&[part]).inc();
+    }
+}
+
+fn register<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> Result<C, prometheus::Error> {
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renders_what_was_counted() {
+        let metrics = Metrics::new("1.2.3").unwrap();
+        metrics.admission("inject", "refused", Duration::from_millis(3));
+        metrics.certificate_ends(1_800_000_000);
+        metrics.leads(true);
+        metrics.certificate_failed("ca");
+        let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+        for line in [
+            "agentaccess_build_info{version=\"1.2.3\"} 1",
+            "agentaccess_injections_total{result=\"refused\"} 1",
+            "agentaccess_admission_duration_seconds_count{result=\"refused\",webhook=\"inject\"} 1",
+            "agentaccess_webhook_cert_expiry_timestamp_seconds 1800000000",
+            "agentaccess_leader 1",
+            "agentaccess_certificate_errors_total{part=\"ca\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The operator from its start to its end: every replica answers webhooks, one of them leads.
+//!
+//! Losing the lease ends the process. Then, and on SIGTERM, `/readyz` fails first, so that no new request is sent here;
+//! what was begun is finished.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use kube::Client;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Mutex, watch};
+use tokio::time::sleep;
+
+use crate::admin::{self, Ready};
+use crate::certificate::bundle::Bundle;
+use crate::certificate::keeper::Keeper;
+use crate::certificate::replica::Replica;
+use crate::certificate::store::Store;
+use crate::certificate::{self, Current};
+use crate::config::Config;
+use crate::leader::Election;
+use crate::metrics::Metrics;
+use crate::webhook::serve::{self, Webhook};
+
+/// Of one request to the API server.
+const API: Duration = Duration::from_secs(10);
+/// Between two looks at the CA.
+const LOOK: Duration = Duration::from_secs(15);
+/// The same while there is no leaf yet.
+const LOOK_FIRST: Duration = Duration::from_secs(1);
+/// From `/readyz` failing to the last request that is sent here.
+const UNLISTED: Duration = Duration::from_secs(5);
+
+/// Runs until SIGTERM.
+///
+/// # Errors
+/// When it cannot start, or when the lease is lost.
+pub async fn run(config: Config) -> Result<()> {
+    // A name that cannot stand in a certificate, before anything is bound.
+    certificate::Authority::make(certificate::now())?.leaf(&config.names(), certificate::now())?;
+    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))?);
+    let client = client().await?;
+    let store = Store::new(client.clone(), &config.namespace, &config.ca_secret);
+    let replica = Replica::new(store.clone(), config.names());
+    let keeper = Mutex::new(Keeper::new(store, Bundle::new(client.clone(), &config.webhook_configuration)));
+    let election = Election {
+        client,
+        namespace: config.namespace.clone(),
+        lease: config.lease.clone(),
+        identity: config.identity.clone(),
+    };
+
+    let webhook = bind(config.webhook).await?;
+    let admin = bind(config.metrics).await?;
+    let stopping = Arc::new(AtomicBool::new(false));
+    tokio::spawn(admin::serve(admin, Arc::clone(&metrics), ready(replica.current(), Arc::clone(&stopping))));
+    let (stop, stopped) = watch::channel(false);
+    let tls = serve::tls(replica.current())?;
+    let shared = Arc::new(Webhook { rules: config.rules(), current: replica.current(), metrics: Arc::clone(&metrics) });
+    let served = tokio::spawn(serve::serve(webhook, tls, shared, stopped));
+    tokio::spawn(renew(replica, Arc::clone(&metrics)));
+    tracing::info!(event = "started", version = env!("CARGO_PKG_VERSION"), identity = config.identity);
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    // Whichever ends first ends the process, so what the others lose does not matter.
+    let lost = tokio::select! {
+        lost = election.lead(&metrics, || keep(&keeper, &metrics)) => Some(lost),
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+    };
+    stopping.store(true, Ordering::Relaxed);
+    tracing::info!(event = "stopping");
+    sleep(UNLISTED).await;
+    // Nobody listens any more: it has ended.
+    let _ = stop.send(true);
+    served.await.context("the webhook ended early")?;
+    lost.map_or(Ok(()), |lost| Err(lost.into()))
+}
+
+async fn client() -> Result<Client> {
+    let mut config = kube::Config::infer().await.context("no way to the API server is configured")?;
+    (config.connect_timeout, config.read_timeout, config.write_timeout) = (Some(API), Some(API), Some(API));
+    Client::try_from(config).context("cannot set up the way to the API server")
+}
+
+async fn bind(address: std::net::SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+fn ready(current: Current, stopping: Arc<AtomicBool>) -> Ready {
+    Arc::new(move || match current.get() {
+        _ if stopping.load(Ordering::Relaxed) => Err("stopping".to_owned()),
+        None => Err("no certificate yet: the leader has to make the CA".to_owned()),
+        Some(held) if !held.leaf.life.holds(certificate::now()) => Err("the certificate is not in force".to_owned()),
+        Some(_) => Ok(()),
+    })
+}
+
+/// Keeps this replica's leaf fresh.
+async fn renew(replica: Replica, metrics: Arc<Metrics>) {
+    loop {
+        match replica.step(certificate::now()).await {
+            Ok(true) => tracing::info!(event = "leaf_renewed"),
+            Ok(false) => {}
+            Err(error) => {
+                metrics.certificate_failed("leaf");
+                tracing::warn!(event = "leaf_not_renewed", %error);
+            }
+        }
+        let held = replica.current().get();
+        if let Some(held) = &held {
+            metrics.certificate_ends(held.leaf.life.ends);
+        }
+        sleep(if held.is_some() { LOOK } else { LOOK_FIRST }).await;
+    }
+}
+
+/// The leader's work.
+async fn keep(keeper: &Mutex<Keeper>, metrics: &Metrics) {
+    if let Err(error) = keeper.lock().await.step(certificate::now()).await {
+        metrics.certificate_failed("ca");
+        tracing::warn!(event = "ca_not_kept", %error);
+    }
+}
