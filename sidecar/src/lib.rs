@@ -6,6 +6,7 @@ pub mod config;
 pub mod core;
 pub mod drain;
 mod failpoint;
+pub mod fence;
 pub mod gate;
 pub mod limits;
 pub mod listen;
