@@ -28,7 +28,7 @@ const STALE: Duration = Duration::from_secs(30);
 /// A statement whose meaning may have changed under the same names is judged on one that is not older than this, or
 /// than `SHARE` times what reading takes: a large database is not read all the time.
 const RECENT: Duration = Duration::from_secs(1);
-const SHARE: u32 = 10;
+const SHARE: u32 = 4;
 /// A name that is not found is worth another look only if the snapshot is older than this.
 const SECOND_LOOK: Duration = Duration::from_secs(2);
 /// For reading one snapshot.
