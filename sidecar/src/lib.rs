@@ -16,6 +16,7 @@ pub mod outside;
 pub mod protocol;
 pub mod recorder;
 pub mod secret;
+mod socket;
 pub mod standalone;
 pub mod tls;
 pub mod upstream;

@@ -16,6 +16,7 @@ use crate::config::{Auth, Bind, Listener};
 use crate::drain::Drain;
 use crate::metrics::{ConnectionRefused, Metrics};
 use crate::outside::{ClientAuth, Connection, Connections, Stream, Target};
+use crate::socket;
 
 pub mod unix;
 
@@ -231,8 +232,7 @@ impl Socket {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                // Small answers must not wait for one another; a peer that is gone already is found by the session.
-                let _ = stream.set_nodelay(true);
+                socket::prepare(&stream);
                 Ok((Box::new(stream), Peer::Address(peer)))
             }
             Self::Unix(listener, _) => {

@@ -25,6 +25,7 @@ use crate::channel_binding;
 use crate::failpoint::{self, failpoint};
 use crate::gate::{Permit, Running};
 use crate::outside::Stream;
+use crate::socket;
 
 /// Bytes that may wait for a slow target; above it nothing more is taken from the agent.
 pub const HIGH_WATER: usize = 256 * 1024;
@@ -75,8 +76,7 @@ impl Greeting {
             Ok(Err(source)) => return Err(DialError::Unreachable { host: owned(), port, source }),
             Ok(Ok(stream)) => stream,
         };
-        // Small messages that answer each other: waiting for more only adds latency.
-        let _ = stream.set_nodelay(true);
+        socket::prepare(&stream);
         Ok(Self { stream: Box::new(stream), host: owned(), port, end_point: None, encrypted: false })
     }
 

@@ -169,6 +169,11 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
         self.statements.forget_all();
     }
 
+    /// Whether a portal of this name was made or asked for and is not known to be gone.
+    pub fn has_portal(&self, name: &str) -> bool {
+        self.portals.contains(name)
+    }
+
     /// A name that SQL takes away (`CLOSE`) or may define anew (`DECLARE`): call it before that text is sent.
     pub fn forget_portal(&mut self, name: &str) {
         self.portals.forget(name);

@@ -1,8 +1,8 @@
 //! System catalogs and types that every session may use.
 //!
 //! A fixed list, for `\d` of psql and for drivers. Not in it, on purpose: statistics (they hold values of columns),
-//! activity (texts of other sessions), passwords, user mappings, function sources of other roles' secrets, files,
-//! settings of the server. No catalog can be written.
+//! activity (texts of other sessions), passwords, user mappings, files, settings of the server. Columns that are closed
+//! while masks are in force are listed in `resolve/from.rs`. No catalog can be written.
 
 /// Relations of `pg_catalog` that may be read.
 const PG_CATALOG: &[&str] = &[

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::row_calls::{self, RowCall};
 use crate::settings::TimeLimits;
 
 pub use rows::{CatalogError, MAX_RELATIONS};
@@ -58,6 +59,8 @@ pub struct Catalog {
     /// Of a relation: who has a foreign key to it, and which of its `references` that is.
     #[serde(skip)]
     referring: BTreeMap<Oid, Vec<(Oid, usize)>>,
+    #[serde(skip)]
+    row_calls: BTreeMap<String, RowCall>,
 }
 
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,15 +98,41 @@ pub struct Relation {
     /// It has policies, or its constraints, defaults, indexes or types run functions or operators of users.
     #[serde(default)]
     pub code: bool,
-    /// A rule of it, a view's own included, calls functions or operators of users: what it reads is not known.
+    /// What of it calls functions or operators of users: what those read is not known.
     #[serde(default)]
-    pub calls: bool,
+    pub runs: BTreeSet<Runs>,
     /// The columns of each unique index and exclusion constraint, those of expressions and predicates included.
     #[serde(default)]
     pub uniques: BTreeSet<BTreeSet<i16>>,
+    #[serde(default)]
+    pub checks: BTreeSet<Check>,
     /// The foreign keys of this relation.
     #[serde(default)]
     pub references: Vec<Reference>,
+}
+
+/// When functions and operators of users run by themselves.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Runs {
+    /// In a rewrite rule, a view's own included.
+    Rule,
+    /// When a row is written: in a check, an index, a partition key, a generated column, a domain.
+    Write,
+    /// When a column gets its default.
+    Default,
+}
+
+/// What one expression uses that the server computes or checks when a row is written.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Check {
+    /// Columns of the row; `None` is all.
+    pub columns: Option<BTreeSet<i16>>,
+    /// Columns of other relations; 0 is none or all.
+    pub reads: BTreeSet<(Oid, i16)>,
+    /// It looks at more rows than the one.
+    pub rows: bool,
+    /// It calls functions or operators of users.
+    pub calls: bool,
 }
 
 /// A foreign key, seen from the relation that has it.
@@ -165,8 +194,6 @@ pub struct Column {
     /// Of a generated column: the attribute numbers that its expression reads.
     #[serde(default)]
     pub computed_from: BTreeSet<i16>,
-    /// It is a part of a unique index.
-    pub unique: bool,
 }
 
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
@@ -209,6 +236,9 @@ pub struct UserType {
     pub name: String,
     /// `e` enum, `d` domain, `b` base, `c` composite, `r` range, `m` multirange.
     pub kind: String,
+    /// A domain over a row type, over any number of domains.
+    #[serde(default)]
+    pub rows: bool,
     pub extension: Option<String>,
 }
 
@@ -287,6 +317,16 @@ impl Catalog {
         &self.user_cast_types
     }
 
+    /// What `t.name` would call on the row of a relation `t` that has no such column.
+    pub(crate) fn row_call(&self, name: &str) -> Option<RowCall> {
+        row_calls::builtin(name).max(self.user_row_call(name))
+    }
+
+    /// The same for functions and casts of users only.
+    pub(crate) fn user_row_call(&self, name: &str) -> Option<RowCall> {
+        self.row_calls.get(name).copied()
+    }
+
     /// Functions of this name, in one schema or in the search path.
     pub fn functions_named<'a>(
         &'a self,
@@ -306,6 +346,7 @@ impl Catalog {
                 self.referring.entry(key.to).or_default().push((relation.oid, nth));
             }
         }
+        self.row_calls = row_calls::of_users(&self);
         self.revision = String::new();
         let text = serde_json::to_string(&self).unwrap_or_default();
         self.revision = format!("{:032x}", fnv128(text.as_bytes()));
@@ -316,6 +357,11 @@ impl Catalog {
 impl Relation {
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|c| c.name == name)
+    }
+
+    /// Whether it is a view, or has a rule, that calls functions or operators of users.
+    pub fn rules_call(&self) -> bool {
+        self.runs.contains(&Runs::Rule)
     }
 
     /// `schema.name` for people.

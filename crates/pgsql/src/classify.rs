@@ -8,9 +8,10 @@ mod ddl;
 mod query;
 mod session;
 mod transaction;
+mod unseen;
 
 use pg_raw_parse::{Node, Owned, nodes};
-use policy::operation::{Access, Strictness};
+use policy::operation::{Access, Strictness, Verb};
 use policy::redact::Redacted;
 
 use crate::catalog::{Relation, RelationKind};
@@ -91,7 +92,9 @@ fn finish(judged: Judged, parsed: &Parsed, ctx: &Context<'_>) -> Result<Plan, Re
     if ctx.catalog.foreign_casts > 0 && !judged.findings.touched.is_empty() {
         return Err(Refused::new("this database has casts between built-in types that run functions of users"));
     }
-    let text = match judged.ceiling {
+    let needs_fresh = needs_fresh(&judged, ctx);
+    let ceiling = judged.ceiling.max(unseen::ceiling(&judged.accesses, &judged.findings, ctx));
+    let text = match ceiling {
         // It is never sent.
         Strictness::Deny => String::new(),
         Strictness::Allow | Strictness::RequireApproval => {
@@ -138,25 +141,28 @@ fn finish(judged: Judged, parsed: &Parsed, ctx: &Context<'_>) -> Result<Plan, Re
         text,
         action: judged.action,
         accesses: judged.accesses,
-        ceiling: judged.ceiling,
+        ceiling,
         effect: judged.effect,
         applied,
         masked,
         scrub,
-        needs_fresh: needs_fresh(&findings, ctx),
+        needs_fresh,
         hidden_params,
         checked_params: judged.checked_params,
         params: findings.params,
     })
 }
 
-/// Views, and values that hold rows: under the same names of columns they may show others tomorrow.
-fn needs_fresh(findings: &Findings, ctx: &Context<'_>) -> bool {
+/// Views, and values that hold rows where masks are in force: under the same names of columns they may show others
+/// tomorrow. Changes: a foreign key that was made meanwhile carries them on into tables that nobody named.
+fn needs_fresh(judged: &Judged, ctx: &Context<'_>) -> bool {
     let deep = |relation: &Relation| {
         matches!(relation.kind, RelationKind::View | RelationKind::Materialized)
-            || relation.columns.iter().any(|column| ctx.catalog.row_types.contains_key(&column.type_oid))
+            || ctx.masks.any()
+                && relation.columns.iter().any(|column| ctx.catalog.row_types.contains_key(&column.type_oid))
     };
-    ctx.masks.any() && findings.touched.iter().filter_map(|oid| ctx.catalog.relation(*oid)).any(deep)
+    judged.accesses.iter().any(|access| matches!(access.verb, Verb::Update | Verb::Delete | Verb::Administer))
+        || judged.findings.touched.iter().filter_map(|oid| ctx.catalog.relation(*oid)).any(deep)
 }
 
 /// The statement as given when nothing in it is hidden, else as the tree says it, with `'?'` for what is hidden.

@@ -17,6 +17,7 @@ pub mod plan;
 pub mod refused;
 pub mod render;
 mod resolve;
+mod row_calls;
 pub mod settings;
 mod substitute;
 pub mod visit;

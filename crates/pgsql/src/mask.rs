@@ -6,12 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use policy::MaskRule;
+use policy::operation::{Fields, Verb};
 use policy::verdict::RuleId;
 
 use crate::catalog::{Catalog, Oid};
 
 mod build;
 pub(crate) mod expression;
+mod oracles;
 mod spread;
 
 pub use policy::{InPredicates, MaskMethod};
@@ -22,7 +24,7 @@ pub struct MaskTable {
     relations: BTreeMap<Oid, RelationMasks>,
     denied: BTreeMap<Oid, String>,
     scrubbed: BTreeSet<Oid>,
-    oracles: BTreeMap<Oid, BTreeSet<String>>,
+    oracles: BTreeMap<Oid, oracles::Oracles>,
     problems: Vec<MaskProblem>,
     any: bool,
 }
@@ -81,9 +83,9 @@ impl MaskTable {
         self.scrubbed.contains(&oid)
     }
 
-    /// Whether an error or its absence tells which masked values exist when this column is written.
-    pub fn oracle(&self, oid: Oid, column: &str) -> bool {
-        self.oracles.get(&oid).is_some_and(|names| names.contains(column))
+    /// Whether an error or its absence tells of masked values when these columns are written.
+    pub fn oracle(&self, oid: Oid, verb: Verb, written: &Fields) -> bool {
+        self.oracles.get(&oid).is_some_and(|oracles| oracles.tell(verb, written))
     }
 
     /// Every relation with masks.

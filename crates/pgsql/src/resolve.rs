@@ -11,6 +11,7 @@ mod from;
 pub(crate) mod names;
 mod query;
 pub(crate) mod scope;
+mod stale;
 mod star;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +22,7 @@ use crate::catalog::{Catalog, Oid, Relation, RelationKind};
 use crate::plan::Context;
 use crate::refused::Refused;
 
-pub(crate) use cascade::truncated;
+pub(crate) use cascade::{inherited, truncated};
 pub(crate) use names::constant_text;
 pub(crate) use query::Level;
 pub(crate) use scope::Env;
@@ -48,6 +49,8 @@ pub(crate) struct Edits {
     pub(crate) ranges: BTreeMap<i32, RangeEdit>,
     /// `schema.relation.column` becomes `relation.column`.
     pub(crate) columns: BTreeSet<i32>,
+    /// A bare name of an item becomes `name.*`, where that is its whole row.
+    pub(crate) rows: BTreeSet<i32>,
     /// Of a star in a target list: the outputs to write for it.
     pub(crate) stars: BTreeMap<i32, Vec<Listed>>,
     /// Schema to write before a function.
@@ -83,7 +86,7 @@ pub(crate) struct Findings {
     pub(crate) literals: Vec<Literal>,
     pub(crate) hide_all: bool,
     pub(crate) params: u32,
-    /// Places of relations without masks whose whole row is used while masks are in force.
+    /// Places of relations without masks that need a template while masks are in force.
     exposed: BTreeSet<i32>,
     /// Relations that stand behind a template.
     pub(crate) substituted: BTreeSet<Oid>,
@@ -95,6 +98,8 @@ pub(crate) struct Findings {
     /// Functions or types of users run.
     pub(crate) user_code: bool,
     pub(crate) approve: bool,
+    /// A column is set to its default by that word.
+    pub(crate) defaults: bool,
     pub(crate) settings: BTreeSet<String>,
     /// Names and positions of outputs that may be nothing but outputs.
     deny_outputs: Vec<(usize, String)>,
@@ -104,6 +109,8 @@ pub(crate) struct Findings {
 
 /// Most steps for one statement: names looked up times columns in scope. The largest honest statements take a tenth.
 const MAX_STEPS: usize = 2_000_000;
+/// Most walks of one statement: one, one for templates, and more for templates that templates need.
+const MAX_WALKS: usize = 4;
 /// Most columns of one query: the server's own limit for a target list.
 const MAX_COLUMNS: usize = 1_664;
 
@@ -112,17 +119,19 @@ pub(crate) struct Resolver<'c> {
     pub(crate) out: Findings,
     /// Places of relations without masks that stand behind a template all the same.
     listed: BTreeSet<i32>,
+    /// Places of names where `name.*` would mean the whole row and not its columns.
+    single: BTreeSet<i32>,
     next_uid: u32,
     steps: usize,
 }
 
 impl<'c> Resolver<'c> {
     pub(crate) fn new(ctx: &'c Context<'c>) -> Self {
-        Self { ctx, out: Findings::default(), listed: BTreeSet::new(), next_uid: 0, steps: 0 }
+        Self { ctx, out: Findings::default(), listed: BTreeSet::new(), single: BTreeSet::new(), next_uid: 0, steps: 0 }
     }
 
-    /// A resolver after `walk`. It walks a second time when a relation without masks turned out to be used as a whole
-    /// row, with that relation behind a template from the start.
+    /// A resolver after `walk`. It walks again when a relation without masks turned out to need a template, with that
+    /// relation behind one from the start; a template may need others around it.
     ///
     /// # Errors
     /// What `walk` refuses.
@@ -130,14 +139,16 @@ impl<'c> Resolver<'c> {
         ctx: &'c Context<'c>,
         walk: impl Fn(&mut Self) -> Result<(), Refused>,
     ) -> Result<Self, Refused> {
-        let mut resolver = Self::new(ctx);
-        walk(&mut resolver)?;
-        if resolver.out.exposed.is_empty() {
-            return Ok(resolver);
+        let mut listed = BTreeSet::new();
+        for _ in 0..MAX_WALKS {
+            let mut resolver = Self { listed: listed.clone(), ..Self::new(ctx) };
+            walk(&mut resolver)?;
+            if resolver.out.exposed.is_empty() {
+                return Ok(resolver);
+            }
+            listed.append(&mut resolver.out.exposed);
         }
-        let mut again = Self { listed: resolver.out.exposed, ..Self::new(ctx) };
-        walk(&mut again)?;
-        if again.out.exposed.is_empty() { Ok(again) } else { Err(Refused::new("whole rows that cannot be listed")) }
+        Err(Refused::new("names of columns and aliases that are mixed up too deeply").hint("use other aliases"))
     }
 
     fn uid(&mut self) -> u32 {
@@ -214,15 +225,17 @@ impl Findings {
     /// The accesses, those of the families of partitions and inheritance included.
     pub(crate) fn accesses(&self, ctx: &Context<'_>) -> Vec<Access> {
         let mut out: BTreeMap<(Verb, Oid), Use> = self.uses.clone();
+        let mut partitions: BTreeMap<(Verb, Oid), Use> = BTreeMap::new();
         let mut behind: BTreeMap<(Verb, Oid), Option<bool>> = BTreeMap::new();
         for ((verb, oid), usage) in &self.uses {
-            // A partition read by its own name shows rows of its parents; a parent shows rows of its children, which
-            // are only relations of their own if they are not partitions.
+            // A partition read by its own name shows rows of its parents; a parent shows rows of its children. A rule that
+            // allows the parent allows its partitions; children by inheritance are relations of their own.
             let above = ctx.catalog.closure(*oid, |r| &r.parents);
             let below = ctx.catalog.closure(*oid, |r| &r.children);
-            let below = below.into_iter().filter(|o| !relation_is_partition(ctx.catalog.relation(*o)));
-            for other in above.into_iter().chain(below) {
-                let entry = out.entry((*verb, other)).or_default();
+            for other in above.iter().chain(&below) {
+                let partition = below.contains(other) && ctx.catalog.relation(*other).is_none_or(|r| r.partition);
+                let into = if partition { &mut partitions } else { &mut out };
+                let entry = into.entry((*verb, *other)).or_default();
                 entry.columns.extend(usage.columns.iter().cloned());
                 entry.all |= usage.all;
                 entry.bounded = entry.bounded.map_or(usage.bounded, |b| Some(b && usage.bounded != Some(false)));
@@ -241,10 +254,13 @@ impl Findings {
             .map(|((verb, oid), usage)| (*verb, *oid, (!usage.all).then(|| usage.columns.clone()), usage.bounded))
             .chain(behind.iter().map(|((verb, oid), bounded)| (*verb, *oid, None, *bounded)));
         let cascaded = cascade::of(ctx.catalog, changed);
-        let named = out.into_iter().map(|(key, usage)| {
-            let fields = if usage.all { Fields::All } else { Fields::Named(usage.columns) };
-            (key, fields, usage.bounded, false)
-        });
+        let used = |indirect: bool| {
+            move |(key, usage): (_, Use)| {
+                let fields = if usage.all { Fields::All } else { Fields::Named(usage.columns) };
+                (key, fields, usage.bounded, indirect)
+            }
+        };
+        let named = out.into_iter().map(used(false)).chain(partitions.into_iter().map(used(true)));
         // Which columns a view takes from its tables is not known.
         let behind = behind.into_iter().map(|(key, bounded)| (key, Fields::All, bounded, true));
         let relations = named.chain(behind).filter_map(|((verb, oid), fields, bounded, indirect)| {
@@ -290,10 +306,6 @@ fn behind_view(catalog: &Catalog, oid: Oid) -> BTreeSet<Oid> {
     let families: Vec<BTreeSet<Oid>> = found.iter().map(|base| catalog.family(*base)).collect();
     found.extend(families.into_iter().flatten());
     found
-}
-
-fn relation_is_partition(relation: Option<&Relation>) -> bool {
-    relation.is_none_or(|r| r.partition)
 }
 
 pub(crate) fn of_relation(relation: &Relation, fields: Fields) -> Resource {

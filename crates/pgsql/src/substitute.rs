@@ -1,7 +1,7 @@
 //! Writes the findings into a copy of the tree.
 //!
-//! Invariant: a tree comes out only if every `RangeVar` in it had an entry and every entry, those of stars included, was
-//! used; so no read of a masked relation can have been passed over. The templates themselves are not walked again.
+//! Invariant: a tree comes out only if every `RangeVar` in it had an entry and every entry, those of stars and whole rows
+//! included, was used; so no read of a masked relation can have been passed over. The templates themselves are not walked again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,13 +32,16 @@ pub(crate) fn substitute(parsed: &Parsed, edits: &Edits, ctx: &Context<'_>) -> R
     contained(|| {
         try_owned(|mem| {
             let mut copy = mem.make_unique(raw);
-            let (done, written_out) = (BTreeSet::new(), BTreeSet::new());
-            let mut apply = Apply { mem, edits, templates: &templates, done, written_out, failed: None };
+            let (done, written_out, rows) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+            let mut apply = Apply { mem, edits, templates: &templates, done, written_out, rows, failed: None };
             apply.transform_raw_stmt(copy.as_mut());
             match apply.failed {
                 Some(why) => Err(Refused::new(why)),
-                None if apply.done.len() != edits.ranges.len() || apply.written_out.len() != edits.stars.len() => {
-                    Err(Refused::new("a relation or a star that was found is not where it was found"))
+                None if apply.done.len() != edits.ranges.len()
+                    || apply.written_out.len() != edits.stars.len()
+                    || apply.rows.len() != edits.rows.len() =>
+                {
+                    Err(Refused::new("a relation, a star or a whole row that was found is not where it was found"))
                 }
                 None => Ok(copy),
             }
@@ -50,7 +53,7 @@ fn parsed_template(oid: Oid, only: bool, ctx: &Context<'_>) -> Result<Parsed, Re
     let relation = ctx.catalog.relation(oid).ok_or_else(|| Refused::new("a relation that is not in the catalog"))?;
     // A table of 1,600 columns makes a template larger than any agent's statement may be.
     let limits = Limits { bytes: ctx.limits.bytes.saturating_mul(8), ..ctx.limits };
-    parse(&template(relation, ctx.masks.relation(oid), only), &limits)
+    parse(&template(ctx.catalog, relation, ctx.masks.relation(oid), only), &limits)
 }
 
 type Output<'mem> = Unique<'mem, &'mem nodes::ResTarget>;
@@ -61,6 +64,7 @@ struct Apply<'a, 'mem> {
     templates: &'a Templates,
     done: BTreeSet<i32>,
     written_out: BTreeSet<i32>,
+    rows: BTreeSet<i32>,
     failed: Option<&'static str>,
 }
 
@@ -193,6 +197,12 @@ impl<'mem> Transform<'mem> for Apply<'_, 'mem> {
         if self.edits.columns.contains(&node.location) && node.fields().len() == 3 {
             let rest: Vec<_> = node.fields().iter().skip(1).map(|f| self.mem.make_unique(f)).collect();
             node.set_fields(self.mem.make_list(&rest));
+        }
+        if self.edits.rows.contains(&node.location) && node.fields().len() == 1 {
+            let mut fields: Vec<_> = node.fields().iter().map(|f| self.mem.make_unique(f)).collect();
+            fields.push(self.mem.make_node::<nodes::A_Star>().uncast());
+            self.rows.insert(node.location);
+            node.set_fields(self.mem.make_list(&fields));
         }
     }
 

@@ -89,10 +89,10 @@ const ROWS: &[(&str, &str)] = &[
     ("DELETE FROM k.two WHERE x = 1", "Update part_set(y)"),
     ("UPDATE k.two SET x = 2 WHERE x = 5", ""),
     ("DELETE FROM k.tree WHERE id = 1", "Delete tree"),
-    ("DELETE FROM k.p WHERE id = 1", "Delete leaf; Delete q; Delete q1"),
+    ("DELETE FROM k.p WHERE id = 1", "Delete leaf; Delete p1; Delete p2; Delete q; Delete q1"),
     ("DELETE FROM k.p1 WHERE id = 1", "Delete leaf; Delete q; Delete q1"),
     ("DELETE FROM k.p2 WHERE id = 11", "Delete q; Delete q1"),
-    ("UPDATE k.p SET id = 3 WHERE id = 11", "Update q(p); Update q1(p)"),
+    ("UPDATE k.p SET id = 3 WHERE id = 11", "Update p1(id); Update p2(id); Update q(p); Update q1(p)"),
     ("UPDATE k.p2 SET id = 12 WHERE id = 11", "Update q(p); Update q1(p)"),
     ("DELETE FROM k.base WHERE id = 2", "Delete of_child"),
     ("DELETE FROM k.gen WHERE id = 1", "Delete of_gen"),
@@ -142,6 +142,39 @@ fn on_a_real_server() {
     assert!(wrong.is_empty(), "{} wrong\n{}", wrong.len(), wrong.join("\n"));
     assert!(changing > 40, "{changing}");
     before_15_a_row_that_moves_is_deleted(&catalog);
+    partitions_are_reached_through_their_parent(&server);
+}
+
+/// Rows that a parent's name shows or changes are those of its partitions.
+fn partitions_are_reached_through_their_parent(server: &Server) {
+    let deeper = "CREATE TABLE k.p3 PARTITION OF k.p FOR VALUES FROM (20) TO (40) PARTITION BY RANGE (id); \
+                  CREATE TABLE k.p31 PARTITION OF k.p3 FOR VALUES FROM (20) TO (30)";
+    assert!(server.run(&[deeper]).0);
+    let catalog = server.catalog();
+    for (sql, verb) in [
+        ("SELECT * FROM k.p", Verb::Read),
+        ("SELECT count(*) FROM k.p", Verb::Read),
+        ("COPY (SELECT id FROM k.p) TO STDOUT", Verb::Read),
+        ("SELECT 1 WHERE EXISTS (SELECT 1 FROM k.p)", Verb::Read),
+        ("EXPLAIN SELECT id FROM k.p", Verb::Read),
+        ("INSERT INTO k.p VALUES (3)", Verb::Create),
+        ("UPDATE k.p SET id = 3 WHERE id = 1", Verb::Update),
+        ("DELETE FROM k.p WHERE id = 1", Verb::Delete),
+        ("COPY k.p FROM STDIN", Verb::Create),
+        ("TRUNCATE k.p", Verb::Administer),
+        ("LOCK TABLE k.p", Verb::Administer),
+        ("ALTER TABLE k.p ADD COLUMN x int", Verb::Administer),
+    ] {
+        let plan = plan(sql, &catalog, &MaskTable::default()).unwrap_or_else(|why| panic!("{sql}: {why}"));
+        for name in ["p1", "p2", "p3", "p31"] {
+            let found = plan.accesses.iter().find(|a| a.verb == verb && a.resource.path == ["k", name]);
+            let found = found.unwrap_or_else(|| panic!("{sql}: {name} {:?}", plan.accesses));
+            assert!(found.indirect, "{sql}: {found:?}");
+        }
+    }
+    // By its own name it is no less than it was, and a sibling is nothing to it.
+    let plan = plan("SELECT id FROM k.p1", &catalog, &MaskTable::default()).unwrap();
+    assert!(plan.accesses.iter().all(|a| a.resource.path[1] != "p2" && !a.indirect), "{:?}", plan.accesses);
 }
 
 fn written(access: &Access) -> Option<&str> {
@@ -206,6 +239,9 @@ fn before_15_a_row_that_moves_is_deleted(catalog: &Catalog) {
     old.version = 140_000;
     let none = MaskTable::default();
     let moved = plan("UPDATE k.p SET id = 3 WHERE id = 11", &old, &none).unwrap();
-    assert_eq!(beside(&moved), "Update q(p); Update q1(p); Delete leaf; Delete q; Delete q1");
+    assert_eq!(
+        beside(&moved),
+        "Update p1(id); Update p2(id); Update q(p); Update q1(p); Delete leaf; Delete q; Delete q1"
+    );
     assert_eq!(beside(&plan("UPDATE k.b SET id = 3 WHERE id = 1", &old, &none).unwrap()), "");
 }

@@ -89,6 +89,13 @@ fn masks(server: &Server) {
     let table = MaskTable::build(&catalog, &rules(&[("public.users.email", "Redact", "Allow")]));
     assert!(plan("INSERT INTO orders (id, user_id, total) VALUES (9, 99, 1)", &catalog, &table).unwrap().scrub);
     assert!(!plan("SELECT * FROM plain", &catalog, &table).unwrap().scrub);
+    // Triggers that were put off run at COMMIT; nothing else may make them run.
+    for commit in ["COMMIT", "END"] {
+        assert!(plan(commit, &catalog, &table).unwrap().scrub, "{commit}");
+        assert!(!plan(commit, &catalog, &MaskTable::default()).unwrap().scrub, "{commit}");
+    }
+    assert!(plan("SET CONSTRAINTS ALL IMMEDIATE", &catalog, &table).is_err());
+    assert!(!plan("ROLLBACK", &catalog, &table).unwrap().scrub);
     let masked = plan("SELECT id FROM users", &catalog, &table).unwrap();
     assert_eq!(masked.masked, vec![(catalog.find("public", "users").unwrap().oid, vec![3])]);
     assert_eq!(masked.applied.len(), 1);
@@ -236,6 +243,7 @@ fn bare_outputs_only(server: &Server) {
         "SELECT * FROM users WHERE id = 1",
         "SELECT u.* FROM users u ORDER BY name",
         "SELECT id FROM users ORDER BY 1",
+        "SELECT id FROM users GROUP BY ROLLUP (1)",
         "COPY (SELECT email FROM users) TO STDOUT",
     ] {
         assert!(plan(sql, &catalog, &table).is_ok(), "{sql}: {:?}", plan(sql, &catalog, &table));
@@ -252,6 +260,11 @@ fn bare_outputs_only(server: &Server) {
         "SELECT DISTINCT ON (email) id FROM users",
         "SELECT email FROM users GROUP BY 1",
         "SELECT email, count(*) FROM users GROUP BY email",
+        "SELECT email FROM users GROUP BY ROLLUP (1)",
+        "SELECT email AS e FROM users GROUP BY CUBE (e)",
+        "SELECT email FROM users GROUP BY GROUPING SETS ((), (1))",
+        "SELECT email FROM users GROUP BY GROUPING SETS (ROLLUP ((1, 1)))",
+        "SELECT id, email FROM users GROUP BY (1, 2)",
         "SELECT email FROM users UNION SELECT 'x'",
         "SELECT s.email FROM (SELECT email FROM users) s",
         "SELECT u FROM users u",

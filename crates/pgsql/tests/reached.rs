@@ -20,6 +20,7 @@ const MASKS: &[(&str, &str, &str)] = &[
     ("public.people.mail", "Partial", "Allow"),
     ("public.people.added", "Redact", "Allow"),
     ("app.contact.phone", "Redact", "Allow"),
+    ("public.o_*.hid*", "Redact", "Allow"),
 ];
 
 #[test]
@@ -36,7 +37,10 @@ fn on_a_real_server() {
     at.user_casts_are_refused();
     at.errors_are_scrubbed();
     at.oracles_take_a_person();
+    at.checks_of_the_server_take_a_person();
+    at.functions_behind_views_take_a_person();
     at.missing_values_stay_hidden();
+    at.sources_stay_hidden();
     at.keys_are_told_of();
     if catalog.version >= 180_000 {
         virtual_columns_are_redacted(&server);
@@ -113,6 +117,35 @@ impl Place<'_> {
         assert!(plan("SELECT * FROM peeking", self.catalog, &MaskTable::default()).is_ok());
     }
 
+    /// A rule for the table that the function reads is never asked: somebody has to look.
+    fn functions_behind_views_take_a_person(&self) {
+        let none = MaskTable::default();
+        for (sql, expected) in [
+            ("SELECT * FROM peeking", Strictness::RequireApproval),
+            ("SELECT id FROM quiet WHERE EXISTS (SELECT 1 FROM peeking2)", Strictness::RequireApproval),
+            ("SELECT one FROM peeking_mat", Strictness::RequireApproval),
+            ("COPY (SELECT it FROM peeking2) TO STDOUT", Strictness::RequireApproval),
+            ("SELECT * FROM quiet_view", Strictness::Allow),
+            ("SELECT * FROM checked_view", Strictness::Allow),
+            ("INSERT INTO quiet (id) VALUES (1)", Strictness::Allow),
+            ("INSERT INTO checked (id) VALUES (1)", Strictness::RequireApproval),
+            ("INSERT INTO checked_view (id) VALUES (1)", Strictness::RequireApproval),
+            ("INSERT INTO indexed (id) VALUES (1)", Strictness::RequireApproval),
+            ("INSERT INTO domained (id) VALUES (1)", Strictness::RequireApproval),
+            ("INSERT INTO defaulted (id) VALUES (1) RETURNING t", Strictness::RequireApproval),
+            ("INSERT INTO quiet (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET t = DEFAULT", Strictness::Allow),
+            ("UPDATE checked SET t = 'x' WHERE id = 1", Strictness::RequireApproval),
+            ("UPDATE defaulted SET t = 'x' WHERE id = 1", Strictness::Allow),
+            ("UPDATE defaulted SET t = DEFAULT WHERE id = 1 RETURNING t", Strictness::RequireApproval),
+            ("UPDATE defaulted SET (id, t) = ROW (1, DEFAULT) WHERE id = 1", Strictness::RequireApproval),
+            ("SELECT id FROM checked WHERE id = 1 FOR UPDATE", Strictness::Allow),
+            ("DELETE FROM checked WHERE id = 1", Strictness::Allow),
+            ("EXPLAIN INSERT INTO checked (id) VALUES (1)", Strictness::Allow),
+        ] {
+            assert_eq!(plan(sql, self.catalog, &none).unwrap().ceiling, expected, "{sql}");
+        }
+    }
+
     fn user_casts_are_refused(&self) {
         self.refused("SELECT 'a'::app.cast_mood::text", "user cast");
         for sql in ["SELECT m::text FROM moods", "SELECT m || '' FROM moods", "SELECT id FROM moods"] {
@@ -149,6 +182,58 @@ impl Place<'_> {
         }
     }
 
+    /// Whether a write passes tells of the masked value of the same row.
+    fn checks_of_the_server_take_a_person(&self) {
+        for (relation, asked, free) in [
+            ("o_check", "seen", "id hid note"),
+            ("o_gen", "seen", "id hid note"),
+            ("o_through", "seen", "id hid note"),
+            ("o_index", "seen", "id hid note"),
+            ("o_partial", "seen", "id hid note"),
+            ("o_policy", "seen", "id hid note"),
+            ("o_other", "seen", "id note"),
+            ("o_own", "hid", "id seen note"),
+            ("o_part", "seen", "id hid note"),
+            ("o_part1", "seen", "id hid note"),
+            ("o_keys", "seen", "id hid note"),
+            ("o_whole", "id seen note", "hid"),
+            ("o_both", "hid hid2", "id note"),
+            ("o_none", "", "id seen hid note"),
+            ("o_rows", "id seen note", ""),
+            ("o_calls", "seen", "id note"),
+            // By other names, and by keys.
+            ("o_view", "a b", ""),
+            ("o_parent", "code", "note"),
+            ("o_child", "code", "id hid"),
+        ] {
+            let asked = asked.split_whitespace().map(|c| (c, Strictness::RequireApproval));
+            let free = free.split_whitespace().map(|c| (c, Strictness::Allow));
+            for (column, expected) in asked.chain(free) {
+                let sql = format!("UPDATE {relation} SET {column} = NULL WHERE {} = 1", key(relation));
+                assert_eq!(self.ok(&sql).ceiling, expected, "{sql}");
+            }
+        }
+        for (sql, expected) in [
+            // All of a new row is the agent's own, unless others are looked at.
+            ("INSERT INTO o_check (id, seen) VALUES (2, 3)", Strictness::Allow),
+            ("INSERT INTO o_both (hid, hid2) VALUES (2, 3)", Strictness::Allow),
+            ("INSERT INTO o_check (id, seen) VALUES (1, 3) ON CONFLICT (id) DO NOTHING", Strictness::Allow),
+            (
+                "INSERT INTO o_check (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET seen = 3",
+                Strictness::RequireApproval,
+            ),
+            ("INSERT INTO o_other (id, seen) VALUES (2, 3)", Strictness::RequireApproval),
+            ("INSERT INTO o_own (id, hid) VALUES (2, 3)", Strictness::RequireApproval),
+            ("INSERT INTO o_own (id, seen) VALUES (2, 3)", Strictness::Allow),
+            ("INSERT INTO o_view (a) VALUES (2)", Strictness::RequireApproval),
+            ("DELETE FROM o_parent WHERE id = 1", Strictness::RequireApproval),
+            ("DELETE FROM o_check WHERE id = 1", Strictness::Allow),
+            ("SELECT id FROM o_other WHERE id = 1 FOR UPDATE", Strictness::Allow),
+        ] {
+            assert_eq!(self.ok(sql).ceiling, expected, "{sql}");
+        }
+    }
+
     fn missing_values_stay_hidden(&self) {
         for sql in [
             "SELECT attmissingval FROM pg_attribute",
@@ -175,8 +260,34 @@ impl Place<'_> {
         assert!(plan("SELECT * FROM pg_attribute", self.catalog, &MaskTable::default()).is_ok());
     }
 
+    /// A function may hold the key of what a column holds.
+    fn sources_stay_hidden(&self) {
+        for sql in [
+            "SELECT prosrc FROM pg_proc",
+            "SELECT p.prosqlbody::text FROM pg_catalog.pg_proc p",
+            "SELECT * FROM pg_proc",
+            "SELECT p FROM pg_proc p",
+            "SELECT to_json(pg_proc) FROM pg_proc",
+            "SELECT (p).prosrc FROM pg_proc p",
+            "SELECT 1 FROM pg_proc WHERE prosrc ~ 'C'",
+            "WITH a AS (TABLE pg_proc) SELECT 1 FROM a",
+            "SELECT routine_definition FROM information_schema.routines",
+            "SELECT * FROM information_schema.routines",
+        ] {
+            self.refused(sql, "source");
+        }
+        self.refused("SELECT z FROM pg_proc AS a (b, c, z)", "other names");
+        self.ok("SELECT proname, p.prorettype FROM pg_proc p WHERE p.pronargs > 0");
+        self.ok("SELECT routine_name FROM information_schema.routines");
+        assert!(plan("SELECT prosrc FROM pg_proc", self.catalog, &MaskTable::default()).is_ok());
+    }
+
     fn keys_are_told_of(&self) {
         self.problem("column public.visits.who references masked public.people.ssn and is not masked");
         assert!(self.ok("SELECT who FROM visits").applied.is_empty());
     }
+}
+
+fn key(relation: &str) -> &str {
+    if relation == "o_view" { "a" } else { "id" }
 }

@@ -173,7 +173,7 @@ impl Drop for Handle {
 impl Writer {
     /// Opens the recording in `storage`, repairs a torn tail, marks what was interrupted and continues the chain.
     ///
-    /// Blocks while the unsealed tail is read, see [`recover`]. `witness` is told of each checkpoint.
+    /// Blocks while the unsealed tail is read, see `recover`. `witness` is told of each checkpoint.
     pub fn open(
         config: WriterConfig,
         storage: Arc<dyn Storage>,

@@ -53,7 +53,7 @@ impl Listener {
 /// All that a sidecar is started with.
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
-    /// YAML documents: targets and their Secrets ([`objects::target`]), policies. The Secret of [`Listener::scram`]
+    /// YAML documents: targets and their Secrets ([`crate::objects::target`]), policies. The Secret of [`Listener::scram`]
     /// is added.
     pub objects: String,
     pub listeners: Vec<Listener>,

@@ -61,6 +61,11 @@ impl<D> Names<D> {
         }
     }
 
+    /// Whether any version of the name is there, confirmed or asked for.
+    pub(super) fn contains(&self, name: &str) -> bool {
+        self.names.contains_key(name)
+    }
+
     /// Whether one more name fits.
     pub(super) fn fits(&self, name: &str) -> bool {
         self.names.contains_key(name) || self.names.len() < self.limit

@@ -9,15 +9,15 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::{
-    Catalog, Column, Composite, Function, Oid, Operator, Reference, Relation, RelationKind, SNAPSHOT, UserCastType,
-    UserType,
+    Catalog, Check, Column, Composite, Function, Oid, Operator, Reference, Relation, RelationKind, Runs, SNAPSHOT,
+    UserCastType, UserType,
 };
 use crate::builtin::known_extension;
 use crate::settings::TimeLimits;
 
 /// Most relations of one database.
 pub const MAX_RELATIONS: usize = 20_000;
-const BOUNDS: [usize; 15] = [
+const BOUNDS: [usize; 16] = [
     1,
     MAX_RELATIONS,
     500_000,
@@ -33,6 +33,7 @@ const BOUNDS: [usize; 15] = [
     500_000,
     20_000,
     20_000,
+    200_000,
 ];
 
 /// Why a catalog could not be read.
@@ -104,8 +105,18 @@ struct ForeignKeyRow {
 #[derive(Deserialize)]
 struct CodeRow {
     relation: Oid,
-    rule: bool,
+    runs: Option<Runs>,
     extension: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct CheckRow {
+    relation: Oid,
+    columns: Option<BTreeSet<i16>>,
+    reads: BTreeSet<(Oid, i16)>,
+    rows: bool,
+    /// The extensions of the functions and operators, `None` for those of no extension.
+    calls: Vec<Option<String>>,
 }
 
 #[derive(Deserialize)]
@@ -164,8 +175,9 @@ pub(super) fn read(rows: &[Vec<String>]) -> Result<Catalog, CatalogError> {
                 triggers: row.triggers,
                 rules: row.rules,
                 code: false,
-                calls: false,
+                runs: BTreeSet::new(),
                 uniques: BTreeSet::new(),
+                checks: BTreeSet::new(),
                 references: Vec::new(),
             },
         );
@@ -217,22 +229,27 @@ pub(super) fn read(rows: &[Vec<String>]) -> Result<Catalog, CatalogError> {
         revision: String::new(),
         names: BTreeMap::new(),
         referring: BTreeMap::new(),
+        row_calls: BTreeMap::new(),
     };
     Ok(catalog.finish())
 }
 
-/// What runs code of users, and what must be unique.
+/// What runs code of users, what is checked together, and what must be unique.
 fn deep(rows: &[Vec<String>], relations: &mut BTreeMap<Oid, Relation>) -> Result<(), CatalogError> {
     for row in part::<CodeRow>(rows, 10)?.into_iter().filter(|r| !known_extension(r.extension.as_deref())) {
         edit(relations, row.relation, |r| {
             r.code = true;
-            r.calls |= row.rule;
+            r.runs.extend(row.runs);
         });
+    }
+    for row in part::<CheckRow>(rows, 15)? {
+        let calls = row.calls.iter().any(|extension| !known_extension(extension.as_deref()));
+        let check = Check { columns: row.columns, reads: row.reads, rows: row.rows, calls };
+        edit(relations, row.relation, |r| _ = r.checks.insert(check));
     }
     for row in part::<UniqueRow>(rows, 11)? {
         edit(relations, row.relation, |r| {
             let columns = row.columns.unwrap_or_else(|| r.columns.iter().map(|c| c.attnum).collect());
-            r.columns.iter_mut().filter(|c| columns.contains(&c.attnum)).for_each(|c| c.unique = true);
             r.uniques.insert(columns);
         });
     }

@@ -23,6 +23,7 @@ pub const SNAPSHOT: &[&str] = &[
     deep::ROW_TYPES,
     deep::COMPOSITES,
     deep::CAST_TYPES,
+    deep::CHECKS,
 ];
 
 const SERVER: &str = "\
@@ -76,9 +77,7 @@ SELECT pg_catalog.json_build_object(
              AND p.objsubid OPERATOR(pg_catalog.=) a.attnum
            OR p.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_attrdef'::pg_catalog.regclass::pg_catalog.oid
              AND p.objid OPERATOR(pg_catalog.=) (SELECT f.oid FROM pg_catalog.pg_attrdef f
-               WHERE f.adrelid OPERATOR(pg_catalog.=) a.attrelid AND f.adnum OPERATOR(pg_catalog.=) a.attnum))) END,
-  'unique', EXISTS (SELECT 1 FROM pg_catalog.pg_index i WHERE i.indrelid OPERATOR(pg_catalog.=) a.attrelid
-                    AND i.indisunique AND a.attnum OPERATOR(pg_catalog.=) ANY (i.indkey::pg_catalog.int2[])))::pg_catalog.text
+               WHERE f.adrelid OPERATOR(pg_catalog.=) a.attrelid AND f.adnum OPERATOR(pg_catalog.=) a.attnum))) END)::pg_catalog.text
 FROM pg_catalog.pg_attribute a
   JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) a.attrelid
   JOIN pg_catalog.pg_namespace cn ON cn.oid OPERATOR(pg_catalog.=) c.relnamespace
@@ -145,6 +144,12 @@ WHERE n.nspname OPERATOR(pg_catalog.<>) 'pg_catalog' ORDER BY o.oid LIMIT 20001"
 
 const TYPES: &str = "\
 SELECT pg_catalog.json_build_object('schema', n.nspname, 'name', t.typname, 'kind', t.typtype,
+  'rows', EXISTS (
+    WITH RECURSIVE base(oid) AS (
+      SELECT t.typbasetype UNION
+      SELECT b.typbasetype FROM base JOIN pg_catalog.pg_type b ON b.oid OPERATOR(pg_catalog.=) base.oid)
+    SELECT 1 FROM base JOIN pg_catalog.pg_type b ON b.oid OPERATOR(pg_catalog.=) base.oid
+    WHERE b.typtype OPERATOR(pg_catalog.=) 'c'),
   'extension', (SELECT x.extname FROM pg_catalog.pg_depend d
                   JOIN pg_catalog.pg_extension x ON x.oid OPERATOR(pg_catalog.=) d.refobjid
                 WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass::pg_catalog.oid
@@ -155,7 +160,8 @@ FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_ca
   LEFT JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) t.typrelid
 WHERE n.nspname OPERATOR(pg_catalog.<>) ALL ('{pg_catalog,information_schema,pg_toast}'::pg_catalog.name[])
   AND (c.oid IS NULL OR c.relkind OPERATOR(pg_catalog.=) 'c')
-  AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_type e WHERE e.typarray OPERATOR(pg_catalog.=) t.oid)
+  AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_type e WHERE e.oid OPERATOR(pg_catalog.=) t.typelem
+                  AND e.typarray OPERATOR(pg_catalog.=) t.oid)
 ORDER BY t.oid LIMIT 20001";
 
 const CASTS: &str = "\

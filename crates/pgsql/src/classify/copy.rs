@@ -108,7 +108,7 @@ fn table(
         resolver.out.substituted.insert(relation.oid);
     }
     let findings = resolver.finish()?;
-    let text = selection(relation, masks, true, names.iter().filter_map(|n| relation.column(n)));
+    let text = selection(ctx.catalog, relation, masks, true, names.iter().filter_map(|n| relation.column(n)));
     let limits = Limits { bytes: ctx.limits.bytes.saturating_mul(8), ..ctx.limits };
     let select = parse(&text, &limits)?;
     let tree = as_query(parsed, &select)?;
@@ -159,8 +159,16 @@ fn from(copy: &nodes::CopyStmt, range: &nodes::RangeVar, ctx: &Context<'_>) -> R
     let names: BTreeSet<String> = columns.iter().cloned().collect();
     let mut accesses: Vec<Access> = findings.accesses(ctx);
     accesses.retain(|a| a.resource.kind != ResourceKind::Catalog);
-    let above = ctx.catalog.closure(relation.oid, |r| &r.parents);
-    for target in std::iter::once(relation).chain(above.into_iter().filter_map(|oid| ctx.catalog.relation(oid))) {
+    let above = ctx.catalog.closure(relation.oid, |r| &r.parents).into_iter().map(|oid| (oid, false));
+    // Its partitions get the rows; children by inheritance get none.
+    let below = if relation.kind == RelationKind::Partitioned {
+        ctx.catalog.closure(relation.oid, |r| &r.children)
+    } else {
+        BTreeSet::new()
+    };
+    let others = above.chain(below.into_iter().map(|oid| (oid, true)));
+    for (oid, indirect) in std::iter::once((relation.oid, false)).chain(others) {
+        let Some(target) = ctx.catalog.relation(oid) else { continue };
         accesses.push(Access {
             verb: Verb::Create,
             resource: Resource {
@@ -169,7 +177,7 @@ fn from(copy: &nodes::CopyStmt, range: &nodes::RangeVar, ctx: &Context<'_>) -> R
                 fields: Fields::Named(names.clone()),
             },
             bounded: None,
-            indirect: false,
+            indirect,
         });
     }
     Ok(Judged {

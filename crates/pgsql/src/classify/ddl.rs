@@ -70,6 +70,10 @@ pub(super) fn ddl(parsed: &Parsed, root: Node<'_>, ctx: &Context<'_>) -> Result<
     {
         accesses.extend(crate::resolve::truncated(ctx.catalog, &resolver.out.touched));
     }
+    // A new partition and a comment leave the others alone.
+    if !matches!(root, Node::CreateStmt(_) | Node::CommentStmt(_)) {
+        accesses.extend(crate::resolve::inherited(ctx.catalog, &resolver.out.touched));
+    }
     let effect = match root {
         Node::TruncateStmt(_) | Node::LockStmt(_) | Node::VacuumStmt(_) | Node::ReindexStmt(_) => Effect::None,
         _ => Effect::ChangesCatalog,

@@ -1,6 +1,7 @@
 //! BEGIN, COMMIT, ROLLBACK and savepoints.
 //!
 //! Refused: prepared transactions, `AND CHAIN`, and options other than isolation, read only and deferrable.
+//! An error of COMMIT may show any value: its text is not passed on while masks are in force.
 
 use pg_raw_parse::raw::TransactionStmtKind as Kind;
 use pg_raw_parse::{Node, nodes};
@@ -36,5 +37,7 @@ pub(super) fn transaction(statement: &nodes::TransactionStmt) -> Result<Judged, 
         Kind::TRANS_STMT_ROLLBACK_TO => ("ROLLBACK TO", Effect::RollbackTo { name: name()? }),
         _ => return Err(Refused::new("a prepared transaction")),
     };
-    Ok(Judged::simple(action, vec![access()], effect))
+    // The triggers that were put off run at COMMIT, over rows of every earlier statement.
+    let scrub = effect == Effect::Commit;
+    Ok(Judged { scrub, ..Judged::simple(action, vec![access()], effect) })
 }

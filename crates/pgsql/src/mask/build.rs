@@ -15,7 +15,7 @@ pub(super) fn build(catalog: &Catalog, rules: &[MaskRule]) -> MaskTable {
     super::spread::redact_derived(catalog, rules, &mut table);
     super::spread::deny_user_casts(catalog, rules, &mut table);
     deny_dependents(catalog, rules, &mut table);
-    super::spread::oracles(catalog, &mut table);
+    super::oracles::find(catalog, &mut table);
     super::spread::warn_of_keys(catalog, &mut table);
     table.scrubbed = scrubbed(catalog, &table);
     table
@@ -98,7 +98,7 @@ fn deny_dependents(catalog: &Catalog, rules: &[MaskRule], table: &mut MaskTable)
         let through = std::iter::once(relation.oid)
             .chain(catalog.closure(relation.oid, |r| &r.depends_on))
             .filter_map(|oid| catalog.relation(oid))
-            .find(|r| r.calls);
+            .find(|r| r.rules_call());
         let Some(through) = through else { continue };
         let text = format!(
             "{} {} reads through a function or operator of a user in {}, which may show masked columns",
@@ -155,7 +155,9 @@ fn scrubbed(catalog: &Catalog, table: &MaskTable) -> BTreeSet<Oid> {
         return BTreeSet::new();
     }
     let mut seen: BTreeSet<Oid> = table.relations.keys().chain(table.denied.keys()).copied().collect();
-    seen.extend(catalog.relations.values().filter(|r| r.triggers || r.rules || r.code || r.calls).map(|r| r.oid));
+    seen.extend(
+        catalog.relations.values().filter(|r| r.triggers || r.rules || r.code || r.rules_call()).map(|r| r.oid),
+    );
     let mut readers: BTreeMap<Oid, Vec<Oid>> = BTreeMap::new();
     for relation in catalog.relations.values() {
         for on in &relation.depends_on {

@@ -2,16 +2,17 @@
 //!
 //! Invariants: an expression has the column's type, never fails on any value, names every function and operator with
 //! `pg_catalog`, and masking its own result changes nothing. Redact does not mention the column, so that the database
-//! may withhold it from the role.
+//! may withhold it from the role. A column that is gone makes an error of the sub-select, never the whole row or a
+//! function of it; which names further out could stand for it is for resolution to know.
 
 use std::fmt::Write as _;
 
 use policy::MaskMethod;
 
 use super::{ColumnMask, RelationMasks};
-use crate::catalog::{Column, Relation};
+use crate::catalog::{Catalog, Column, Relation};
 
-/// The alias of the relation inside its template.
+/// The alias of the relation inside its template, with another `_` for each column that has the name.
 const ROW: &str = "_t";
 const REDACTED: &str = "'[redacted]'";
 
@@ -22,17 +23,19 @@ pub(crate) fn quote(name: &str) -> String {
 
 /// `SELECT c1, mask(c2) AS c2, ... FROM [ONLY] schema.name AS _t`: all columns, in order, with their types.
 /// Without masks it still shows no column that the catalog does not know.
-pub(crate) fn template(relation: &Relation, masks: Option<&RelationMasks>, only: bool) -> String {
-    selection(relation, masks, only, relation.columns.iter())
+pub(crate) fn template(catalog: &Catalog, relation: &Relation, masks: Option<&RelationMasks>, only: bool) -> String {
+    selection(catalog, relation, masks, only, relation.columns.iter())
 }
 
 /// The same for some columns, and also for a relation without masks.
 pub(crate) fn selection<'a>(
+    catalog: &Catalog,
     relation: &Relation,
     masks: Option<&RelationMasks>,
     only: bool,
     columns: impl Iterator<Item = &'a Column>,
 ) -> String {
+    let row = Row::of(catalog, relation);
     let mut out = String::from("SELECT ");
     for (i, column) in columns.enumerate() {
         if i > 0 {
@@ -41,18 +44,41 @@ pub(crate) fn selection<'a>(
         let name = quote(&column.name);
         // Writing to a String cannot fail.
         _ = match masks.and_then(|m| m.columns.get(&column.attnum)) {
-            Some(mask) => write!(out, "{} AS {name}", expression(column, mask)),
-            None => write!(out, "{ROW}.{name} AS {name}"),
+            Some(mask) => write!(out, "{} AS {name}", expression(&row, column, mask)),
+            None => write!(out, "{} AS {name}", row.value(column)),
         };
     }
     let only = if only { "ONLY " } else { "" };
-    _ = write!(out, " FROM {only}{}.{} AS {ROW}", quote(&relation.schema), quote(&relation.name));
+    _ = write!(out, " FROM {only}{}.{} AS {}", quote(&relation.schema), quote(&relation.name), row.alias);
     out
 }
 
-fn expression(column: &Column, mask: &ColumnMask) -> String {
+/// The relation inside its template.
+struct Row<'a> {
+    catalog: &'a Catalog,
+    alias: String,
+}
+
+impl<'a> Row<'a> {
+    fn of(catalog: &'a Catalog, relation: &Relation) -> Self {
+        let mut alias = ROW.to_owned();
+        // Each step leaves one column behind, so this ends.
+        while relation.column(&alias).is_some() {
+            alias.push('_');
+        }
+        Self { catalog, alias }
+    }
+
+    /// A column. After a table and a dot a name may be a function too, alone it may be one of a query further out.
+    fn value(&self, column: &Column) -> String {
+        let name = quote(&column.name);
+        if self.catalog.row_call(&column.name).is_some() { name } else { format!("{}.{name}", self.alias) }
+    }
+}
+
+fn expression(row: &Row<'_>, column: &Column, mask: &ColumnMask) -> String {
     let partial = match mask.method {
-        MaskMethod::Partial => column.builtin.as_deref().and_then(|builtin| partial(column, builtin)),
+        MaskMethod::Partial => column.builtin.as_deref().and_then(|builtin| partial(row, column, builtin)),
         MaskMethod::Redact => None,
     };
     let value = partial.unwrap_or_else(|| redact(column));
@@ -91,8 +117,8 @@ fn constant(builtin: &str) -> Option<&'static str> {
     })
 }
 
-fn partial(column: &Column, builtin: &str) -> Option<String> {
-    let value = format!("{ROW}.{}", quote(&column.name));
+fn partial(row: &Row<'_>, column: &Column, builtin: &str) -> Option<String> {
+    let value = row.value(column);
     // What date_trunc cannot take stands outside these bounds.
     let absent = if column.not_null { "'1970-01-01'" } else { "NULL" };
     match builtin {

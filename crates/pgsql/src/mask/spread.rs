@@ -1,7 +1,6 @@
 //! Where values of masked columns are beside the columns that a rule names.
 //!
-//! Invariant: a column that is computed from a masked one, or whose values hold rows with one, is redacted as a whole. A
-//! column whose uniqueness or key can tell which masked values exist is an *oracle*: writing it takes a person.
+//! Invariant: a column that is computed from a masked one, or whose values hold rows with one, is redacted as a whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -156,41 +155,6 @@ pub(super) fn deny_user_casts(catalog: &Catalog, rules: &[MaskRule], table: &mut
             denied: Some(relation.display()),
         });
         table.denied.entry(relation.oid).or_insert(text);
-    }
-}
-
-/// Columns by whose writing an agent would learn of masked values, by name: unique together with a masked column in any
-/// relation of the family, or one side of a key whose other side is masked.
-pub(super) fn oracles(catalog: &Catalog, table: &mut MaskTable) {
-    let mut found: Vec<(Oid, BTreeSet<String>)> = Vec::new();
-    let names = |relation: &Relation, numbers: &BTreeSet<i16>| -> BTreeSet<String> {
-        relation.columns.iter().filter(|c| numbers.contains(&c.attnum)).map(|c| c.name.clone()).collect()
-    };
-    let masked = |oid: Oid, attnum: &i16| {
-        table.denied(oid).is_some() || table.relation(oid).is_some_and(|m| m.columns.contains_key(attnum))
-    };
-    for relation in catalog.relations.values() {
-        for unique in relation.uniques.iter().filter(|u| u.iter().any(|n| masked(relation.oid, n))) {
-            found.push((relation.oid, names(relation, unique)));
-        }
-        for key in &relation.references {
-            let either =
-                key.columns.iter().any(|n| masked(relation.oid, n)) || key.targets.iter().any(|n| masked(key.to, n));
-            if !either {
-                continue;
-            }
-            found.push((relation.oid, names(relation, &key.columns.iter().copied().collect())));
-            if let Some(to) = catalog.relation(key.to) {
-                found.push((key.to, names(to, &key.targets.iter().copied().collect())));
-            }
-        }
-    }
-    for (oid, names) in found {
-        let mut family = connected(catalog, oid);
-        family.insert(oid);
-        for member in family {
-            table.oracles.entry(member).or_default().extend(names.iter().cloned());
-        }
     }
 }
 

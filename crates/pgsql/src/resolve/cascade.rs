@@ -70,11 +70,21 @@ pub(crate) fn truncated(catalog: &Catalog, named: &BTreeSet<Oid>) -> Vec<Access>
         let referring = catalog.references_to(next).map(|(from, _)| from.oid);
         todo.extend(referring.chain(relation.children.iter().copied()).filter(|oid| seen.insert(*oid)));
     }
-    let besides = seen.difference(named).filter_map(|oid| catalog.relation(*oid)).map(|relation| {
+    administered(catalog, seen.difference(named))
+}
+
+/// The partitions and children of these, which TRUNCATE, LOCK or a change of the shape reach with them.
+pub(crate) fn inherited(catalog: &Catalog, named: &BTreeSet<Oid>) -> Vec<Access> {
+    let below: BTreeSet<Oid> = named.iter().flat_map(|oid| catalog.closure(*oid, |r| &r.children)).collect();
+    administered(catalog, below.difference(named))
+}
+
+fn administered<'a>(catalog: &Catalog, oids: impl Iterator<Item = &'a Oid>) -> Vec<Access> {
+    let one = |relation: &Relation| {
         let path = vec![relation.schema.clone(), relation.name.clone()];
         Access { indirect: true, ..super::access(Verb::Administer, ResourceKind::Relation, path) }
-    });
-    besides.collect()
+    };
+    oids.filter_map(|oid| catalog.relation(*oid)).map(one).collect()
 }
 
 /// What one change makes the keys do, one step.

@@ -37,7 +37,6 @@ impl<'c> Resolver<'c> {
         if insert.cols().is_empty() {
             self.touch(Verb::Create, relation.oid, None);
             columns = relation.columns.iter().map(|c| c.name.clone()).collect();
-            self.unique(relation, &columns);
         }
         self.source(insert, &item, &columns, parent, &ctes)?;
         let own = Env { parent, items: vec![item.clone()], ctes: ctes.clone(), merged: false };
@@ -94,7 +93,6 @@ impl<'c> Resolver<'c> {
                 if let Some(name) = elem.name() {
                     // Which rows are in conflict tells which values exist.
                     self.touch(Verb::Create, relation.oid, Some(name));
-                    self.unique(relation, &[name.to_owned()]);
                 }
                 if !elem.opclass().is_empty() || !elem.opclassopts().is_empty() {
                     return Err(Refused::new("ON CONFLICT with an operator class"));
@@ -214,19 +212,7 @@ impl<'c> Resolver<'c> {
                 .code(crate::refused::Code::UndefinedColumn));
         }
         self.touch(verb, relation.oid, Some(name));
-        self.unique(relation, &[name.to_owned()]);
         Ok(name.to_owned())
-    }
-
-    /// A duplicate in a unique masked column is an oracle for its values, a key that is missing too: a person decides.
-    fn unique(&mut self, relation: &Relation, columns: &[String]) {
-        let masks = self.ctx.masks;
-        self.out.approve |= columns.iter().any(|c| masks.oracle(relation.oid, c));
-        let Some(masks) = masks.relation(relation.oid) else { return };
-        self.out.approve |= relation
-            .columns
-            .iter()
-            .any(|c| c.unique && masks.columns.contains_key(&c.attnum) && columns.contains(&c.name));
     }
 
     fn returning(&mut self, returning: Option<&nodes::ReturningClause>, env: &Env<'_>) -> Result<Output, Refused> {

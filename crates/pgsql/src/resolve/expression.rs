@@ -6,7 +6,6 @@ use pg_raw_parse::raw::{A_Expr_Kind, SubLinkType};
 use pg_raw_parse::{ConstValue, Node, nodes};
 use policy::operation::Verb;
 
-use super::from::MISSING_VALUE;
 use super::names::strings;
 use super::query::Level;
 use super::scope::{Col, Env, Item, Origin};
@@ -72,12 +71,14 @@ impl<'c> Resolver<'c> {
             }
             Node::FuncCall(call) => {
                 self.function(call, call.args().len())?;
+                call.args().iter().for_each(|arg| self.stands_single(arg));
                 self.below(node, env)
             }
             Node::SubLink(link) => self.sublink(link, env),
             Node::TypeCast(cast) => {
                 let name = cast.type_name().ok_or_else(|| Refused::new("a cast without a type"))?;
                 self.type_name(name)?;
+                self.stands_single(cast.arg());
                 self.expr(cast.arg(), env)
             }
             Node::CollateClause(collate) => self.expr(collate.arg(), env),
@@ -110,7 +111,11 @@ impl<'c> Resolver<'c> {
             | Node::NullTest(_)
             | Node::RowExpr(_)
             | Node::WindowDef(_) => self.below(node, env),
-            Node::SetToDefault(_) | Node::SQLValueFunction(_) | Node::A_Star(_) => Ok(Seen::default()),
+            Node::SetToDefault(_) => {
+                self.out.defaults = true;
+                Ok(Seen::default())
+            }
+            Node::SQLValueFunction(_) | Node::A_Star(_) => Ok(Seen::default()),
             other => Err(Refused::new(format!("{} in an expression", name(other)))),
         }
     }
@@ -182,7 +187,7 @@ impl<'c> Resolver<'c> {
                 let items = self.plain_items(column, env, schema, item)?;
                 self.whole_of(items, item, bare)
             }
-            ([name], false) => self.bare_name(name, env, bare),
+            ([name], false) => self.bare_name(name, column.location, env, bare),
             ([item, name], false) => self.column_of(env.named(item), item, name, bare),
             ([schema, item, name], false) => {
                 let items = self.plain_items(column, env, schema, item)?;
@@ -222,7 +227,7 @@ impl<'c> Resolver<'c> {
         Ok(items)
     }
 
-    fn bare_name(&mut self, name: &str, env: &Env<'_>, bare: bool) -> Result<Seen, Refused> {
+    fn bare_name(&mut self, name: &str, at: i32, env: &Env<'_>, bare: bool) -> Result<Seen, Refused> {
         self.work(env.levels().flat_map(|l| &l.items).map(|i| i.cols.len().saturating_add(1)).sum())?;
         let found = env.column(name);
         let maybe = Seen { masked: found.maybe_masked, derived: found.maybe };
@@ -230,7 +235,11 @@ impl<'c> Resolver<'c> {
         for (item, col) in &found.hits {
             seen = seen.and(self.use_column(item, col, bare)?);
         }
-        if !found.hits.is_empty() {
+        let hit = !found.hits.is_empty();
+        if hit || found.maybe {
+            self.bare_may_change(name, env)?;
+        }
+        if hit {
             return Ok(seen);
         }
         let mut known = found.maybe;
@@ -246,6 +255,7 @@ impl<'c> Resolver<'c> {
         let items = env.named(name);
         if !items.is_empty() {
             items.iter().try_for_each(|item| self.exposed(item))?;
+            self.row_may_change(name, at, env, found.maybe)?;
             return Ok(seen.and(self.whole_of(items, name, false)?));
         }
         if known {
@@ -264,7 +274,9 @@ impl<'c> Resolver<'c> {
             self.work(item.cols.len())?;
             if let Some(col) = item.column(name) {
                 seen = seen.and(self.use_column(item, col, bare)?);
+                self.qualified_may_change(item, name)?;
             } else if item.open {
+                self.unknown_may_call(item, name)?;
                 seen = seen.and(Seen { masked: item.open_masked, derived: true });
             } else if SYSTEM_COLUMNS.contains(&name)
                 && let Origin::Scan(oid) | Origin::Target(oid) = item.origin
@@ -323,8 +335,12 @@ impl<'c> Resolver<'c> {
             Origin::Proposed(oid) => self.touch(Verb::Read, oid, Some(&col.real)),
             Origin::Derived => {}
         }
-        if item.origin == Origin::Derived && item.open && col.real == MISSING_VALUE && self.ctx.masks.any() {
-            return Err(Refused::new("column `attmissingval` of pg_attribute, which holds values of columns")
+        if item.origin == Origin::Derived
+            && item.open
+            && self.ctx.masks.any()
+            && let Some((relation, holds)) = super::from::closed(&col.real)
+        {
+            return Err(Refused::new(format!("column `{}` of {relation}, which holds {holds}", col.real))
                 .hint("name the other columns, without `*`"));
         }
         if col.deny && !bare {

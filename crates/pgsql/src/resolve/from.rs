@@ -1,6 +1,6 @@
 //! FROM clauses: which items they bring into scope.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use pg_raw_parse::{Node, nodes};
@@ -15,8 +15,28 @@ use crate::bounded::Bounds;
 use crate::catalog::Relation;
 use crate::refused::Refused;
 
-/// The column of `pg_attribute` that holds a value of the table: what rows older than the column have in it.
-pub(super) const MISSING_VALUE: &str = "attmissingval";
+/// Columns of system catalogs that are closed while masks are in force, and what they hold.
+const CLOSED: &[(&str, &str, &str)] = &[
+    // What rows older than the column have in it.
+    ("pg_attribute", "attmissingval", "values of columns"),
+    // It may hold keys of what the columns hold.
+    ("pg_proc", "prosqlbody", "the source of a function"),
+    ("pg_proc", "prosrc", "the source of a function"),
+    ("routines", "routine_definition", "the source of a function"),
+];
+
+/// Of a column that may be one of a system catalog: which one it is, and what it holds.
+pub(super) fn closed(column: &str) -> Option<(&'static str, &'static str)> {
+    CLOSED.iter().find(|(_, name, _)| *name == column).map(|(relation, _, holds)| (*relation, *holds))
+}
+
+/// Whether a row of it has such a column.
+pub(super) fn holds_closed(item: &Item) -> bool {
+    CLOSED.iter().any(|(_, name, _)| item.column(name).is_some())
+}
+
+/// Built-in functions whose rows are one value: the column has the name of the alias.
+const SCALAR_SETS: &[&str] = &["generate_series", "generate_subscripts", "regexp_split_to_table", "string_to_table"];
 
 /// What a FROM clause, or a part of it, brings.
 #[derive(Default)]
@@ -43,6 +63,7 @@ impl<'c> Resolver<'c> {
             out.items.extend(brought.items);
             out.merged |= brought.merged;
         }
+        apart(&left)?;
         Ok(out)
     }
 
@@ -55,7 +76,7 @@ impl<'c> Resolver<'c> {
     ) -> Result<Brought, Refused> {
         let lateral = || Env { parent, items: left.to_vec(), ctes: ctes.clone(), merged: false };
         let item = match node {
-            Node::RangeVar(range) => self.scan(range, ctes)?,
+            Node::RangeVar(range) => self.scan(range, parent, ctes)?,
             Node::RangeSubselect(sub) => {
                 let Node::SelectStmt(select) = sub.subquery() else {
                     return Err(Refused::new("a sub-query in FROM that is not a SELECT"));
@@ -78,7 +99,7 @@ impl<'c> Resolver<'c> {
                 let Node::RangeVar(range) = sample.relation() else {
                     return Err(Refused::new("TABLESAMPLE of something that is not a relation"));
                 };
-                let item = self.scan(range, ctes)?;
+                let item = self.scan(range, parent, ctes)?;
                 if item.substituted {
                     return Err(Refused::new("TABLESAMPLE on a relation with masked columns or used as a whole row"));
                 }
@@ -99,18 +120,18 @@ impl<'c> Resolver<'c> {
     }
 
     /// A relation or a common table expression that is read.
-    fn scan(&mut self, range: &nodes::RangeVar, ctes: &Ctes) -> Result<Item, Refused> {
+    fn scan(&mut self, range: &nodes::RangeVar, parent: Option<&Env<'_>>, ctes: &Ctes) -> Result<Item, Refused> {
         let uid = self.uid();
         let name = range.relname().map(str::to_owned);
         let item = match self.range(range, ctes)? {
             Named::Cte(output) => output.item(uid, name),
             Named::Catalog(schema, relation) => {
                 let mut output = Output { cols: Vec::new(), open: true, masked: false };
-                if relation == "pg_attribute" && self.ctx.masks.any() {
+                for (_, column, _) in CLOSED.iter().filter(|(of, ..)| *of == relation && self.ctx.masks.any()) {
                     if range.alias().is_some_and(|a| !a.colnames().is_empty()) {
-                        return Err(Refused::new("pg_attribute under other names for its columns"));
+                        return Err(Refused::new(format!("{relation} under other names for its columns")));
                     }
-                    output.push(MISSING_VALUE, false);
+                    output.push(column, false);
                 }
                 self.out.catalogs.insert((schema, relation));
                 self.weigh(Verb::Read);
@@ -123,6 +144,7 @@ impl<'c> Resolver<'c> {
                 item.at = Some(range.location);
                 if self.stands_behind_template(relation, range) {
                     self.edit_range(range, RangeEdit::Template { oid: relation.oid, only: !range.inh })?;
+                    self.template_reads(relation, parent)?;
                     self.out.substituted.insert(relation.oid);
                     item.substituted = true;
                 }
@@ -223,6 +245,7 @@ impl<'c> Resolver<'c> {
         let mut name = None;
         let mut masked = false;
         let mut pairs = 0_usize;
+        let mut scalar = false;
         for pair in function.functions() {
             let Node::NodeList(pair) = pair else {
                 return Err(Refused::new("a function in FROM of an unknown form"));
@@ -235,7 +258,9 @@ impl<'c> Resolver<'c> {
                     call => {
                         masked |= self.expr(call, env)?.masked;
                         if let Node::FuncCall(call) = call {
-                            name = strings(call.funcname())?.last().map(|n| (*n).to_owned());
+                            let names = strings(call.funcname())?;
+                            scalar = matches!(names.as_slice(), [n] | ["pg_catalog", n] if SCALAR_SETS.contains(n));
+                            name = names.last().map(|n| (*n).to_owned());
                         }
                     }
                 }
@@ -245,8 +270,12 @@ impl<'c> Resolver<'c> {
             self.definition(Node::ColumnDef(definition))?;
         }
         let uid = self.uid();
-        let output = Output { cols: Vec::new(), open: true, masked };
-        aliased(output.item(uid, if pairs == 1 { name } else { None }), function.alias())
+        let mut output = Output { cols: Vec::new(), open: true, masked };
+        let name = if pairs == 1 { name } else { None };
+        if let Some(called) = name.as_deref().filter(|_| scalar) {
+            output.push(function.alias().and_then(nodes::Alias::aliasname).unwrap_or(called), masked);
+        }
+        aliased(output.item(uid, name), function.alias())
     }
 
     /// `name type` of a function that returns records.
@@ -300,6 +329,7 @@ impl<'c> Resolver<'c> {
             items.push(item);
         }
         let Some(alias) = join.alias() else { return Ok(Brought { items, merged }) };
+        apart(&items)?;
         // The alias hides the names inside; its columns are not traced, so all of them count.
         let mut output = Output { open: merged, ..Output::default() };
         for item in &items {
@@ -336,6 +366,7 @@ impl<'c> Resolver<'c> {
     fn merge(&mut self, left: &[Item], right: &[Item], name: &str) -> Result<(), Refused> {
         self.operator(&["="])?;
         self.work(left.iter().chain(right).map(|i| i.cols.len()).sum())?;
+        self.both_have(left, right, name)?;
         let mut masked = false;
         let mut derived = false;
         for item in left.iter().chain(right) {
@@ -351,6 +382,21 @@ impl<'c> Resolver<'c> {
         self.out.hide_all |= masked && derived;
         Ok(())
     }
+}
+
+/// A template has the name that the relation had, and the server tells relations of one name apart by their schemas only.
+fn apart(items: &[Item]) -> Result<(), Refused> {
+    let mut seen: BTreeMap<&str, bool> = BTreeMap::new();
+    for item in items {
+        let Some(name) = item.name.as_deref() else { continue };
+        if let Some(other) = seen.insert(name, item.substituted)
+            && (other || item.substituted)
+        {
+            return Err(Refused::new(format!("two relations of the name `{name}`, where columns are masked"))
+                .hint("use aliases"));
+        }
+    }
+    Ok(())
 }
 
 /// The item under its alias and the alias's column names.

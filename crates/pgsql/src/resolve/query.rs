@@ -242,6 +242,9 @@ impl<'c> Resolver<'c> {
                 let name = column.fields().iter().next_back().and_then(Node::as_str).unwrap_or_default();
                 self.out.deny_outputs.iter().any(|(_, n)| n == name)
             }
+            // Each key inside means what it would mean alone; GROUP BY takes a row in parentheses for its members.
+            Node::GroupingSet(set) => set.content().iter().any(|inner| self.means_output(inner)),
+            Node::RowExpr(row) => row.args().iter().any(|inner| self.means_output(inner)),
             _ => false,
         }
     }

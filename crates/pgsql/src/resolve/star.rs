@@ -10,6 +10,7 @@ use pg_raw_parse::{Node, nodes};
 use super::Resolver;
 use super::names::strings;
 use super::scope::{Env, Item, Origin, Output};
+use crate::builtin::is_system_schema;
 use crate::catalog::Relation;
 use crate::refused::Refused;
 
@@ -23,7 +24,7 @@ pub(crate) struct Listed {
 
 impl Item {
     /// A relation that the statement reads or changes as it is.
-    fn is_bare(&self) -> bool {
+    pub(super) fn is_bare(&self) -> bool {
         !self.substituted && self.origin != Origin::Derived
     }
 }
@@ -39,17 +40,10 @@ impl Resolver<'_> {
 
     /// The whole row of an item is used where no list of columns can stand.
     pub(super) fn exposed(&mut self, item: &Item) -> Result<(), Refused> {
-        if !self.ctx.masks.any() || !item.is_bare() {
-            return Ok(());
-        }
-        match (item.origin, item.at) {
-            (Origin::Scan(_), Some(at)) => _ = self.out.exposed.insert(at),
-            _ => {
-                return Err(Refused::new("a whole row of a relation that is changed, where columns are masked")
-                    .hint("name its columns, or a `*` of its own in RETURNING"));
-            }
-        }
-        Ok(())
+        self.certain(item, || {
+            Refused::new("a whole row of a relation that is changed, where columns are masked")
+                .hint("name its columns, or a `*` of its own in RETURNING")
+        })
     }
 
     /// A star that is not an output by itself: `ROW(t.*)`, `f(t.*)`.
@@ -57,7 +51,7 @@ impl Resolver<'_> {
         if !self.ctx.masks.any() || !ends_in_star(column) {
             return Ok(());
         }
-        let (_, items) = star_items(column, env)?;
+        let (_, items) = self.star_items(column, env)?;
         items.into_iter().try_for_each(|item| self.exposed(item))
     }
 
@@ -68,7 +62,7 @@ impl Resolver<'_> {
         env: &Env<'_>,
         output: &mut Output,
     ) -> Result<(), Refused> {
-        let (names, items) = star_items(column, env)?;
+        let (names, items) = self.star_items(column, env)?;
         output.open |= env.merged && names.is_empty();
         for item in &items {
             output.open |= item.open;
@@ -82,7 +76,11 @@ impl Resolver<'_> {
         if !self.ctx.masks.any() || !items.iter().any(|item| item.is_bare()) {
             return Ok(());
         }
-        match self.written_out(&names, &items, env.merged) {
+        // `t.name` could be a function: a template, and in the walk with it a star.
+        let calls = |item: &&&Item| matches!(item.origin, Origin::Scan(_)) && item.is_bare() && self.calls(item);
+        let templates: Vec<&Item> = items.iter().filter(calls).copied().collect();
+        templates.into_iter().try_for_each(|item| self.exposed(item))?;
+        match self.written_out(&names, &items, env) {
             // `TABLE t` has no star in the text.
             Some(outputs) if column.location >= 0 => _ = self.out.edits.stars.insert(column.location, outputs),
             _ => items.into_iter().try_for_each(|item| self.exposed(item))?,
@@ -90,13 +88,18 @@ impl Resolver<'_> {
         Ok(())
     }
 
+    /// Whether a column of the item has the name of a function that takes a row.
+    fn calls(&self, item: &Item) -> bool {
+        item.cols.iter().any(|col| self.ctx.catalog.row_call(&col.real).is_some())
+    }
+
     /// The outputs that the server would make of the star, if names alone can say them.
-    fn written_out(&self, names: &[&str], items: &[&Item], merged: bool) -> Option<Vec<Listed>> {
+    fn written_out(&self, names: &[&str], items: &[&Item], env: &Env<'_>) -> Option<Vec<Listed>> {
         let mut outputs = Vec::new();
         for item in items {
             let before: Vec<String> = match names {
                 // The order of merged columns is not that of the items.
-                [] if merged => return None,
+                [] if env.merged => return None,
                 [] => {
                     let name = item.name.as_ref()?;
                     let alone = items.iter().filter(|other| other.name.as_ref() == Some(name)).count() == 1;
@@ -109,34 +112,47 @@ impl Resolver<'_> {
                 _ if items.len() != 1 => return None,
                 given => given.iter().map(|name| (*name).to_owned()).collect(),
             };
-            if !item.is_bare() {
+            if !item.is_bare() || (matches!(item.origin, Origin::Scan(_)) && self.calls(item)) {
                 outputs.push(Listed { names: before, star: true });
                 continue;
             }
             // No columns cannot be written as names.
             item.cols.first()?;
-            outputs.extend(item.cols.iter().map(|col| {
-                let names = before.iter().cloned().chain(std::iter::once(col.name.clone())).collect();
-                Listed { names, star: false }
-            }));
+            for col in item.cols.iter() {
+                let mut names = before.clone();
+                if self.ctx.catalog.row_call(&col.name).is_some() {
+                    if !self.means_alone(&col.name, env) {
+                        return None;
+                    }
+                    names.clear();
+                }
+                names.push(col.name.clone());
+                outputs.push(Listed { names, star: false });
+            }
         }
         Some(outputs)
+    }
+
+    /// The names before a star, and what it stands for.
+    fn star_items<'c, 'e>(
+        &self,
+        column: &'c nodes::ColumnRef,
+        env: &'e Env<'_>,
+    ) -> Result<(Vec<&'c str>, Vec<&'e Item>), Refused> {
+        let names = strings(column.fields().iter().filter(|field| !matches!(field, Node::A_Star(_))))?;
+        let items = match names.as_slice() {
+            [] => env.items.iter().filter(|i| !i.qualified_only).collect(),
+            // With a schema another relation may be meant than by the bare name.
+            [schema, name] if !is_system_schema(schema) => {
+                let relation = self.ctx.catalog.find(schema, name);
+                relation.map(|relation| env.plain(relation.oid)).unwrap_or_default()
+            }
+            [.., name] => env.named(name),
+        };
+        Ok((names, items))
     }
 }
 
 fn ends_in_star(column: &nodes::ColumnRef) -> bool {
     matches!(column.fields().iter().next_back(), Some(Node::A_Star(_)))
-}
-
-/// The names before a star, and what it stands for.
-fn star_items<'c, 'e>(
-    column: &'c nodes::ColumnRef,
-    env: &'e Env<'_>,
-) -> Result<(Vec<&'c str>, Vec<&'e Item>), Refused> {
-    let names = strings(column.fields().iter().filter(|field| !matches!(field, Node::A_Star(_))))?;
-    let items = match names.as_slice() {
-        [] => env.items.iter().filter(|i| !i.qualified_only).collect(),
-        [.., name] => env.named(name),
-    };
-    Ok((names, items))
 }

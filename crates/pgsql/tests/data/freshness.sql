@@ -143,3 +143,88 @@ DELETE FROM n USING m WHERE m.id = n.id RETURNING n.*, to_json(m)
 !INSERT INTO n (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET tag = to_json(excluded)::text
 !SELECT ctid, to_json(n) FROM n
 !SELECT to_json(n) FROM n TABLESAMPLE bernoulli (100)
+-- Columns whose names mean something else once they are gone.
+SELECT body FROM odd AS body
+SELECT to_json(body) FROM odd AS body
+SELECT body::text FROM odd AS body WHERE id = 1
+SELECT (SELECT body) FROM odd AS body
+SELECT id FROM odd AS body WHERE body LIKE '%b%'
+SELECT id FROM odd AS body ORDER BY body
+SELECT (SELECT to_json(max(body)) FROM odd) FROM m AS body
+SELECT (SELECT to_json(body) FROM odd LIMIT 1) FROM m AS body
+SELECT odd.to_json, odd.concat, odd.note, odd._t FROM odd
+SELECT public.odd.to_json FROM odd
+SELECT x.concat FROM odd x WHERE x.note = 'n'
+SELECT m.size FROM m
+SELECT * FROM odd
+SELECT * FROM odd, n
+SELECT o.* FROM odd o
+SELECT o.* FROM odd AS _t, odd AS o
+SELECT _t FROM odd AS _t
+TABLE odd
+SELECT x FROM odd x
+COPY odd TO STDOUT
+COPY odd (to_json, id) TO STDOUT
+COPY (SELECT odd.to_json FROM odd) TO STDOUT
+SELECT (SELECT x::text FROM odd x LIMIT 1) FROM m AS note
+SELECT (SELECT x::text FROM odd x LIMIT 1) FROM m AS body, m AS note
+SELECT (SELECT to_json(x) FROM odd x WHERE x.id = y.id) FROM odd y
+SELECT y.id FROM odd y WHERE EXISTS (SELECT 1 FROM odd x WHERE x::text <> '' AND x.id = y.id)
+SELECT l.j FROM m AS body, LATERAL (SELECT to_json(x) AS j FROM odd x) l
+UPDATE n AS body SET tag = (SELECT to_json(x)::text FROM odd x LIMIT 1) RETURNING tag
+UPDATE n SET tag = (SELECT x.to_json FROM odd x WHERE x.id = n.id) RETURNING tag
+UPDATE odd SET note = 'z' RETURNING id, body, note, to_json, concat, _t
+UPDATE odd SET note = odd.body WHERE odd.id = 1 RETURNING odd.id
+!UPDATE odd AS body SET id = id RETURNING body::text
+!UPDATE odd AS body SET id = id RETURNING to_json(body)
+!UPDATE odd AS body SET id = id WHERE body LIKE '%CAN%'
+!UPDATE odd AS body SET note = body
+!INSERT INTO odd AS body (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET id = body.id RETURNING body::text
+!DELETE FROM odd AS body RETURNING (SELECT body)
+!UPDATE odd AS body SET id = id RETURNING (SELECT max(body) FROM odd)
+UPDATE odd SET id = id RETURNING *
+UPDATE odd SET id = id RETURNING odd.*
+INSERT INTO odd AS x (id) VALUES (7) RETURNING x.*
+!UPDATE odd SET id = id RETURNING odd.concat
+!UPDATE odd SET id = id RETURNING public.odd.note
+!DELETE FROM odd WHERE odd.to_json LIKE '%CAN%'
+!INSERT INTO odd (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET tag = excluded.to_json
+-- A schema before a name that something nearer has.
+!SELECT (SELECT ROW(public.n.*)::text FROM (SELECT 1) n) FROM public.n
+!SELECT row_to_json(public.n.*) FROM public.n, s2.n
+!SELECT public.odd.note, s2.odd.id FROM public.odd, s2.odd
+SELECT s.* FROM public.n, LATERAL (SELECT public.n.* FROM m n LIMIT 1) s
+SELECT s.* FROM public.n, LATERAL (SELECT public.n.* FROM (SELECT 1 AS one) n LIMIT 1) s
+SELECT to_json(s) FROM public.n, LATERAL (SELECT public.n.* FROM m n LIMIT 1) s
+-- Names that a column could take over that is not there yet.
+SELECT late FROM n, (SELECT 1 AS q) late
+SELECT late::text FROM n, (SELECT 1 AS q) late
+SELECT ROW(late) FROM n, (SELECT 1 AS q) late
+SELECT to_json(late) FROM n, (SELECT 1 AS q) late
+SELECT late IS NULL FROM n, (SELECT 1 AS q) late
+SELECT late.q, lower(late::text) FROM (SELECT 1 AS q) late, n WHERE late = ROW(1)
+SELECT (SELECT late FROM m LIMIT 1) FROM (SELECT 'x' AS late) q
+SELECT (SELECT late::text FROM m LIMIT 1) FROM (SELECT 1 AS q) late
+SELECT (SELECT lower(late) FROM m LIMIT 1) FROM (SELECT 'x' AS late) q
+SELECT q.late FROM (SELECT 'x' AS late) q WHERE EXISTS (SELECT 1 FROM m WHERE late LIKE 'C%')
+SELECT late FROM m, generate_series(1, 2) late
+SELECT late::text FROM m, jsonb_array_elements('[1]') late
+SELECT (SELECT value || '' FROM m LIMIT 1) FROM jsonb_each_text('{"a": "b"}')
+SELECT (SELECT late FROM m LIMIT 1) FROM jsonb_array_elements('[1]') AS e(late)
+DELETE FROM n USING (SELECT 1 AS q) late WHERE n.id = late.q RETURNING to_json(late), late::text
+UPDATE n SET tag = 'z' FROM jsonb_array_elements('[1]') AS f(late) WHERE n.id = 1 RETURNING late
+UPDATE n SET tag = late FROM generate_series(1, 1) late WHERE n.id = 1 RETURNING late
+!UPDATE n SET tag = 'z' FROM jsonb_array_elements('[1]') late WHERE n.id = 1 RETURNING late
+!DELETE FROM n USING (SELECT 1 AS q) late WHERE n.id = late.q RETURNING late
+!SELECT late || '' FROM n LEFT JOIN (VALUES ('x')) v(late) USING (late)
+!SELECT lower(late) FROM (VALUES ('x')) v(late) RIGHT JOIN n USING (late)
+-- Functions of a row that is not known.
+!SELECT a.to_json FROM pg_attribute a
+!SELECT a.json_agg FROM pg_attribute a
+!SELECT p.to_json FROM pg_proc p
+!SELECT c.seen FROM pg_class c
+!SELECT body FROM odd, pg_attribute AS body
+SELECT odd.whole FROM odd
+SELECT x.whole, x.id FROM odd x JOIN n ON n.id = x.id
+!UPDATE odd SET id = id RETURNING odd.whole
+UPDATE odd SET id = id RETURNING whole, odd.max

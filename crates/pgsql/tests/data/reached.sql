@@ -38,3 +38,32 @@ CREATE VIEW public.keyed_view AS SELECT id, person FROM public.keyed;
 CREATE VIEW public.checked_view AS SELECT id, t FROM public.checked;
 CREATE TABLE public.quiet (id int PRIMARY KEY, t text);
 CREATE VIEW public.quiet_view AS SELECT id, t FROM public.quiet;
+-- What the server checks on a write, over a masked column (`hid`) and others.
+CREATE TABLE public.o_check (id int PRIMARY KEY, seen int, hid int, note text, CHECK (seen <= hid), CHECK (hid > 0));
+CREATE TABLE public.o_gen (id int PRIMARY KEY, seen int, hid int, note text, g int GENERATED ALWAYS AS (seen * hid) STORED);
+CREATE TABLE public.o_through (id int PRIMARY KEY, seen int, hid int, note text,
+  g int GENERATED ALWAYS AS (seen + 1) STORED, CHECK (g <= hid));
+CREATE TABLE public.o_index (id int PRIMARY KEY, seen int, hid int, note text);
+CREATE INDEX ON public.o_index (note, (100 / (hid - seen)));
+CREATE TABLE public.o_partial (id int PRIMARY KEY, seen int, hid int, note text);
+CREATE INDEX ON public.o_partial (note) WHERE 100 / (hid - seen) > 0;
+CREATE TABLE public.o_policy (id int PRIMARY KEY, seen int, hid int, note text);
+CREATE POLICY p ON public.o_policy USING (true) WITH CHECK (seen <= hid);
+CREATE TABLE public.o_other (id int PRIMARY KEY, seen int, note text);
+CREATE POLICY p ON public.o_other USING (seen <= (SELECT max(hid) FROM public.o_check));
+CREATE TABLE public.o_own (id int PRIMARY KEY, seen int, hid int, note text);
+CREATE POLICY p ON public.o_own USING (hid <= (SELECT max(x.hid) FROM public.o_own x));
+CREATE TABLE public.o_part (id int, seen int, hid text, note text) PARTITION BY LIST ((seen::text || '-' || hid));
+CREATE TABLE public.o_part1 PARTITION OF public.o_part FOR VALUES IN ('1-CANARY');
+CREATE TABLE public.o_keys (id int, seen int, hid int, note text) PARTITION BY RANGE (seen, hid);
+CREATE TABLE public.o_whole (id int PRIMARY KEY, seen int, hid int, note text, CHECK (o_whole IS NOT NULL));
+CREATE TABLE public.o_both (id int PRIMARY KEY, hid int, hid2 int, note text, CHECK (hid <= hid2));
+CREATE TABLE public.o_none (id int PRIMARY KEY, seen int, hid int, note text, CHECK (seen <= id), CHECK (hid > 0));
+CREATE TABLE public.o_rows (id int PRIMARY KEY, seen int, note text);
+CREATE POLICY p ON public.o_rows USING (seen <= (SELECT count(*) FROM public.o_check x WHERE x IS NOT NULL));
+CREATE TABLE public.o_calls (id int PRIMARY KEY, seen text, note text);
+CREATE POLICY p ON public.o_calls USING (app.fine(seen));
+CREATE VIEW public.o_view AS SELECT id AS a, seen AS b FROM public.o_other;
+CREATE TABLE public.o_parent (id int PRIMARY KEY, code int UNIQUE, note text);
+CREATE TABLE public.o_child (id int PRIMARY KEY, code int REFERENCES public.o_parent (code) ON UPDATE CASCADE ON DELETE SET NULL,
+  hid int, CHECK (code <= hid));

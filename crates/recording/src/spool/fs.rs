@@ -1,4 +1,6 @@
 //! The storage over a directory of the file system.
+//!
+//! Refused: to open a link, a FIFO or anything else that is no file, for it would lead elsewhere or hang.
 
 use std::any::Any;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -37,8 +39,23 @@ impl FsStorage {
         if plain { Ok(self.dir.join(name)) } else { Err(io::ErrorKind::InvalidFilename.into()) }
     }
 
+    fn open_file(&self, options: &mut OpenOptions, name: &str) -> io::Result<File> {
+        plain_file(options, &self.path(name)?)
+    }
+
     fn sync_dir(&self) -> io::Result<()> {
         File::open(&self.dir)?.sync_all()
+    }
+}
+
+/// Opens without following a link and without waiting for the other end of a FIFO.
+fn plain_file(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
+    let file = options.custom_flags(flags).mode(0o600).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "this is not a file")),
     }
 }
 
@@ -58,7 +75,7 @@ fn local(dir: &Path) -> bool {
 
 impl Storage for FsStorage {
     fn exclusive(&self) -> io::Result<Box<dyn Any + Send>> {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(self.dir.join(LOCK))?;
+        let file = plain_file(OpenOptions::new().write(true).create(true).truncate(false), &self.dir.join(LOCK))?;
         match file.try_lock() {
             Ok(()) => Ok(Box::new(file)),
             Err(fs::TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
@@ -87,28 +104,28 @@ impl Storage for FsStorage {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn SegmentFile>> {
-        let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(self.path(name)?)?;
+        let file = self.open_file(OpenOptions::new().append(true).create_new(true), name)?;
         self.sync_dir()?;
         Ok(Arc::new(FsSegment { file }))
     }
 
     fn read(&self, name: &str) -> io::Result<Box<dyn Read + Send>> {
-        Ok(Box::new(File::open(self.path(name)?)?))
+        Ok(Box::new(self.open_file(OpenOptions::new().read(true), name)?))
     }
 
     fn truncate(&self, name: &str, bytes: u64) -> io::Result<()> {
-        let file = OpenOptions::new().write(true).open(self.path(name)?)?;
+        let file = self.open_file(OpenOptions::new().write(true), name)?;
         file.set_len(bytes)?;
         file.sync_all()
     }
 
     fn sync(&self, name: &str) -> io::Result<()> {
-        File::open(self.path(name)?)?.sync_all()
+        self.open_file(OpenOptions::new().read(true), name)?.sync_all()
     }
 
     fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let aside = self.dir.join(ASIDE);
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+        let mut file = plain_file(OpenOptions::new().write(true).create(true).truncate(true), &aside)?;
         file.write_all(content)?;
         file.sync_all()?;
         fs::rename(&aside, self.path(name)?)?;
@@ -142,5 +159,30 @@ impl SegmentFile for FsSegment {
 
     fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_is_neither_followed_nor_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let outside = tempfile::NamedTempFile::new().unwrap();
+        let storage = FsStorage::open(dir.path()).unwrap();
+        for name in ["expired.note", "000001.jsonl"] {
+            rustix::fs::mknodat(rustix::fs::CWD, dir.path().join(name), rustix::fs::FileType::Fifo, 0o600.into(), 0)
+                .unwrap();
+            assert!(storage.read(name).is_err() && storage.truncate(name, 0).is_err() && storage.sync(name).is_err());
+            fs::remove_file(dir.path().join(name)).unwrap();
+            std::os::unix::fs::symlink(outside.path(), dir.path().join(name)).unwrap();
+            assert!(storage.read(name).is_err() && storage.truncate(name, 0).is_err() && storage.create(name).is_err());
+        }
+        for name in [LOCK, ASIDE] {
+            std::os::unix::fs::symlink(outside.path().with_extension(name), dir.path().join(name)).unwrap();
+        }
+        assert!(storage.exclusive().is_err() && storage.replace("a", b"x").is_err());
+        assert!(!outside.path().with_extension(LOCK).exists() && !outside.path().with_extension(ASIDE).exists());
     }
 }

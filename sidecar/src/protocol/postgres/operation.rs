@@ -33,6 +33,8 @@ pub struct Context<'a> {
     /// The policy under which the statement was planned.
     pub planned: Revision,
     pub transaction: Transaction,
+    /// Settings that give the text its meaning, dates above all.
+    pub meaning: &'a str,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,6 +166,7 @@ fn digest(ctx: &Context<'_>, text: &str, parameters: &[Parameter<'_>]) -> Digest
     field(&ctx.planned.0);
     field(ctx.catalog.as_bytes());
     field(ctx.transaction.word().as_bytes());
+    field(ctx.meaning.as_bytes());
     field(text.as_bytes());
     for parameter in parameters {
         field(&parameter.type_oid.to_be_bytes());

@@ -16,6 +16,7 @@ mod flight;
 mod inbound;
 mod internal;
 pub(crate) mod login;
+mod meaning;
 mod outbound;
 mod planner;
 mod row_limit;
@@ -38,6 +39,7 @@ use tokio::time::{sleep_until, timeout};
 
 use self::agent::Agent;
 use self::flight::{Flight, Token};
+use self::meaning::Meaning;
 use self::planner::Planner;
 use self::row_limit::BeyondLimit;
 use self::snapshot::{Slot, SnapshotError};
@@ -53,6 +55,8 @@ use crate::upstream::{HIGH_WATER, StreamGrant, Upstream};
 
 /// How long operations under way may take to end after the agent is gone.
 const LAST_OUTCOMES: Duration = Duration::from_secs(30);
+/// How long the agent may take to take its last words.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// An agent that shows a key nobody has is kept waiting, so that guessing is slow.
 const WRONG_KEY: Duration = Duration::from_millis(200);
 
@@ -141,6 +145,7 @@ pub(super) struct Session {
     must_roll_back: bool,
     /// A result was too long, and the rest of its batch is not the agent's any more.
     beyond_limit: Option<BeyondLimit>,
+    meaning: Meaning,
     listening: HashSet<String>,
     /// COMMIT or ROLLBACK was sent in this batch: nothing may follow in it, or all-or-nothing would not hold.
     batch_committed: bool,
@@ -204,42 +209,64 @@ impl Session {
         self.kept.clear();
         if let Some(words) = farewell(end) {
             let _ = self.agent.writer.refuse("FATAL", &words);
-            let _ = timeout(Duration::from_secs(1), self.agent.writer.flush()).await;
+            let _ = timeout(LAST_WORDS, self.agent.writer.flush()).await;
         }
+        // Outcomes may take a while, and concern the agent no more.
+        let _ = timeout(LAST_WORDS, self.agent.writer.shutdown()).await;
         if let Some(control) = self.machine.copy_fail() {
             // Nobody will send the rest of the stream; without an end to it the target would wait for ever.
             let _ = self.control(&control);
         }
-        let answers = matches!(end, End::Terminated | End::HungUp | End::Agent(_));
-        if answers && self.flights.values().any(|flight| flight.running.is_some()) {
+        let answers = matches!(end, End::Terminated | End::HungUp | End::Agent(_) | End::TooManyRows);
+        if answers && self.outcomes_owed() {
+            if self.machine.unsynced() {
+                // Without the end of the batch the target keeps its answers to itself.
+                let _ = self.control(&self.machine.flush());
+            }
             let deadline = tokio::time::Instant::now() + LAST_OUTCOMES;
             self.collect_outcomes(deadline).await;
         }
         let recorder = Arc::clone(self.core.gate.recorder());
+        let undone = self.machine.unsynced();
         for (_, flight) in std::mem::take(&mut self.flights) {
-            let status = if flight.settling { Status::RolledBack } else { Status::Unknown };
+            // Nothing keeps a batch whose end was not sent; of another only ReadyForQuery tells.
+            let status = if flight.settling && undone { Status::RolledBack } else { Status::Unknown };
             flight.finish(status, &recorder);
         }
         self.upstream.close().await;
-        let _ = timeout(Duration::from_secs(1), self.agent.writer.shutdown()).await;
     }
 
     /// Reads answers for operations under way; nothing of them reaches the agent any more.
     async fn collect_outcomes(&mut self, deadline: tokio::time::Instant) {
-        while self.flights.values().any(|flight| flight.running.is_some() && !flight.settling) {
+        loop {
+            // Each error is about one message, and there may be more behind it.
+            while let Err(error) = self.take_target_messages() {
+                if !matches!(error, End::TooManyRows) {
+                    return;
+                }
+            }
+            if !self.outcomes_owed() {
+                return;
+            }
             self.agent.writer.discard();
             let (from_target, to_target) = self.upstream.halves();
             // Cancel-safe as in `drive`.
             tokio::select! {
                 written = to_target.write_some(), if !to_target.is_empty() => if written.is_err() { return },
                 read = from_target.read(self.upstream_framer.read_buffer()) => {
-                    if !matches!(read, Ok(1..)) || self.take_target_messages().is_err() {
+                    if !matches!(read, Ok(1..)) {
                         return;
                     }
                 }
                 () = sleep_until(deadline) => return,
             }
         }
+    }
+
+    /// Whether an answer of the target still decides what became of something.
+    fn outcomes_owed(&self) -> bool {
+        let undone = self.machine.unsynced();
+        self.flights.values().any(|flight| flight.running.is_some() && !(flight.settling && undone))
     }
 
     fn token(&mut self) -> Token {
@@ -249,6 +276,12 @@ impl Session {
 
     /// Everything besides the statement that an operation of this moment binds to.
     fn with_context<T>(&mut self, build: impl FnOnce(&operation::Context<'_>) -> T) -> T {
+        let meaning = Arc::clone(self.meaning.current());
+        self.with_meaning(&meaning, build)
+    }
+
+    /// The same for a text that was parsed earlier.
+    fn with_meaning<T>(&mut self, meaning: &str, build: impl FnOnce(&operation::Context<'_>) -> T) -> T {
         let planned = self.desk.revision();
         let settled = self.machine.in_flight() == 0 && !self.machine.unsynced();
         let transaction = match self.machine.tx_state() {
@@ -267,6 +300,7 @@ impl Session {
             catalog: &self.planner.loaded().catalog.revision,
             planned,
             transaction,
+            meaning,
         })
     }
 

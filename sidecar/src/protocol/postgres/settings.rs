@@ -48,6 +48,10 @@ pub fn agrees_with_pin(name: &str, value: &str) -> bool {
         || (name.eq_ignore_ascii_case("standard_conforming_strings") && value.eq_ignore_ascii_case("on"))
 }
 
+/// Settings under which a text with dates or times means one thing or another; the server reports each change of them
+/// before the next ReadyForQuery.
+pub const MEANING: [&str; 3] = ["DateStyle", "IntervalStyle", "TimeZone"];
+
 /// Settings whose reports reach the agent; drivers rely on these.
 pub fn reported_to_agent(name: &str) -> bool {
     [

@@ -2,9 +2,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use pgcodec::Format;
+use pgcodec::frontend::Bind;
 use pgsql::plan::Plan;
 use pgsql::refused::Refused as NotPlanned;
 use policy::operation::{Operation, Revision};
+
+use super::parameter::Parameter;
 
 /// A text that was judged: a plan, or why there is none.
 #[derive(Debug)]
@@ -26,6 +31,48 @@ pub struct Prepared {
     pub parameter_types: Vec<u32>,
     /// A RowDescription of it was checked against the masks.
     pub checked: bool,
+    /// The settings under which its text was parsed.
+    pub meaning: Arc<str>,
+}
+
+/// What a Bind brought, to be judged again when policy or catalog changed before its Execute.
+#[derive(Debug)]
+pub struct Bound {
+    types: Vec<u32>,
+    formats: Vec<Format>,
+    values: Vec<Option<Bytes>>,
+}
+
+impl Bound {
+    /// More than this is not kept beside what the server has: then it has to be bound again.
+    const MOST: usize = 16 * 1024;
+
+    pub fn new(types: Vec<u32>, message: &Bind) -> Self {
+        Self { types, formats: message.formats.clone(), values: message.params.clone() }
+    }
+
+    /// The values by themselves, without the message that they came in; `None` when they are long.
+    pub fn kept(self) -> Option<Self> {
+        let size = self.values.iter().flatten().map(Bytes::len).fold(self.values.len(), usize::saturating_add);
+        let values = self.values.iter().map(|value| value.as_deref().map(Bytes::copy_from_slice));
+        (size <= Self::MOST).then(|| Self { values: values.collect(), ..self })
+    }
+
+    pub fn parameters(&self) -> Vec<Parameter<'_>> {
+        self.values
+            .iter()
+            .enumerate()
+            .map(|(index, value)| Parameter {
+                type_oid: self.types.get(index).copied().unwrap_or(0),
+                binary: match self.formats.as_slice() {
+                    [] => false,
+                    [one] => *one == Format::Binary,
+                    many => many.get(index) == Some(&Format::Binary),
+                },
+                value: value.as_deref(),
+            })
+            .collect()
+    }
 }
 
 /// A portal.
@@ -35,6 +82,12 @@ pub struct Portal {
     pub statement: pgcodec::machine::StatementId,
     /// What is executed, parameters included; each Execute is decided again on it.
     pub operation: Operation,
+    /// What it was made from, unless that was long.
+    pub bound: Option<Bound>,
+    /// The settings under which it was bound.
+    pub meaning: Arc<str>,
+    /// The same and, where they were others, those under which its text was parsed.
+    pub whole_meaning: Arc<str>,
     /// Its result was described to the agent or to us.
     pub described: bool,
     /// Rows that were fetched from it so far.

@@ -31,27 +31,29 @@ WITH RECURSIVE part(oid, inner_type) AS (
 pub(super) const CODE: &str = concat!(
     parts!(),
     "\
-, owned(class, id, relation, rule) AS (
-  SELECT 'pg_catalog.pg_rewrite'::pg_catalog.regclass::pg_catalog.oid, w.oid, w.ev_class, true FROM pg_catalog.pg_rewrite w
-  UNION ALL SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass::pg_catalog.oid, k.oid, k.conrelid, false
+, owned(class, id, relation, runs) AS (
+  SELECT 'pg_catalog.pg_rewrite'::pg_catalog.regclass::pg_catalog.oid, w.oid, w.ev_class, 'Rule' FROM pg_catalog.pg_rewrite w
+  UNION ALL SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass::pg_catalog.oid, k.oid, k.conrelid, 'Write'
     FROM pg_catalog.pg_constraint k WHERE k.conrelid OPERATOR(pg_catalog.<>) 0::pg_catalog.oid
-  UNION ALL SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass::pg_catalog.oid, k.oid, a.attrelid, false
+  UNION ALL SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass::pg_catalog.oid, k.oid, a.attrelid, 'Write'
     FROM pg_catalog.pg_constraint k JOIN part p ON p.inner_type OPERATOR(pg_catalog.=) k.contypid
       JOIN pg_catalog.pg_attribute a ON a.atttypid OPERATOR(pg_catalog.=) p.oid
     WHERE k.contypid OPERATOR(pg_catalog.<>) 0::pg_catalog.oid
-  UNION ALL SELECT 'pg_catalog.pg_type'::pg_catalog.regclass::pg_catalog.oid, p.inner_type, a.attrelid, false
+  UNION ALL SELECT 'pg_catalog.pg_type'::pg_catalog.regclass::pg_catalog.oid, p.inner_type, a.attrelid, NULL
     FROM part p JOIN pg_catalog.pg_attribute a ON a.atttypid OPERATOR(pg_catalog.=) p.oid
-  UNION ALL SELECT 'pg_catalog.pg_attrdef'::pg_catalog.regclass::pg_catalog.oid, f.oid, f.adrelid, false
+  UNION ALL SELECT 'pg_catalog.pg_attrdef'::pg_catalog.regclass::pg_catalog.oid, f.oid, f.adrelid,
+      CASE WHEN a.attgenerated OPERATOR(pg_catalog.=) '' THEN 'Default' ELSE 'Write' END
+    FROM pg_catalog.pg_attrdef f JOIN pg_catalog.pg_attribute a
+      ON a.attrelid OPERATOR(pg_catalog.=) f.adrelid AND a.attnum OPERATOR(pg_catalog.=) f.adnum
+  UNION ALL SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid, f.adrelid, f.adrelid, 'Write'
     FROM pg_catalog.pg_attrdef f
-  UNION ALL SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid, f.adrelid, f.adrelid, false
-    FROM pg_catalog.pg_attrdef f
-  UNION ALL SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid, i.indexrelid, i.indrelid, false
+  UNION ALL SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid, i.indexrelid, i.indrelid, 'Write'
     FROM pg_catalog.pg_index i
-  UNION ALL SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid, c.oid, c.oid, false
+  UNION ALL SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid, c.oid, c.oid, 'Write'
     FROM pg_catalog.pg_class c WHERE c.relkind OPERATOR(pg_catalog.=) 'p'
-  UNION ALL SELECT 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass::pg_catalog.oid, s.oid, s.stxrelid, false
+  UNION ALL SELECT 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass::pg_catalog.oid, s.oid, s.stxrelid, NULL
     FROM pg_catalog.pg_statistic_ext s)
-SELECT DISTINCT pg_catalog.jsonb_build_object('relation', o.relation::pg_catalog.int8, 'rule', o.rule,
+SELECT DISTINCT pg_catalog.jsonb_build_object('relation', o.relation::pg_catalog.int8, 'runs', o.runs,
   'extension', (SELECT x.extname FROM pg_catalog.pg_depend e
                   JOIN pg_catalog.pg_extension x ON x.oid OPERATOR(pg_catalog.=) e.refobjid
                 WHERE e.classid OPERATOR(pg_catalog.=) d.refclassid AND e.objid OPERATOR(pg_catalog.=) d.refobjid
@@ -65,9 +67,68 @@ WHERE d.refobjid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid
     'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid, 'pg_catalog.pg_operator'::pg_catalog.regclass::pg_catalog.oid,
     'pg_catalog.pg_opclass'::pg_catalog.regclass::pg_catalog.oid])
 UNION
-SELECT pg_catalog.jsonb_build_object('relation', p.polrelid::pg_catalog.int8, 'rule', false, 'extension', NULL)::pg_catalog.text
+SELECT pg_catalog.jsonb_build_object('relation', p.polrelid::pg_catalog.int8, 'runs', NULL, 'extension', NULL)::pg_catalog.text
 FROM pg_catalog.pg_policy p LIMIT 200001"
 );
+
+/// Which columns the server uses together when a row is written: in a check, a generated column, an index with expressions,
+/// a partition key, a policy. Only a policy may look at other rows and relations; of those it is in `pg_depend` which
+/// columns they are. Otherwise the expressions themselves tell: there a plain key of an index is none of its expressions'.
+pub(super) const CHECKS: &str = "\
+WITH checked(relation, plain, body) AS (
+  SELECT k.conrelid, '{}'::pg_catalog.int2[], k.conbin::pg_catalog.text FROM pg_catalog.pg_constraint k
+    WHERE k.contype OPERATOR(pg_catalog.=) 'c'
+  UNION ALL SELECT f.adrelid, '{}', f.adbin::pg_catalog.text
+    FROM pg_catalog.pg_attrdef f JOIN pg_catalog.pg_attribute a
+      ON a.attrelid OPERATOR(pg_catalog.=) f.adrelid AND a.attnum OPERATOR(pg_catalog.=) f.adnum
+    WHERE a.attgenerated OPERATOR(pg_catalog.<>) ''
+  UNION ALL SELECT i.indrelid, '{}', pg_catalog.concat(i.indexprs::pg_catalog.text, i.indpred::pg_catalog.text)
+    FROM pg_catalog.pg_index i WHERE i.indexprs IS NOT NULL OR i.indpred IS NOT NULL
+  UNION ALL SELECT p.partrelid, p.partattrs::pg_catalog.int2[], p.partexprs::pg_catalog.text
+    FROM pg_catalog.pg_partitioned_table p),
+used(relation, columns) AS MATERIALIZED (
+  SELECT c.relation, ARRAY(
+    SELECT m.found[1]::pg_catalog.int2 FROM pg_catalog.regexp_matches(c.body, ':varattno ([0-9]+) ', 'g') AS m(found)
+    UNION SELECT n.plain FROM pg_catalog.unnest(c.plain) AS n(plain) WHERE n.plain OPERATOR(pg_catalog.>) 0
+    ORDER BY 1) FROM checked c WHERE c.relation OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid),
+policies(id, relation, body) AS (
+  SELECT p.oid, p.polrelid, pg_catalog.concat(p.polqual::pg_catalog.text, p.polwithcheck::pg_catalog.text)
+  FROM pg_catalog.pg_policy p)
+SELECT pg_catalog.jsonb_build_object('relation', u.relation::pg_catalog.int8,
+  'columns', CASE WHEN 0 OPERATOR(pg_catalog.=) ANY (u.columns) THEN NULL ELSE pg_catalog.to_jsonb(u.columns) END,
+  'reads', '[]'::pg_catalog.jsonb, 'rows', false, 'calls', '[]'::pg_catalog.jsonb)::pg_catalog.text
+FROM used u
+WHERE pg_catalog.cardinality(u.columns) OPERATOR(pg_catalog.>) 1 OR 0 OPERATOR(pg_catalog.=) ANY (u.columns)
+UNION
+SELECT pg_catalog.jsonb_build_object('relation', p.relation::pg_catalog.int8,
+  'columns', CASE WHEN pg_catalog.strpos(p.body, ':varattno 0 ') OPERATOR(pg_catalog.>) 0 THEN NULL ELSE (
+    SELECT COALESCE(pg_catalog.jsonb_agg(DISTINCT d.refobjsubid), '[]'::pg_catalog.jsonb) FROM pg_catalog.pg_depend d
+    WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_policy'::pg_catalog.regclass::pg_catalog.oid
+      AND d.objid OPERATOR(pg_catalog.=) p.id
+      AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid
+      AND d.refobjid OPERATOR(pg_catalog.=) p.relation AND d.refobjsubid OPERATOR(pg_catalog.>) 0) END,
+  'reads', (
+    SELECT COALESCE(pg_catalog.jsonb_agg(DISTINCT pg_catalog.jsonb_build_array(d.refobjid::pg_catalog.int8, d.refobjsubid)),
+                    '[]'::pg_catalog.jsonb) FROM pg_catalog.pg_depend d
+    WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_policy'::pg_catalog.regclass::pg_catalog.oid
+      AND d.objid OPERATOR(pg_catalog.=) p.id
+      AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid
+      AND d.refobjid OPERATOR(pg_catalog.<>) p.relation),
+  'rows', pg_catalog.strpos(p.body, '{SUBLINK ') OPERATOR(pg_catalog.>) 0,
+  'calls', (
+    SELECT COALESCE(pg_catalog.jsonb_agg(DISTINCT (
+      SELECT x.extname FROM pg_catalog.pg_depend e
+        JOIN pg_catalog.pg_extension x ON x.oid OPERATOR(pg_catalog.=) e.refobjid
+      WHERE e.classid OPERATOR(pg_catalog.=) d.refclassid AND e.objid OPERATOR(pg_catalog.=) d.refobjid
+        AND e.deptype OPERATOR(pg_catalog.=) 'e'
+        AND e.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass::pg_catalog.oid
+      LIMIT 1)), '[]'::pg_catalog.jsonb) FROM pg_catalog.pg_depend d
+    WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_policy'::pg_catalog.regclass::pg_catalog.oid
+      AND d.objid OPERATOR(pg_catalog.=) p.id AND d.refobjid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid
+      AND d.refclassid OPERATOR(pg_catalog.=) ANY (ARRAY[
+        'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid,
+        'pg_catalog.pg_operator'::pg_catalog.regclass::pg_catalog.oid])))::pg_catalog.text
+FROM policies p LIMIT 200001";
 
 /// The columns of each unique index and exclusion constraint. Expressions and predicates are in `pg_depend`; a reference
 /// to the whole row is not told apart there from the one that every expression index has.
@@ -111,8 +172,12 @@ pub(super) const CAST_TYPES: &str = concat!(
     parts!(),
     "\
 , cast_type(oid, function) AS (
-  SELECT k.castsource, k.castfunc FROM pg_catalog.pg_cast k
-  UNION SELECT k.casttarget, k.castfunc FROM pg_catalog.pg_cast k)
+  SELECT x.oid, k.castfunc FROM pg_catalog.pg_cast k CROSS JOIN LATERAL (VALUES (k.castsource), (k.casttarget)) AS x(oid)
+  WHERE x.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid
+    AND k.castfunc OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid),
+holder(oid, function) AS (
+  SELECT c.oid, c.function FROM cast_type c
+  UNION SELECT p.oid, c.function FROM cast_type c JOIN part p ON p.inner_type OPERATOR(pg_catalog.=) c.oid)
 SELECT DISTINCT pg_catalog.jsonb_build_object('oid', t.oid::pg_catalog.int8, 'schema', n.nspname, 'name', t.typname,
   'extension', (SELECT x.extname FROM pg_catalog.pg_depend e
                   JOIN pg_catalog.pg_extension x ON x.oid OPERATOR(pg_catalog.=) e.refobjid
@@ -120,10 +185,7 @@ SELECT DISTINCT pg_catalog.jsonb_build_object('oid', t.oid::pg_catalog.int8, 'sc
                   AND e.objid OPERATOR(pg_catalog.=) c.function AND e.deptype OPERATOR(pg_catalog.=) 'e'
                   AND e.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass::pg_catalog.oid
                 LIMIT 1))::pg_catalog.text
-FROM cast_type c
-  JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) c.oid OR EXISTS (
-    SELECT 1 FROM part p WHERE p.oid OPERATOR(pg_catalog.=) t.oid AND p.inner_type OPERATOR(pg_catalog.=) c.oid)
-  JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
-WHERE c.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid AND c.function OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid
-LIMIT 20001"
+FROM holder c
+  JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) c.oid
+  JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace LIMIT 20001"
 );

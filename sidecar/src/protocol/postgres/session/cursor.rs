@@ -1,4 +1,6 @@
 //! Cursors of SQL. A FETCH is decided on what its cursor's query reads, on the policy of this moment.
+//!
+//! Invariant: while a name is a cursor's for us it is no portal's, so that a FETCH never runs what a Bind brought.
 
 use std::sync::Arc;
 
@@ -44,10 +46,18 @@ impl Session {
         }
     }
 
+    /// Whether a portal of this name could be taken for a cursor: the server keeps both in one space of names, and may
+    /// have lost the cursor (ROLLBACK TO) where we still know it.
+    pub(super) fn is_cursor(&self, name: &str) -> bool {
+        self.cursors.contains_key(name) || self.declaring(name)
+    }
+
     /// A DECLARE of this name was sent and is not answered.
     pub(super) fn declaring(&self, name: &str) -> bool {
         self.flights.values().any(|flight| {
-            let judged = flight.judged.as_ref().filter(|_| flight.operation.is_some() && !flight.settling);
+            // A FETCH carries the plan of its cursor's query.
+            let fetches = matches!(flight.source, Some(Source::Cursor(_)));
+            let judged = flight.judged.as_ref().filter(|_| flight.operation.is_some() && !flight.settling && !fetches);
             judged.and_then(|judged| judged.plan.as_ref().ok()).is_some_and(
                 |plan| matches!(&plan.effect, Effect::DeclareCursor { name: declared } if declared == name),
             )

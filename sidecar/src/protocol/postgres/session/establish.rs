@@ -21,6 +21,7 @@ use super::agent::Agent;
 use super::company::Company;
 use super::internal::{Asker, InternalError};
 use super::login::{self, LoginError};
+use super::meaning::Meaning;
 use super::planner::Planner;
 use super::silent::Silent;
 use super::startup::Proven;
@@ -128,6 +129,7 @@ struct Prepared {
     upstream: crate::upstream::Upstream,
     framer: Framer,
     upstream_key: Option<KeyData>,
+    meaning: Meaning,
     cancel: Arc<Notify>,
     registered: super::super::cancel::Registered,
 }
@@ -152,6 +154,7 @@ async fn prepare(
         catalog: "",
         planned,
         transaction: Transaction::Idle,
+        meaning: "",
     });
     let mut company =
         Company { reader: &mut agent.reader, writer: &mut agent.writer, cancel: &cancel, not_planned: None };
@@ -195,6 +198,7 @@ async fn prepare(
         upstream: logged_in.upstream,
         framer,
         upstream_key: logged_in.key,
+        meaning: Meaning::new(&logged_in.parameters),
         cancel,
         registered,
     })
@@ -276,6 +280,7 @@ impl Prepared {
             cursors: BTreeMap::new(),
             must_roll_back: false,
             beyond_limit: None,
+            meaning: self.meaning,
             listening: HashSet::new(),
             batch_committed: false,
             cancel: self.cancel,
@@ -340,6 +345,7 @@ pub(super) async fn cancel(
             catalog: "",
             planned,
             transaction: Transaction::Idle,
+            meaning: "",
         },
         "cancel request",
         &frame,

@@ -7,13 +7,12 @@ use std::sync::Arc;
 
 use pgcodec::frontend::{Bind, Execute, Parse};
 use pgcodec::machine::{Copy, PortalId, StatementId};
-use pgcodec::{Control, Expect, Format, Frontend};
+use pgcodec::{Control, Expect, Frontend};
 use pgsql::plan::Effect;
 
 use super::super::operation;
-use super::super::parameter::Parameter;
 use super::super::refusal::{Words, words};
-use super::super::statement::{Judged, Portal, Prepared, Source};
+use super::super::statement::{Bound, Judged, Portal, Prepared, Source};
 use super::cursor::Reading;
 use super::flight::Token;
 use super::inbound::{REPLANS, changing, copy_of, is_stale};
@@ -41,8 +40,12 @@ impl Session {
                 Err(refused) if is_stale(&refused) => continue,
                 Err(refused) => return self.release_then_refuse(words(&refused)).await,
                 Ok(permit) => {
-                    let prepared =
-                        Prepared { judged: Arc::clone(&judged), parameter_types: message.param_types, checked: false };
+                    let prepared = Prepared {
+                        judged: Arc::clone(&judged),
+                        parameter_types: message.param_types,
+                        checked: false,
+                        meaning: Arc::clone(self.meaning.current()),
+                    };
                     self.machine.attach_statement(id, prepared);
                     self.keep(Kept::Parse { id, permit, frames });
                     return self.bound_kept().await;
@@ -53,6 +56,11 @@ impl Session {
     }
 
     pub(super) async fn bind(&mut self, id: PortalId, statement: StatementId, message: Bind) -> Result<(), End> {
+        if self.is_cursor(&message.portal) {
+            let mut words = Words::new("42P03", format!("cursor {:?} already exists", message.portal));
+            words.hint = Some("Give the portal another name, or end the transaction.".to_owned());
+            return self.release_then_refuse(words).await;
+        }
         let judged = match self.current_statement(statement).await? {
             Ok(judged) => judged,
             Err(words) => return self.release_then_refuse(words).await,
@@ -74,26 +82,22 @@ impl Session {
                 return self.release_then_refuse(words).await;
             }
         }
-        let parameters: Vec<Parameter<'_>> = message
-            .params
-            .iter()
-            .enumerate()
-            .map(|(index, value)| Parameter {
-                type_oid: types.get(index).copied().unwrap_or(0),
-                binary: match message.formats.as_slice() {
-                    [] => false,
-                    [one] => *one == Format::Binary,
-                    many => many.get(index) == Some(&Format::Binary),
-                },
-                value: value.as_deref(),
-            })
-            .collect();
-        let operation = self.with_context(|ctx| operation::planned(ctx, plan, &parameters, &[]));
-        let frames = encoded(&Frontend::Bind(message.clone()))?;
-        self.machine.attach_portal(
-            id,
-            Portal { judged: Arc::clone(&judged), statement, operation, described: false, rows: 0, released: None },
-        );
+        let bound = Bound::new(types, &message);
+        let meaning = self.parsed_under(statement);
+        let operation = self.with_meaning(&meaning, |ctx| operation::planned(ctx, plan, &bound.parameters(), &[]));
+        let frames = encoded(&Frontend::Bind(message))?;
+        let portal = Portal {
+            judged: Arc::clone(&judged),
+            statement,
+            operation,
+            bound: bound.kept(),
+            meaning: Arc::clone(self.meaning.current()),
+            whole_meaning: meaning,
+            described: false,
+            rows: 0,
+            released: None,
+        };
+        self.machine.attach_portal(id, portal);
         self.keep(Kept::Bind { id, frames });
         self.bound_kept().await
     }
@@ -172,6 +176,7 @@ impl Session {
                     portal.released = permit.approval().cloned();
                 }
                 let token = self.token();
+                self.meaning.sent(token, &plan.effect);
                 self.send(token, permit, &frames, &judged, Some(statement), operation)?;
                 self.count_together(token, reading);
                 self.announce(token, portal_id, &unit, describe.as_ref(), copy_of(&plan.effect))
@@ -208,18 +213,39 @@ impl Session {
         Ok(())
     }
 
-    /// What a portal executes, as it is judged now.
+    /// The settings that give a prepared text its meaning: those of its Parse, and those of now.
+    fn parsed_under(&self, statement: StatementId) -> Arc<str> {
+        match self.machine.statement(statement) {
+            Some(prepared) => self.meaning.since(&prepared.meaning),
+            None => Arc::clone(self.meaning.current()),
+        }
+    }
+
+    /// What a portal executes, as it is judged now: policy or catalog may give the same text another ceiling, other
+    /// accesses and other words to show.
     async fn current_portal(&mut self, id: PortalId) -> Result<Result<Arc<Judged>, Words>, End> {
-        let Some(then) = self.machine.portal(id).map(|portal| Arc::clone(&portal.judged)) else {
+        let Some(portal) = self.machine.portal(id) else {
             return Ok(Err(Words::new("34000", "portal does not exist")));
         };
+        let (then, meaning) = (Arc::clone(&portal.judged), Arc::clone(&portal.meaning));
+        if *meaning != **self.meaning.current() {
+            return Ok(Err(bind_again("settings such as DateStyle changed since the portal was bound")));
+        }
         let Some(now) = self.still_means(&then).await? else { return Ok(Err(prepare_again())) };
-        if let (Some(portal), Ok(plan)) = (self.machine.portal_mut(id), &now.plan)
-            && !Arc::ptr_eq(&now, &then)
-        {
+        if Arc::ptr_eq(&now, &then) {
+            return Ok(Ok(now));
+        }
+        let Ok(plan) = &now.plan else { return Ok(Err(prepare_again())) };
+        let Some(portal) = self.machine.portal_mut(id) else { return Ok(Err(prepare_again())) };
+        let meaning = Arc::clone(&portal.whole_meaning);
+        let Some(bound) = portal.bound.take() else {
+            return Ok(Err(bind_again("the access policy or the tables changed since the portal was bound")));
+        };
+        let operation = self.with_meaning(&meaning, |ctx| operation::planned(ctx, plan, &bound.parameters(), &[]));
+        if let Some(portal) = self.machine.portal_mut(id) {
             portal.judged = Arc::clone(&now);
-            portal.operation.accesses = plan.accesses.clone();
-            portal.operation.planned = now.planned;
+            portal.operation = operation;
+            portal.bound = Some(bound);
         }
         Ok(Ok(now))
     }
@@ -238,6 +264,12 @@ impl Session {
         }
         Ok(())
     }
+}
+
+fn bind_again(why: &str) -> Words {
+    let mut words = Words::new("34000", why);
+    words.hint = Some("Bind it again.".to_owned());
+    words
 }
 
 fn prepare_again() -> Words {

@@ -97,6 +97,11 @@ impl Flight {
         }
     }
 
+    /// Nothing of the agent's: it fails at the target.
+    pub(super) fn is_poison(&self) -> bool {
+        self.running.is_none() && self.operation.is_none()
+    }
+
     /// Its errors and notices may quote masked data. Without a plan nothing is known of it, so nothing passes.
     pub(super) fn near_masked_data(&self) -> bool {
         self.judged.as_ref().is_none_or(|judged| judged.plan.as_ref().map_or(true, |plan| plan.scrub))

@@ -73,6 +73,7 @@ impl Session {
                 | Frontend::Execute(_)
                 | Frontend::Describe(_)
                 | Frontend::Close(_)
+                | Frontend::Sync
         );
         begins && self.machine.in_flight() > 0 && !self.machine.unsynced() && !self.machine.copying_in()
     }
@@ -230,6 +231,7 @@ impl Session {
                 Ok(permit) => {
                     self.before_effect(&plan.effect);
                     let token = self.token();
+                    self.meaning.sent(token, &plan.effect);
                     self.send(token, permit, &frames, &judged, None, operation)?;
                     self.count_together(token, reading);
                     return self

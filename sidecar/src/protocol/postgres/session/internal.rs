@@ -59,6 +59,7 @@ impl Asker<'_> {
                 catalog: "",
                 planned: self.desk.revision(),
                 transaction: Transaction::Idle,
+                meaning: "",
             },
             what,
             &frames,

@@ -73,11 +73,13 @@ impl Session {
                     Backend::CommandComplete { tag } if tag == "ROLLBACK" => self.roll_back_settling(),
                     _ => {}
                 }
-                if let Some(words) = self.completed_beyond_limit(token)? {
-                    if last && let Some(token) = token {
-                        self.ended(token, Status::Cancelled);
+                if let Some(token) = token
+                    && let Some(beyond) = self.completed_beyond_limit(token)
+                {
+                    if last {
+                        self.ended(token, Status::Ok);
                     }
-                    return self.fail_beyond_limit(words);
+                    return self.fail_beyond_limit(token, beyond?);
                 }
                 self.completed(token)?;
             }
@@ -98,6 +100,7 @@ impl Session {
                 if settings::breaks_pin(name, value) {
                     return Err(End::Caught("a pinned setting of the session changed", name.clone()));
                 }
+                self.meaning.told(name, value);
                 if !settings::reported_to_agent(name) {
                     return Ok(());
                 }
@@ -320,6 +323,7 @@ impl Session {
     /// ReadyForQuery: what ran in the batch before it is committed, or part of an open transaction.
     fn settled(&mut self, state: TxState) {
         self.commit_settling();
+        self.meaning.settled();
         if state == TxState::Idle {
             // Cursors without HOLD end with their transaction, and HOLD is refused.
             self.cursors.clear();

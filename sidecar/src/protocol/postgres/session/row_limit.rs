@@ -5,13 +5,15 @@
 //! failed. Invariant: the agent is never told that something failed which the target keeps; where only the end of the
 //! session can say so, the session ends.
 
+use std::ops::Bound;
+
 use pgcodec::{Backend, TxState};
 use policy::operation::Verb;
 use recording::entry::Status;
 
 use super::super::refusal::Words;
 use super::agent::fields;
-use super::flight::Token;
+use super::flight::{Flight, Token};
 use super::{End, Session};
 
 /// After the agent was told that a result was too long, until the ReadyForQuery that ends its batch.
@@ -40,35 +42,36 @@ impl Session {
         Ok(())
     }
 
-    /// The target was faster than the cancel request: the words for the agent, if this can still fail.
-    pub(super) fn completed_beyond_limit(&mut self, token: Option<Token>) -> Result<Option<Words>, End> {
-        let Some(token) = token else { return Ok(None) };
-        let Some(flight) = self.flights.get_mut(&token).filter(|flight| flight.over_row_limit()) else {
-            return Ok(None);
-        };
+    /// The target was faster than the cancel request: the words for the agent if this can still fail, else the end.
+    pub(super) fn completed_beyond_limit(&mut self, token: Token) -> Option<Result<Words, End>> {
+        let flight = self.flights.get_mut(&token).filter(|flight| flight.over_row_limit())?;
         let reads = flight
             .operation
             .as_ref()
             .is_some_and(|operation| operation.accesses.iter().all(|access| access.verb == Verb::Read));
         let words = flight.refused.take();
-        flight.failed = Some(Status::Cancelled);
         // Nothing is kept of a read that was all of its batch and of its transaction.
         let alone = self.flights.len() == 1 && self.machine.in_flight() == 1;
         let open = self.machine.tx_state() != TxState::Idle || self.machine.unsynced();
-        let fails = if open { !self.batch_committed } else { reads && alone };
-        match words {
-            Some(words) if fails => Ok(Some(words)),
-            _ => Err(End::TooManyRows),
+        // What was sent behind it runs, and may be a SAVEPOINT or a COMMIT.
+        let last = self.behind(token).all(Flight::is_poison);
+        let fails = last && (open || (reads && alone));
+        let Some(words) = words.filter(|_| fails) else { return Some(Err(End::TooManyRows)) };
+        if let Some(flight) = self.flights.get_mut(&token) {
+            flight.failed = Some(Status::Cancelled);
         }
+        Some(Ok(words))
     }
 
     /// Tells the agent, and makes the rest of the batch and its transaction fail.
-    pub(super) fn fail_beyond_limit(&mut self, words: Words) -> Result<(), End> {
+    pub(super) fn fail_beyond_limit(&mut self, token: Token, words: Words) -> Result<(), End> {
         self.put(&Backend::ErrorResponse(fields("ERROR", &words)))?;
         if self.beyond_limit.is_some() {
             return Ok(());
         }
-        self.beyond_limit = Some(if self.machine.unsynced() {
+        self.beyond_limit = Some(if self.behind(token).any(Flight::is_poison) {
+            BeyondLimit::Poisoned
+        } else if self.machine.unsynced() {
             self.refuse_extended_with(words)?;
             BeyondLimit::Poisoned
         } else if self.machine.tx_state() == TxState::Idle {
@@ -77,6 +80,11 @@ impl Session {
             BeyondLimit::Ends(words)
         });
         Ok(())
+    }
+
+    /// What was sent after it.
+    fn behind(&self, token: Token) -> impl Iterator<Item = &Flight> {
+        self.flights.range((Bound::Excluded(token), Bound::Unbounded)).map(|(_, flight)| flight)
     }
 
     /// Whether this ReadyForQuery is the agent's.
@@ -89,7 +97,7 @@ impl Session {
                 self.beyond_limit = Some(BeyondLimit::Poisoned);
                 Ok(false)
             }
-            // The batch held a COMMIT.
+            // Nothing stood behind it that could end the transaction.
             (Some(BeyondLimit::Ends(_)), TxState::Idle) => Err(End::TooManyRows),
         }
     }

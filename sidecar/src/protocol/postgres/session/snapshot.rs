@@ -55,7 +55,7 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Recent enough for what names do not pin: views, and values that hold rows.
+    /// Recent enough for what names do not pin: views, values that hold rows, foreign keys that carry a change on.
     pub fn is_recent(&self) -> bool {
         self.at.elapsed() <= self.took.saturating_mul(SHARE).clamp(RECENT, STALE)
     }

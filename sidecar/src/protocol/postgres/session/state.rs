@@ -39,7 +39,7 @@ impl Session {
                 words.hint = Some("Wait for the answer to DECLARE before FETCH.".to_owned());
                 Some(words)
             }
-            Effect::FetchCursor { name } if !self.cursors.contains_key(name) => {
+            Effect::FetchCursor { name } if !self.cursors.contains_key(name) || self.machine.has_portal(name) => {
                 Some(Words::new("34000", format!("cursor {name:?} does not exist")))
             }
             Effect::DeclareCursor { name } if !self.cursors.contains_key(name) && self.cursors.len() >= CURSORS => {
