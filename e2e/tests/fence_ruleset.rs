@@ -6,20 +6,12 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use e2e::pod::can_run;
 use e2e::proxy::binary;
 use serde_json::Value;
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fence/ruleset.nft");
 const INIT: &str = "init --user 1337 --inbound 8080,9090 --own 15020";
-
-/// Whether this can run; says so if not.
-fn can_run() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        eprintln!("NOT RUN: a network namespace needs root");
-    }
-    root
-}
 
 /// Runs a shell script in a new network namespace, with the sidecar's program as `$sidecar`.
 fn inside(script: &str) -> Output {
