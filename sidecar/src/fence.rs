@@ -9,4 +9,6 @@ mod attribute;
 mod batch;
 mod expression;
 pub mod install;
+pub mod probe;
 pub mod ruleset;
+pub mod verify;

@@ -9,7 +9,9 @@ use rustix::fs::Mode;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit, umask};
 use sidecar::config::{Config, LogFormat};
 use sidecar::fence::install::install;
+use sidecar::fence::probe::Nonce;
 use sidecar::fence::ruleset::Fence;
+use sidecar::fence::verify::Verify;
 use sidecar::{log, standalone};
 
 /// Governs what AI agents do to databases: policy, approval, masking, recording.
@@ -47,6 +49,15 @@ enum Command {
         #[arg(long, value_delimiter = ',')]
         own: Vec<u16>,
     },
+    /// In a pod, after the sidecar started and before the agent does: prove that the fence holds.
+    Verify {
+        /// The user that only the sidecar runs as.
+        #[arg(long)]
+        user: u32,
+        /// Given to the sidecar of this pod too, which answers with it.
+        #[arg(long)]
+        nonce: Nonce,
+    },
     /// Print the version.
     Version,
 }
@@ -57,6 +68,11 @@ fn main() -> ExitCode {
         Command::Run { config, log_format } => run(load(config)?, log_format),
         Command::Check { config } => check(&load(config)?),
         Command::Init { user, inbound, own } => Ok(install(&Fence { user, inbound, own })?),
+        Command::Verify { user, nonce } => {
+            let count = Verify { user, nonce }.run()?;
+            println!("the fence holds: {count} probes");
+            Ok(())
+        }
         Command::Version => {
             println!("agentaccess-sidecar {}", env!("CARGO_PKG_VERSION"));
             Ok(())
