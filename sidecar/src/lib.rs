@@ -4,6 +4,7 @@ pub mod admin;
 pub mod channel_binding;
 pub mod config;
 pub mod core;
+pub mod destinations;
 pub mod drain;
 mod failpoint;
 pub mod fence;
