@@ -3,10 +3,13 @@
 //!
 //! Only root can make one. Both namespaces go with the test process.
 
+mod relay;
+mod sidecar;
 mod tap;
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -19,6 +22,7 @@ use rustix::thread::{
     set_thread_res_uid,
 };
 
+pub use sidecar::{HEALTH, INBOUND, NONCE, PodSidecar};
 pub use tap::{Packet, Wiretap};
 
 /// Whom the fence lets out.
@@ -78,8 +82,8 @@ impl Pod {
              ip addr add {OUTSIDE_V4}/24 dev pod0
              ip -6 addr add {OUTSIDE_V6}/64 dev pod0 nodad
              ip link set pod0 up
-             ip route add local default dev lo
-             ip -6 route add local default dev lo"
+             ip route add local default dev lo table main
+             ip -6 route add local default dev lo table main"
         ))?;
         inside.shell(&format!("ip route add default via {OUTSIDE_V4}; ip -6 route add default via {OUTSIDE_V6}"))?;
         let tap = outside.within(0, || Wiretap::start(POD_MAC))??;
@@ -130,6 +134,15 @@ impl Pod {
     /// When the namespace cannot be entered.
     pub fn without<T: Send>(&self, job: impl FnOnce() -> T + Send) -> Result<T> {
         self.outside.within(0, job)
+    }
+
+    /// Leads this port of every address outside to a server of the test.
+    ///
+    /// # Errors
+    /// When the port is in use.
+    pub fn relay(&self, port: u16, server: u16) -> Result<()> {
+        relay::serve(self.without(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))??, server);
+        Ok(())
     }
 
     /// Waits until everything that was sent before this call has been tapped.

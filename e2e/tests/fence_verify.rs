@@ -8,12 +8,10 @@ use std::process::Output;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use e2e::pod::{AGENT, Pod, SIDECAR, VERIFIER, can_run, said};
+use e2e::pod::{AGENT, NONCE, Pod, SIDECAR, VERIFIER, can_run, said};
 use e2e::proxy::binary;
 use serde_json::Value;
 use socket2::SockRef;
-
-const NONCE: &str = "n0nce0fthistest00";
 
 /// What is expected of `verify` when one rule is gone.
 #[derive(Debug)]
@@ -68,18 +66,13 @@ const RULES: [(&str, &[Mutant]); 5] = [
             Unseen("of the link"),
             Unseen("of the link"),
             Unseen("connections from outside"),
+            Unseen("connections from outside"),
         ],
     ),
 ];
 
-fn fence(pod: &Pod) {
-    pod.shell(&format!("{} init --user {SIDECAR} --own 15020", binary("agentaccess-sidecar").unwrap().display()))
-        .unwrap();
-}
-
 fn verify_as(pod: &Pod, user: u32, nonce: &str) -> Output {
-    let mut command = pod.command(user, binary("agentaccess-sidecar").unwrap());
-    command.args(["verify", "--user", &SIDECAR.to_string(), "--nonce", nonce]).output().unwrap()
+    pod.verify_as(user, nonce).unwrap()
 }
 
 fn verify(pod: &Pod) -> Output {
@@ -88,8 +81,7 @@ fn verify(pod: &Pod) -> Output {
 
 #[track_caller]
 fn passes(pod: &Pod) {
-    let output = verify(pod);
-    assert!(output.status.success(), "{}", said(&output));
+    pod.verify().unwrap();
 }
 
 #[track_caller]
@@ -172,7 +164,7 @@ fn the_whole_fence_passes_and_what_is_no_fence_fails_in_time() {
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(3), "{took:?}");
 
-    fence(&pod);
+    pod.fence().unwrap();
     fails(&verify(&pod), "Tcp to 192.0.2.1:443: did not reach the sidecar");
     stand_in(&pod);
     passes(&pod);
@@ -214,10 +206,10 @@ fn a_fence_without_one_of_its_rules_is_caught_or_known_not_to_be() {
     let pod = Pod::new().unwrap();
     stand_in(&pod);
     for (chain, rules) in RULES {
-        fence(&pod);
+        pod.fence().unwrap();
         assert_eq!(handles(&pod, chain).len(), rules.len(), "rules of {chain}");
         for (number, mutant) in rules.iter().enumerate() {
-            fence(&pod);
+            pod.fence().unwrap();
             let handle = handles(&pod, chain)[number];
             pod.shell(&format!("nft delete rule inet agentaccess {chain} handle {handle}")).unwrap();
             let output = verify(&pod);
@@ -233,7 +225,7 @@ fn a_fence_without_one_of_its_rules_is_caught_or_known_not_to_be() {
             }
         }
     }
-    fence(&pod);
+    pod.fence().unwrap();
     passes(&pod);
 }
 

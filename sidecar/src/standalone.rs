@@ -5,6 +5,7 @@ pub mod check;
 mod discard;
 pub mod folder;
 pub mod ledger;
+pub mod pod;
 pub mod policies;
 mod preflight;
 pub mod run;

@@ -71,6 +71,9 @@ impl StateDir {
     pub fn catalog(&self) -> PathBuf {
         self.root.join("catalog")
     }
+    pub fn addresses(&self) -> PathBuf {
+        self.root.join("addresses")
+    }
     pub fn approve_socket(&self) -> PathBuf {
         self.root.join("approve.sock")
     }

@@ -1,0 +1,199 @@
+//! In a pod behind the fence: what its agents' destinations mean, kept the same as the folder of policies.
+//!
+//! The addresses of names are on disk before anybody is told them, so that they are the same after a restart. Where they
+//! cannot be written, the destinations in force stay as they are, and new names have none.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use policy::PolicySet;
+use tokio::sync::watch;
+
+use super::run::target;
+use super::state::write_whole;
+use super::vital;
+use crate::config;
+use crate::destinations::Destinations;
+use crate::destinations::addresses::{Addresses, Damaged};
+use crate::listen::transparent::{Guide, Pod, TransparentDoor};
+use crate::listen::{ListenError, Lobby};
+use crate::outside::{Policies, Target};
+use crate::secret::Secrets;
+
+/// Nothing in it is a secret.
+const MODE: u32 = 0o644;
+
+#[derive(Debug, thiserror::Error)]
+pub enum PodError {
+    #[error("cannot {action} the addresses of names `{path}`: {source}")]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("the addresses of names `{path}`: {source}: restore the file, or remove it and restart the agents too")]
+    Damaged { path: PathBuf, source: Damaged },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+}
+
+/// What listens behind the fence, and not yet accepts.
+#[derive(Debug)]
+pub(super) struct Served {
+    pod: Pod,
+    doors: Vec<TransparentDoor>,
+}
+
+/// The current destinations.
+type Current = watch::Receiver<Arc<Destinations>>;
+
+/// The addresses on disk, and the namespace whose targets have some.
+struct Book {
+    path: PathBuf,
+    namespace: String,
+    addresses: Addresses,
+}
+
+/// Reads the addresses of names and opens the doors. Within the runtime.
+///
+/// # Errors
+/// When the file cannot be read, understood or written, or a port not bound.
+pub(super) fn open(
+    of: &config::Pod,
+    addresses: &Path,
+    secrets: &Arc<Secrets>,
+    policies: &Policies,
+) -> Result<Served, PodError> {
+    let destinations = follow(addresses, &of.subject.namespace, policies.clone())?;
+    let guide = Arc::new(Signpost { destinations, secrets: Arc::clone(secrets) });
+    let pod = Pod { subject: Arc::clone(&of.subject), nonce: of.nonce.clone(), guide };
+    Ok(Served { pod, doors: TransparentDoor::open()? })
+}
+
+/// What agents believe to dial, which our certificate has to name.
+pub(super) fn hosts(of: &config::Pod, secrets: &Secrets) -> Vec<String> {
+    let held = secrets.held();
+    let ours = held.set.targets().iter().filter(|(key, _)| key.namespace == of.subject.namespace);
+    ours.map(|(_, spec)| spec.host.trim_end_matches('.').to_owned()).collect()
+}
+
+impl Served {
+    pub(super) fn serve(self, lobby: &Lobby) {
+        for door in self.doors {
+            tokio::spawn(door.serve(self.pod.clone(), lobby.clone()));
+        }
+    }
+}
+
+/// Follows the policies until the runtime ends.
+fn follow(path: &Path, namespace: &str, mut policies: Policies) -> Result<Current, PodError> {
+    let mut book = Book::open(path, namespace)?;
+    let first = Arc::clone(&policies.borrow_and_update().set);
+    let (sender, receiver) = watch::channel(Arc::new(book.destinations(&first)?));
+    vital::spawn("destinations", async move {
+        while policies.changed().await.is_ok() {
+            let set = Arc::clone(&policies.borrow_and_update().set);
+            let (back, made) = vital::blocking("destinations", move || {
+                let made = book.destinations(&set);
+                (book, made)
+            })
+            .await;
+            book = back;
+            match made {
+                Ok(made) => drop(sender.send_replace(Arc::new(made))),
+                Err(error) => tracing::error!(event = "destinations", %error, "the old ones stay in force"),
+            }
+        }
+    });
+    Ok(receiver)
+}
+
+impl Book {
+    fn open(path: &Path, namespace: &str) -> Result<Self, PodError> {
+        let text = match std::fs::read_to_string(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            read => read.map_err(|source| PodError::Io { action: "read", path: path.to_owned(), source })?,
+        };
+        let addresses =
+            Addresses::parse(&text).map_err(|source| PodError::Damaged { path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), namespace: namespace.to_owned(), addresses })
+    }
+
+    fn destinations(&mut self, set: &PolicySet) -> Result<Destinations, PodError> {
+        let mut addresses = self.addresses.clone();
+        let targets = set.targets().iter().filter(|(key, _)| key.namespace == self.namespace);
+        let (made, unreachable) = Destinations::new(targets, &mut addresses);
+        if addresses != self.addresses {
+            write_whole(&self.path, MODE, addresses.to_text().as_bytes()).map_err(|source| PodError::Io {
+                action: "write",
+                path: self.path.clone(),
+                source,
+            })?;
+            self.addresses = addresses;
+        }
+        for reason in unreachable {
+            tracing::warn!(event = "unreachable_target", reason);
+        }
+        Ok(made)
+    }
+}
+
+/// Answers the door behind the fence.
+struct Signpost {
+    destinations: Current,
+    secrets: Arc<Secrets>,
+}
+
+impl Guide for Signpost {
+    fn target(&self, destination: SocketAddr) -> Result<Arc<Target>, String> {
+        let destinations = Arc::clone(&self.destinations.borrow());
+        let meant = destinations.target(destination).ok_or("no AccessTarget stands for it")?;
+        let target = target(&meant.key, self.secrets.held().set.targets().get(&meant.key))?;
+        // Between a change of the folder and the destinations that follow from it, a name must not lead elsewhere.
+        match target.host == meant.host && target.port == meant.port {
+            true => Ok(Arc::new(target)),
+            false => Err(format!("AccessTarget `{}` is being changed", meant.key)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(host: &str) -> PolicySet {
+        let text = format!(
+            "{{protocol: Postgres, host: {host}, port: 5432, credentialRef: {{name: c}}, postgres: {{databases: [d]}}}}"
+        );
+        let target = |namespace: &str, name: &str| policy::Named {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            spec: serde_yaml::from_str(&text).unwrap(),
+        };
+        let targets = vec![target("ours", "db"), target("theirs", "other")];
+        policy::compile(&policy::Input { targets, ..policy::Input::default() }).unwrap()
+    }
+
+    #[test]
+    fn addresses_are_on_disk_before_they_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("addresses");
+        let first = Book::open(&path, "ours").unwrap().destinations(&set("a.example")).unwrap();
+        let address = first.address("a.example").unwrap();
+        // The target of another namespace has the same host, which does not make it two claims.
+        assert_eq!(first.target((address, 5432).into()).unwrap().key.to_string(), "ours/db");
+
+        let mut book = Book::open(&path, "ours").unwrap();
+        assert_eq!(book.destinations(&set("a.example")).unwrap(), first);
+        let second = book.destinations(&set("b.example")).unwrap();
+        assert_eq!(second.address("a.example"), None);
+        assert_ne!(second.address("b.example"), Some(address));
+        // Not to be written: no address for the new name, and the list is as it was.
+        std::fs::create_dir(dir.path().join("addresses.tmp")).unwrap();
+        assert!(book.destinations(&set("c.example")).unwrap_err().to_string().contains("cannot write"));
+        assert!(book.destinations(&set("b.example")).is_ok());
+        assert_eq!(Book::open(&path, "ours").unwrap().addresses, book.addresses);
+
+        std::fs::write(&path, "198.18.0.1\n").unwrap();
+        let error = Book::open(&path, "ours").err().unwrap().to_string();
+        assert!(error.contains("line 1 is not"), "{error}");
+    }
+}
