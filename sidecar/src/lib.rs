@@ -5,6 +5,7 @@ pub mod channel_binding;
 pub mod config;
 pub mod core;
 pub mod destinations;
+pub mod dns;
 pub mod drain;
 mod failpoint;
 pub mod fence;

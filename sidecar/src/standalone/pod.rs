@@ -1,4 +1,4 @@
-//! In a pod behind the fence: what its agents' destinations mean, kept the same as the folder of policies.
+//! In a pod behind the fence: what names and destinations of its agents mean, kept the same as the folder of policies.
 //!
 //! The addresses of names are on disk before anybody is told them, so that they are the same after a restart. Where they
 //! cannot be written, the destinations in force stay as they are, and new names have none.
@@ -17,8 +17,11 @@ use super::vital;
 use crate::config;
 use crate::destinations::Destinations;
 use crate::destinations::addresses::{Addresses, Damaged};
+use crate::dns::{DnsServer, Names};
+use crate::fence::probe::ADDRESS_V4;
 use crate::listen::transparent::{Guide, Pod, TransparentDoor};
 use crate::listen::{ListenError, Lobby};
+use crate::metrics::Metrics;
 use crate::outside::{Policies, Target};
 use crate::secret::Secrets;
 
@@ -36,10 +39,11 @@ pub enum PodError {
 }
 
 /// What listens behind the fence, and not yet accepts.
-#[derive(Debug)]
 pub(super) struct Served {
     pod: Pod,
     doors: Vec<TransparentDoor>,
+    dns: DnsServer,
+    names: Names,
 }
 
 /// The current destinations.
@@ -63,9 +67,14 @@ pub(super) fn open(
     policies: &Policies,
 ) -> Result<Served, PodError> {
     let destinations = follow(addresses, &of.subject.namespace, policies.clone())?;
+    let (probe, current) = (of.nonce.name(), destinations.clone());
+    let names: Names = Arc::new(move |name| match name.eq_ignore_ascii_case(&probe) {
+        true => Some(ADDRESS_V4),
+        false => current.borrow().address(name),
+    });
     let guide = Arc::new(Signpost { destinations, secrets: Arc::clone(secrets) });
     let pod = Pod { subject: Arc::clone(&of.subject), nonce: of.nonce.clone(), guide };
-    Ok(Served { pod, doors: TransparentDoor::open()? })
+    Ok(Served { pod, doors: TransparentDoor::open()?, dns: DnsServer::open()?, names })
 }
 
 /// What agents believe to dial, which our certificate has to name.
@@ -76,7 +85,8 @@ pub(super) fn hosts(of: &config::Pod, secrets: &Secrets) -> Vec<String> {
 }
 
 impl Served {
-    pub(super) fn serve(self, lobby: &Lobby) {
+    pub(super) fn serve(self, lobby: &Lobby, metrics: &Arc<Metrics>) {
+        self.dns.serve(self.names, Arc::clone(metrics));
         for door in self.doors {
             tokio::spawn(door.serve(self.pod.clone(), lobby.clone()));
         }

@@ -194,7 +194,7 @@ impl Started {
             tokio::spawn(door.serve(lobby.clone()));
         }
         if let Some(pod) = pod {
-            pod.serve(&lobby);
+            pod.serve(&lobby, &core.metrics);
         }
         drop(lobby);
         let mut sessions = JoinSet::new();
