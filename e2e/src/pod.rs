@@ -7,11 +7,12 @@ mod relay;
 mod sidecar;
 mod tap;
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 
@@ -112,11 +113,20 @@ impl Pod {
     }
 
     /// A program inside, as this user, without capabilities and with no way to get any.
-    pub fn command(&self, user: u32, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    pub fn command(&self, user: u32, program: impl AsRef<OsStr>) -> Command {
         let mut command = self.inside.enter();
         let id = user.to_string();
         command.args(["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups", "--no-new-privs"]);
         command.args(["--bounding-set=-all", "--inh-caps=-all", "--"]).arg(program);
+        command
+    }
+
+    /// The same, where the program sees `file` in the place of another.
+    pub fn command_with(&self, user: u32, program: impl AsRef<OsStr>, file: &Path, instead: &str) -> Command {
+        let inner = self.command(user, program);
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-euc", "mount --bind \"$0\" \"$1\"; shift; exec \"$@\""]);
+        command.arg(file).arg(instead).arg(inner.get_program()).args(inner.get_args());
         command
     }
 

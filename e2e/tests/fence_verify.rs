@@ -2,16 +2,14 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 use std::process::Output;
-use std::thread;
 use std::time::{Duration, Instant};
 
-use e2e::pod::{AGENT, NONCE, Pod, SIDECAR, VERIFIER, can_run, said};
+use e2e::objects;
+use e2e::pod::{AGENT, NONCE, Pod, PodSidecar, SIDECAR, VERIFIER, can_run, said};
 use e2e::proxy::binary;
+use e2e::world::Policy;
 use serde_json::Value;
-use socket2::SockRef;
 
 /// What is expected of `verify` when one rule is gone.
 #[derive(Debug)]
@@ -89,62 +87,10 @@ fn fails(output: &Output, sentence: &str) {
     assert!(!output.status.success() && said(output).contains(sentence), "not `{sentence}`: {}", said(output));
 }
 
-/// Answers as the sidecar does, as the sidecar's user.
-fn stand_in(pod: &Pod) {
-    let (tcp, dns, udp) = pod
-        .within(SIDECAR, || {
-            let loopbacks = [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()];
-            (
-                loopbacks.map(|ip| TcpListener::bind((ip, 15_001)).unwrap()),
-                loopbacks.map(|ip| TcpListener::bind((ip, 15_053)).unwrap()),
-                loopbacks.map(|ip| UdpSocket::bind((ip, 15_053)).unwrap()),
-            )
-        })
-        .unwrap();
-    for listener in tcp {
-        thread::spawn(move || {
-            for mut stream in listener.incoming().flatten() {
-                let socket = SockRef::from(&stream);
-                let v4 = stream.local_addr().unwrap().is_ipv4();
-                let original = if v4 { socket.original_dst_v4() } else { socket.original_dst_v6() };
-                let Some(destination) = original.ok().and_then(|o| o.as_socket()) else { continue };
-                let _gone = stream.write_all(format!("agentaccess {NONCE} {destination}\n").as_bytes());
-            }
-        });
-    }
-    for listener in dns {
-        thread::spawn(move || {
-            for mut stream in listener.incoming().flatten() {
-                let _gone = one_by_tcp(&mut stream);
-            }
-        });
-    }
-    for socket in udp {
-        thread::spawn(move || {
-            let mut query = [0; 512];
-            while let Ok((length, from)) = socket.recv_from(&mut query) {
-                let _gone = socket.send_to(&dns_answer(&query[..length]), from);
-            }
-        });
-    }
-}
-
-fn one_by_tcp(stream: &mut TcpStream) -> std::io::Result<()> {
-    let mut length = [0; 2];
-    stream.read_exact(&mut length)?;
-    let mut query = vec![0; usize::from(u16::from_be_bytes(length))];
-    stream.read_exact(&mut query)?;
-    let answer = dns_answer(&query);
-    stream.write_all(&[&u16::try_from(answer.len()).unwrap().to_be_bytes(), answer.as_slice()].concat())
-}
-
-/// The query with the answer bit, one answer, and the probe's address under the name that was asked for.
-fn dns_answer(query: &[u8]) -> Vec<u8> {
-    let mut answer = query.to_vec();
-    answer[2] |= 0x80;
-    answer[7] = 1;
-    answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 192, 0, 2, 1]);
-    answer
+/// Behind which nothing is: no probe goes that far.
+fn sidecar(pod: &Pod) -> PodSidecar {
+    let target = objects::target_at("db", "db.example", 5_432, None, "nobody", "nothing");
+    pod.sidecar(&(target + &Policy::default().yaml()), "").unwrap()
 }
 
 #[test]
@@ -166,7 +112,7 @@ fn the_whole_fence_passes_and_what_is_no_fence_fails_in_time() {
 
     pod.fence().unwrap();
     fails(&verify(&pod), "Tcp to 192.0.2.1:443: did not reach the sidecar");
-    stand_in(&pod);
+    let mut sidecar = sidecar(&pod);
     passes(&pod);
     // Nothing of what it tried came out.
     pod.settle().unwrap();
@@ -196,6 +142,11 @@ fn the_whole_fence_passes_and_what_is_no_fence_fails_in_time() {
     passes(&pod);
     pod.shell("ip route del default").unwrap();
     fails(&verify(&pod), "no default route");
+
+    pod.shell("ip route add default via 10.77.0.1").unwrap();
+    passes(&pod);
+    sidecar.stop();
+    fails(&verify(&pod), "DNS over UDP to 192.0.2.1:53: the sidecar did not answer");
 }
 
 #[test]
@@ -204,7 +155,7 @@ fn a_fence_without_one_of_its_rules_is_caught_or_known_not_to_be() {
         return;
     }
     let pod = Pod::new().unwrap();
-    stand_in(&pod);
+    let _sidecar = sidecar(&pod);
     for (chain, rules) in RULES {
         pod.fence().unwrap();
         assert_eq!(handles(&pod, chain).len(), rules.len(), "rules of {chain}");

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -108,10 +108,7 @@ impl PodSidecar {
     pub fn start(&mut self, pod: &Pod) -> Result<()> {
         let already = self.log().matches("\"event\":\"ready\"").count();
         // Names are known to it alone: its file of hosts stands over that of the system.
-        let enter = pod.command(SIDECAR, &self.program);
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-euc", "mount --bind \"$0\" /etc/hosts; exec \"$@\""]);
-        command.arg(self.place("hosts")).arg(enter.get_program()).args(enter.get_args());
+        let mut command = pod.command_with(SIDECAR, &self.program, &self.place("hosts"), "/etc/hosts");
         command.arg("run").arg("--config").arg(self.place("agentaccess.yaml")).current_dir("/");
         let mut process = Process::start(&mut command, &self.place("log"), self.folder.path(), Signal::TERM)?;
         wait::until("the sidecar to be ready", START, || {
@@ -147,6 +144,11 @@ impl PodSidecar {
         if let Some(mut process) = self.process.take() {
             process.kill9();
         }
+    }
+
+    /// PEM of the CA that agents of the pod trust.
+    pub fn ca_file(&self) -> PathBuf {
+        self.place("state/keys/ca.crt")
     }
 
     pub fn log(&self) -> String {
