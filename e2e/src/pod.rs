@@ -9,12 +9,13 @@ mod tap;
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use rustix::fs::{Gid, Uid};
@@ -22,6 +23,8 @@ use rustix::thread::{
     LinkNameSpaceType, move_into_link_name_space, set_no_new_privs, set_thread_groups, set_thread_res_gid,
     set_thread_res_uid,
 };
+
+use crate::wait;
 
 pub use sidecar::{HEALTH, INBOUND, NONCE, PodSidecar};
 pub use tap::{Packet, Wiretap};
@@ -37,6 +40,7 @@ pub const POD_V4: &str = "10.77.0.2";
 pub const POD_V6: &str = "fd77::2";
 pub const OUTSIDE_V4: &str = "10.77.0.1";
 pub const OUTSIDE_V6: &str = "fd77::1";
+const WITHIN: Duration = Duration::from_secs(10);
 const POD_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0xaa];
 
 /// Whether a pod can be made here; says so if not.
@@ -87,6 +91,15 @@ impl Pod {
              ip -6 route add local default dev lo table main"
         ))?;
         inside.shell(&format!("ip route add default via {OUTSIDE_V4}; ip -6 route add default via {OUTSIDE_V6}"))?;
+        // A new link takes a moment to know its neighbours. A reset says that both ways are open.
+        for there in [OUTSIDE_V4, OUTSIDE_V6] {
+            let there = SocketAddr::new(there.parse()?, 9);
+            let reset = || match TcpStream::connect_timeout(&there, WITHIN) {
+                Err(error) => error.kind() == ErrorKind::ConnectionRefused,
+                Ok(_) => false,
+            };
+            inside.within(0, || wait::eventually("the link of a pod", WITHIN, reset))??;
+        }
         let tap = outside.within(0, || Wiretap::start(POD_MAC))??;
         Ok(Self { inside, outside, tap })
     }

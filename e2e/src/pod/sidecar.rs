@@ -146,6 +146,11 @@ impl PodSidecar {
         }
     }
 
+    /// The list of names and their addresses.
+    pub fn addresses(&self) -> PathBuf {
+        self.place("state/addresses")
+    }
+
     /// PEM of the CA that agents of the pod trust.
     pub fn ca_file(&self) -> PathBuf {
         self.place("state/keys/ca.crt")
