@@ -314,12 +314,7 @@ fn nothing_that_is_said_leads_anywhere() {
         return;
     }
     let (pod, sidecar) = fenced();
-    let synthetic = {
-        let list = fs::read_to_string(sidecar.addresses()).unwrap();
-        let (address, name) = list.trim().split_once(' ').unwrap();
-        assert_eq!(name, "orders-db.example");
-        address.parse::<IpAddr>().unwrap()
-    };
+    let synthetic = synthetic(&sidecar);
     // A ClientHello and an HTTP request for the target, to the attacker's address and to the target's real one: a name
     // in the bytes opens nothing, nor does an address that only the sidecar may know.
     let hello = [b"\x16\x03\x01\x00\x40\x01\x00\x00\x3c\x03\x03".as_slice(), &[7; 32], b"orders-db.example"].concat();
@@ -342,6 +337,14 @@ fn nothing_that_is_said_leads_anywhere() {
     assert_eq!(left(&pod), []);
 }
 
+/// The address of the target's name.
+fn synthetic(sidecar: &PodSidecar) -> IpAddr {
+    let list = fs::read_to_string(sidecar.addresses()).unwrap();
+    let (address, name) = list.trim().split_once(' ').unwrap();
+    assert_eq!(name, "orders-db.example");
+    address.parse().unwrap()
+}
+
 /// Everything that comes back until the end.
 fn answer(pod: &Pod, place: SocketAddr, request: &[u8]) -> std::io::Result<Vec<u8>> {
     pod.within(AGENT, || {
@@ -353,4 +356,47 @@ fn answer(pod: &Pod, place: SocketAddr, request: &[u8]) -> std::io::Result<Vec<u
         Ok(heard)
     })
     .unwrap()
+}
+
+#[test]
+fn a_name_that_resolves_into_the_pod_or_to_the_link_is_not_dialled() {
+    if !can_run() {
+        return;
+    }
+    let (pod, sidecar) = fenced();
+    let synthetic = synthetic(&sidecar);
+    // Of the agent, everywhere in the pod.
+    let trap = pod.within(AGENT, || TcpListener::bind(("::", PORT)).unwrap()).unwrap();
+    trap.set_nonblocking(true).unwrap();
+    let startup = b"\0\0\0\x23\0\x03\0\0user\0anybody\0database\0app\0\0";
+    let ask = |address: &str| {
+        sidecar.set_hosts(&format!("{address} orders-db.example\n")).unwrap();
+        String::from_utf8_lossy(&answer(&pod, (synthetic, PORT).into(), startup).unwrap_or_default()).into_owned()
+    };
+    for address in [
+        "127.0.0.1",
+        "127.9.9.9",
+        "::1",
+        "::ffff:127.0.0.1",
+        "0.0.0.0",
+        "::",
+        POD_V4,
+        POD_V6,
+        "169.254.169.254",
+        "::ffff:169.254.169.254",
+        "fe80::1",
+        "fd00:ec2::254",
+        "64:ff9b::a9fe:a9fe",
+        "198.18.0.1",
+        "224.0.0.1",
+        "ff02::1",
+    ] {
+        let said = ask(address);
+        assert!(said.contains("it cannot be reached"), "{address}: {said}");
+        assert!(trap.accept().is_err(), "{address}: the agent's trap was dialled");
+        assert_eq!(left(&pod), [], "{address}");
+    }
+    // The same name, elsewhere, is dialled: the tests above can fail.
+    ask(&TARGET.to_string());
+    assert!(left(&pod).iter().any(|packet| packet.destination == Some(TARGET.into()) && is_syn(packet)));
 }

@@ -15,6 +15,7 @@ pub mod listen;
 pub mod log;
 pub mod metrics;
 pub mod outside;
+pub mod outward;
 pub mod protocol;
 pub mod recorder;
 pub mod secret;

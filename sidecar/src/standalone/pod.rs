@@ -22,7 +22,7 @@ use crate::fence::probe::ADDRESS_V4;
 use crate::listen::transparent::{Guide, Pod, TransparentDoor};
 use crate::listen::{ListenError, Lobby};
 use crate::metrics::Metrics;
-use crate::outside::{Policies, Target};
+use crate::outside::{Policies, Reach, Target};
 use crate::secret::Secrets;
 
 /// Nothing in it is a secret.
@@ -159,7 +159,7 @@ impl Guide for Signpost {
         let target = target(&meant.key, self.secrets.held().set.targets().get(&meant.key))?;
         // Between a change of the folder and the destinations that follow from it, a name must not lead elsewhere.
         match target.host == meant.host && target.port == meant.port {
-            true => Ok(Arc::new(target)),
+            true => Ok(Arc::new(Target { reach: Reach::OutOfThePod, ..target })),
             false => Err(format!("AccessTarget `{}` is being changed", meant.key)),
         }
     }

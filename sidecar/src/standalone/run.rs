@@ -32,7 +32,7 @@ use crate::gate::Gate;
 use crate::listen::{self, Door, Doorman, ListenError, Lobby};
 use crate::log;
 use crate::metrics::{FailClosed, Metrics};
-use crate::outside::{Answer, ClientAuth, Connections, Credentials, MAX_POLICY_AGE, Policies, Target};
+use crate::outside::{Answer, ClientAuth, Connections, Credentials, MAX_POLICY_AGE, Policies, Reach, Target};
 use crate::protocol;
 use crate::recorder::Recorder;
 use crate::secret::Secrets;
@@ -371,6 +371,7 @@ pub(super) fn target(key: &TargetKey, spec: Option<&crds::target::AccessTargetSp
         key: key.clone(),
         host: spec.host.clone(),
         port: u16::try_from(spec.port).map_err(|_| format!("the port of AccessTarget `{key}` is not a port"))?,
+        reach: Reach::Anywhere,
         tls: spec.tls.mode,
         postgres: spec.postgres.clone().ok_or_else(|| format!("AccessTarget `{key}` is not a Postgres target"))?,
     })
