@@ -150,6 +150,28 @@ fn the_whole_fence_passes_and_what_is_no_fence_fails_in_time() {
 }
 
 #[test]
+fn pods_of_one_family_pass_and_a_hole_in_the_other_does_not() {
+    if !can_run() {
+        return;
+    }
+    for (without, hole) in [
+        // As in a cluster without IPv6: the link has addresses, nothing leads on.
+        (["ip -6 route del default", "ip -6 addr del fd77::2/64 dev eth0"], "meta nfproto ipv6 accept"),
+        (["ip route del default", "ip addr del 10.77.0.2/24 dev eth0"], "meta nfproto ipv4 accept"),
+    ] {
+        let pod = Pod::new().unwrap();
+        pod.fence().unwrap();
+        let _sidecar = sidecar(&pod);
+        for change in without {
+            pod.shell(change).unwrap();
+            passes(&pod);
+        }
+        pod.shell(&format!("nft insert rule inet agentaccess fence {hole}")).unwrap();
+        fails(&verify(&pod), "was sent");
+    }
+}
+
+#[test]
 fn a_fence_without_one_of_its_rules_is_caught_or_known_not_to_be() {
     if !can_run() {
         return;
