@@ -1,15 +1,17 @@
 //! In a pod behind the fence: what names and destinations of its agents mean, kept the same as the folder of policies.
 //!
 //! The addresses of names are on disk before anybody is told them, so that they are the same after a restart. Where they
-//! cannot be written, the destinations in force stay as they are, and new names have none.
+//! cannot be written, the destinations in force stay as they are, new names have none, and writing is tried again.
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use policy::PolicySet;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::run::target;
 use super::state::write_whole;
@@ -25,6 +27,8 @@ use crate::metrics::Metrics;
 use crate::outside::{Policies, Reach, Target};
 use crate::secret::Secrets;
 
+/// After a write that failed.
+const RETRY: Duration = Duration::from_secs(10);
 /// Nothing in it is a secret.
 const MODE: u32 = 0o644;
 
@@ -66,7 +70,7 @@ pub(super) fn open(
     secrets: &Arc<Secrets>,
     policies: &Policies,
 ) -> Result<Served, PodError> {
-    let destinations = follow(addresses, &of.subject.namespace, policies.clone())?;
+    let destinations = follow(addresses, &of.subject.namespace, policies.clone(), RETRY)?;
     let (probe, current) = (of.nonce.name(), destinations.clone());
     let names: Names = Arc::new(move |name| match name.eq_ignore_ascii_case(&probe) {
         true => Some(ADDRESS_V4),
@@ -94,12 +98,21 @@ impl Served {
 }
 
 /// Follows the policies until the runtime ends.
-fn follow(path: &Path, namespace: &str, mut policies: Policies) -> Result<Current, PodError> {
+fn follow(path: &Path, namespace: &str, mut policies: Policies, retry: Duration) -> Result<Current, PodError> {
     let mut book = Book::open(path, namespace)?;
     let first = Arc::clone(&policies.borrow_and_update().set);
     let (sender, receiver) = watch::channel(Arc::new(book.destinations(&first)?));
     vital::spawn("destinations", async move {
-        while policies.changed().await.is_ok() {
+        let mut failed = false;
+        loop {
+            // Cancel-safe: a change that is not seen in time is seen the next time.
+            let changed = match failed {
+                true => timeout(retry, policies.changed()).await.unwrap_or(Ok(())),
+                false => policies.changed().await,
+            };
+            if changed.is_err() {
+                return;
+            }
             let set = Arc::clone(&policies.borrow_and_update().set);
             let (back, made) = vital::blocking("destinations", move || {
                 let made = book.destinations(&set);
@@ -107,6 +120,7 @@ fn follow(path: &Path, namespace: &str, mut policies: Policies) -> Result<Curren
             })
             .await;
             book = back;
+            failed = made.is_err();
             match made {
                 Ok(made) => drop(sender.send_replace(Arc::new(made))),
                 Err(error) => tracing::error!(event = "destinations", %error, "the old ones stay in force"),
@@ -180,6 +194,24 @@ mod tests {
         };
         let targets = vec![target("ours", "db"), target("theirs", "other")];
         policy::compile(&policy::Input { targets, ..policy::Input::default() }).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_write_that_failed_is_tried_again() {
+        let retry = Duration::from_millis(100);
+        let dir = tempfile::tempdir().unwrap();
+        let snapshot =
+            |host| crate::outside::PolicySnapshot { set: Arc::new(set(host)), confirmed: std::time::Instant::now() };
+        let (sender, policies) = watch::channel(snapshot("a.example"));
+        let mut current = follow(&dir.path().join("addresses"), "ours", policies, retry).unwrap();
+        let in_the_way = dir.path().join("addresses.tmp");
+        std::fs::create_dir(&in_the_way).unwrap();
+        sender.send_replace(snapshot("b.example"));
+        assert!(timeout(retry * 3, current.changed()).await.is_err());
+        assert!(current.borrow().address("a.example").is_some());
+        std::fs::remove_dir(&in_the_way).unwrap();
+        timeout(Duration::from_secs(5), current.changed()).await.unwrap().unwrap();
+        assert!(current.borrow().address("b.example").is_some() && current.borrow().address("a.example").is_none());
     }
 
     #[test]
