@@ -126,6 +126,11 @@ fn where_ipv6_leads_out_it_has_to_lead_to_us() {
     pod.shell("ip -6 addr del ::1/128 dev lo").unwrap();
     let error = format!("{:#}", pod.sidecar(&objects, "").unwrap_err());
     assert!(error.contains("pod: cannot listen on [::1]:15001"), "{error}");
+    let mut sidecar = pod.prepare(&objects, "").unwrap();
+    let said = sidecar.check(&pod).unwrap();
+    assert!(said.contains("WRONG pod: pod: cannot listen on [::1]:15001"), "{said}");
     pod.shell("echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6").unwrap();
-    pod.sidecar(&objects, "").unwrap();
+    let said = sidecar.check(&pod).unwrap();
+    assert!(said.contains("ok    pod: ports 15001 and 15053 of the loopback are free"), "{said}");
+    sidecar.start(&pod).unwrap();
 }

@@ -74,6 +74,16 @@ impl Pod {
     /// # Errors
     /// When it is not ready within 20 s; the text ends with its log.
     pub fn sidecar(&self, objects: &str, hosts: &str) -> Result<PodSidecar> {
+        let mut sidecar = self.prepare(objects, hosts)?;
+        sidecar.start(self)?;
+        Ok(sidecar)
+    }
+
+    /// Its files only, for [`PodSidecar::check`] or a later start.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn prepare(&self, objects: &str, hosts: &str) -> Result<PodSidecar> {
         let folder = tempfile::Builder::new().prefix("agentaccess-pod-").tempdir()?;
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
         let sidecar = PodSidecar { process: None, program: binary(proxy::SIDECAR)?, folder };
@@ -92,8 +102,6 @@ impl Pod {
         for name in ["policies", "state"] {
             chown(sidecar.place(name), Some(SIDECAR), Some(SIDECAR))?;
         }
-        let mut sidecar = sidecar;
-        sidecar.start(self)?;
         Ok(sidecar)
     }
 }
@@ -120,6 +128,15 @@ impl PodSidecar {
         .with_context(|| self.log())?;
         self.process = Some(process);
         Ok(())
+    }
+
+    /// Runs `check`; what it said.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn check(&self, pod: &Pod) -> Result<String> {
+        let mut command = pod.command(SIDECAR, &self.program);
+        Ok(said(&command.arg("check").arg("--config").arg(self.place("agentaccess.yaml")).output()?))
     }
 
     /// Replaces all objects.

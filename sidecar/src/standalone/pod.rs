@@ -21,7 +21,8 @@ use crate::destinations::Destinations;
 use crate::destinations::addresses::{Addresses, Damaged};
 use crate::dns::{DnsServer, Names};
 use crate::fence::probe::ADDRESS_V4;
-use crate::listen::transparent::{Guide, Pod, TransparentDoor};
+use crate::fence::ruleset::{DNS_PORT, TCP_PORT};
+use crate::listen::transparent::{Guide, Pod, TransparentDoor, on_loopback};
 use crate::listen::{ListenError, Lobby};
 use crate::metrics::Metrics;
 use crate::outside::{Policies, Reach, Target};
@@ -79,6 +80,15 @@ pub(super) fn open(
     let guide = Arc::new(Signpost { destinations, secrets: Arc::clone(secrets) });
     let pod = Pod { subject: Arc::clone(&of.subject), nonce: of.nonce.clone(), guide };
     Ok(Served { pod, doors: TransparentDoor::open()?, dns: DnsServer::open()?, names })
+}
+
+/// Whether [`open`] could succeed now; for `check`. The ports are bound for a moment.
+pub(super) fn check(of: &config::Pod, addresses: &Path) -> Result<String, PodError> {
+    Book::open(addresses, &of.subject.namespace)?;
+    on_loopback(TCP_PORT, std::net::TcpListener::bind)?;
+    on_loopback(DNS_PORT, std::net::TcpListener::bind)?;
+    on_loopback(DNS_PORT, std::net::UdpSocket::bind)?;
+    Ok(format!("ports {TCP_PORT} and {DNS_PORT} of the loopback are free"))
 }
 
 /// What agents believe to dial, which our certificate has to name.
