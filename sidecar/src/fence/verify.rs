@@ -1,7 +1,7 @@
 //! `agentaccess-sidecar verify`: proves the fence from inside, as a user that it has to hold.
 //!
 //! Each probe is one thing that must land in the sidecar, or one that must not leave. Invariant: `Ok` means that every
-//! probe ended as it has to, within [`CAP`]; one that did not end counts as a surprise. Not seen from inside are the rules
+//! probe ended as it has to, within 1.5 s; one that did not end counts as a surprise. Not seen from inside are the rules
 //! that let the sidecar itself out and those for packets from outside.
 
 use std::fmt;
