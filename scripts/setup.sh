@@ -75,6 +75,14 @@ images() {
     [ "$(id -u)" != 0 ] || have buildah || need buildah -- 'buildah (builds and starts the image of examples/standalone)'
 }
 
+namespaces() {
+    # Made by root only: without it the tests of the fence say that they did not run.
+    [ "$(id -u)" = 0 ] || return 0
+    have nft || need nftables -- 'nft (compares the fence with the same rules in its words)'
+    have ip || need iproute2 -- 'ip (networks of the tests of the fence)'
+    have setpriv && have nsenter && have unshare || need util-linux -- 'setpriv, nsenter, unshare (tests of the fence)'
+}
+
 # Client libraries of other languages, pinned, below the target folder.
 drivers() {
     local folder=$target/drivers stamp
@@ -162,7 +170,7 @@ for part; do
     case $part in
         build) compiler ;;
         lint) compiler ;;
-        test) compiler; database; drivers_packages; images ;;
+        test) compiler; database; drivers_packages; images; namespaces ;;
         demo) compiler; database ;;
         bench) compiler; database ;;
         majors) compiler; database; drivers_packages ;;

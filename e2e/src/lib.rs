@@ -7,6 +7,7 @@
 pub mod client;
 pub mod drivers;
 pub mod objects;
+pub mod pod;
 pub mod ports;
 pub mod postgres;
 pub mod process;

@@ -12,6 +12,7 @@ use policy::TargetKey;
 use policy::subject::Subject;
 use serde::Deserialize;
 
+use crate::fence::probe::Nonce;
 use crate::limits::Limits;
 
 mod bind;
@@ -32,6 +33,8 @@ pub struct Config {
     /// Folder of AccessTarget, policies and Secrets.
     pub policies: PathBuf,
     pub listeners: Vec<Listener>,
+    /// The sidecar stands in a pod whose fence sends everything to it.
+    pub pod: Option<Pod>,
     pub approvers: Vec<Approver>,
     /// Group that may reach `approve.sock` and read `requests/`; absent: the group of this process.
     pub approver_group: Option<u32>,
@@ -57,6 +60,13 @@ pub struct Listener {
     pub auth: Auth,
     /// Further names of our certificate.
     pub tls_names: Vec<String>,
+}
+
+/// Who everybody in the pod is, to policies, and what `verify` knows us by.
+#[derive(Clone, Debug)]
+pub struct Pod {
+    pub subject: Arc<Subject>,
+    pub nonce: Nonce,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,13 +197,14 @@ fn build(file: file::File, path: &Path, uid: u32, problems: &mut Problems) -> Co
     if state_dir == policies || policies.starts_with(&state_dir) {
         problems.add("policies", "lies in stateDir: keep what people write apart from what the sidecar writes");
     }
-    if file.listeners.is_empty() {
+    if file.listeners.is_empty() && file.pod.is_none() {
         problems.add("listeners", "is empty: without a listener no agent can connect; add one");
     }
     let mut listeners = Vec::new();
     for (at, entry) in file.listeners.into_iter().enumerate() {
         listeners.extend(listener(format!("listeners[{at}]"), entry, &base, problems));
     }
+    let pod = file.pod.and_then(|entry| pod(entry, problems));
     let mut seen = HashMap::new();
     for one in &listeners {
         let any_port = matches!(one.bind, Bind::Tcp(address) if address.port() == 0);
@@ -232,6 +243,7 @@ fn build(file: file::File, path: &Path, uid: u32, problems: &mut Problems) -> Co
         state_dir,
         policies,
         listeners,
+        pod,
         approvers: file.approvers,
         approver_group: file.approver_group,
         danger_shared_user: file.danger_shared_user,
@@ -243,20 +255,37 @@ fn build(file: file::File, path: &Path, uid: u32, problems: &mut Problems) -> Co
     }
 }
 
-fn listener(field: String, entry: file::ListenerEntry, base: &Path, problems: &mut Problems) -> Option<Listener> {
+fn pod(entry: file::PodEntry, problems: &mut Problems) -> Option<Pod> {
     let before = problems.0.len();
-    for (name, value) in [
-        ("target", &entry.target),
-        ("subject.namespace", &entry.subject.namespace),
-        ("subject.serviceAccount", &entry.subject.service_account),
-    ] {
-        if !is_name(value) {
-            problems.add(
-                format!("{field}.{name}"),
-                format!("`{value}` is not a name: use lower-case letters, digits, `-` and `.`, at most 253"),
-            );
+    subject("pod", &entry.subject, problems);
+    match entry.nonce.parse() {
+        Ok(nonce) if problems.0.len() == before => Some(Pod { subject: Arc::new(entry.subject), nonce }),
+        Ok(_) => None,
+        Err(error) => {
+            problems.add("pod.nonce", error.to_string());
+            None
         }
     }
+}
+
+fn subject(field: &str, subject: &Subject, problems: &mut Problems) {
+    for (name, value) in [("namespace", &subject.namespace), ("serviceAccount", &subject.service_account)] {
+        if !is_name(value) {
+            problems.add(format!("{field}.subject.{name}"), not_a_name(value));
+        }
+    }
+}
+
+fn not_a_name(value: &str) -> String {
+    format!("`{value}` is not a name: use lower-case letters, digits, `-` and `.`, at most 253")
+}
+
+fn listener(field: String, entry: file::ListenerEntry, base: &Path, problems: &mut Problems) -> Option<Listener> {
+    let before = problems.0.len();
+    if !is_name(&entry.target) {
+        problems.add(format!("{field}.target"), not_a_name(&entry.target));
+    }
+    subject(&field, &entry.subject, problems);
     let bind = match Bind::parse(&entry.listen, base) {
         Ok(bind) => Some(bind),
         Err(text) => {

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use policy::subject::Subject;
 
 use crate::config::{Auth, Bind, Listener};
 use crate::drain::Drain;
@@ -18,6 +20,7 @@ use crate::metrics::{ConnectionRefused, Metrics};
 use crate::outside::{ClientAuth, Connection, Connections, Stream, Target};
 use crate::socket;
 
+pub mod transparent;
 pub mod unix;
 
 /// Accepted connections that no session has taken yet.
@@ -77,6 +80,16 @@ pub struct Lobby {
     metrics: Arc<Metrics>,
 }
 
+/// All that makes an accepted stream a [`Connection`].
+struct Entry {
+    subject: Arc<Subject>,
+    target: Arc<Target>,
+    auth: ClientAuth,
+}
+
+/// Why a stream is closed, for the metric and for the log.
+struct Refused(ConnectionRefused, String);
+
 // === impl Lobby ===
 
 impl Lobby {
@@ -91,34 +104,52 @@ impl Lobby {
         (Self { doorman, budget: Arc::new(Semaphore::new(connections)), sender, drain, metrics }, receiver)
     }
 
-    /// `Err` when nobody takes connections any more.
-    async fn enter(&self, listener: &Listener, stream: Box<dyn Stream>, peer: Peer) -> Result<(), ()> {
-        let Ok(slot) = Arc::clone(&self.budget).try_acquire_owned() else {
-            self.refuse(listener, ConnectionRefused::Budget, "the limit of connections is reached");
-            return Ok(());
-        };
-        if let (Auth::PeerUid(expected), Peer::Uid(found)) = (&listener.auth, &peer)
-            && Some(*expected) != *found
-        {
-            self.refuse(listener, ConnectionRefused::Peer, &format!("{peer} is not uid {expected}"));
-            return Ok(());
-        }
-        let made = self.doorman.target(listener).and_then(|target| Ok((target, self.doorman.client_auth(listener)?)));
-        let (target, auth) = match made {
-            Ok(made) => made,
-            Err(reason) => {
-                self.refuse(listener, ConnectionRefused::Unavailable, &reason);
-                return Ok(());
+    /// A slot for a connection that `entry` lets in; otherwise what stands against it is told and counted.
+    fn admit(
+        &self,
+        door: &str,
+        entry: impl FnOnce() -> Result<Entry, Refused>,
+    ) -> Option<(Entry, OwnedSemaphorePermit)> {
+        let slot = Arc::clone(&self.budget).try_acquire_owned();
+        let slot =
+            slot.map_err(|_| Refused(ConnectionRefused::Budget, "the limit of connections is reached".to_owned()));
+        match slot.and_then(|slot| Ok((entry()?, slot))) {
+            Ok(admitted) => Some(admitted),
+            Err(refused) => {
+                self.refuse(door, &refused);
+                None
             }
-        };
-        let subject = Arc::clone(&listener.subject);
-        let connection = Connection { subject, target, stream, auth, peer: peer.to_string(), slot };
-        self.sender.send(connection).await.map_err(|_| ())
+        }
     }
 
-    fn refuse(&self, listener: &Listener, why: ConnectionRefused, text: &str) {
-        self.metrics.connection_refused(why);
-        tracing::warn!(event = "connection_refused", listener = listener.field, reason = text);
+    /// `Err` when nobody takes connections any more.
+    async fn hand_on(
+        &self,
+        entry: Entry,
+        stream: Box<dyn Stream>,
+        peer: String,
+        slot: OwnedSemaphorePermit,
+    ) -> Result<(), ()> {
+        let Entry { subject, target, auth } = entry;
+        self.sender.send(Connection { subject, target, stream, auth, peer, slot }).await.map_err(|_| ())
+    }
+
+    /// Who comes in by a listener of the configuration.
+    fn entry(&self, listener: &Listener, peer: &Peer) -> Result<Entry, Refused> {
+        if let (Auth::PeerUid(expected), Peer::Uid(found)) = (&listener.auth, peer)
+            && Some(*expected) != *found
+        {
+            return Err(Refused(ConnectionRefused::Peer, format!("{peer} is not uid {expected}")));
+        }
+        let unavailable = |reason| Refused(ConnectionRefused::Unavailable, reason);
+        let target = self.doorman.target(listener).map_err(unavailable)?;
+        let auth = self.doorman.client_auth(listener).map_err(unavailable)?;
+        Ok(Entry { subject: Arc::clone(&listener.subject), target, auth })
+    }
+
+    fn refuse(&self, door: &str, Refused(why, text): &Refused) {
+        self.metrics.connection_refused(*why);
+        tracing::warn!(event = "connection_refused", listener = door, reason = text);
     }
 }
 
@@ -168,7 +199,9 @@ impl Door {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    if lobby.enter(&self.listener, stream, peer).await.is_err() {
+                    let admitted = lobby.admit(&self.listener.field, || lobby.entry(&self.listener, &peer));
+                    let Some((entry, slot)) = admitted else { continue };
+                    if lobby.hand_on(entry, stream, peer.to_string(), slot).await.is_err() {
                         return;
                     }
                 }

@@ -8,6 +8,10 @@ use clap::{Parser, Subcommand};
 use rustix::fs::Mode;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit, umask};
 use sidecar::config::{Config, LogFormat};
+use sidecar::fence::install::install;
+use sidecar::fence::probe::Nonce;
+use sidecar::fence::ruleset::Fence;
+use sidecar::fence::verify::Verify;
 use sidecar::{log, standalone};
 
 /// Governs what AI agents do to databases: policy, approval, masking, recording.
@@ -33,6 +37,27 @@ enum Command {
         #[arg(long, default_value = "agentaccess.yaml")]
         config: PathBuf,
     },
+    /// In a pod, before its other containers: fence its network, so that only the sidecar's user gets out.
+    Init {
+        /// The user that only the sidecar runs as.
+        #[arg(long)]
+        user: u32,
+        /// TCP ports of the agent that may be dialled from outside.
+        #[arg(long, value_delimiter = ',')]
+        inbound: Vec<u16>,
+        /// The sidecar's own ports that may be.
+        #[arg(long, value_delimiter = ',')]
+        own: Vec<u16>,
+    },
+    /// In a pod, after the sidecar started and before the agent does: prove that the fence holds.
+    Verify {
+        /// The user that only the sidecar runs as.
+        #[arg(long)]
+        user: u32,
+        /// Given to the sidecar of this pod too, which answers with it.
+        #[arg(long)]
+        nonce: Nonce,
+    },
     /// Print the version.
     Version,
 }
@@ -42,6 +67,12 @@ fn main() -> ExitCode {
     let done = harden().and_then(|()| match arguments.command {
         Command::Run { config, log_format } => run(load(config)?, log_format),
         Command::Check { config } => check(&load(config)?),
+        Command::Init { user, inbound, own } => Ok(install(&Fence { user, inbound, own })?),
+        Command::Verify { user, nonce } => {
+            let count = Verify { user, nonce }.run()?;
+            println!("the fence holds: {count} probes");
+            Ok(())
+        }
         Command::Version => {
             println!("agentaccess-sidecar {}", env!("CARGO_PKG_VERSION"));
             Ok(())

@@ -69,6 +69,10 @@ pub enum ConnectionRefused {
     Peer,
     /// The target or the login of the listener cannot be used now.
     Unavailable,
+    /// No target stands behind what was dialled.
+    Destination,
+    /// It reached the door behind the fence without the redirect.
+    Direct,
 }
 
 // === impl Metrics ===
@@ -239,6 +243,8 @@ impl Metrics {
             ConnectionRefused::Budget => "budget",
             ConnectionRefused::Peer => "peer",
             ConnectionRefused::Unavailable => "unavailable",
+            ConnectionRefused::Destination => "destination",
+            ConnectionRefused::Direct => "direct",
         };
         self.connections_refused.with_label_values(&[reason]).inc();
     }

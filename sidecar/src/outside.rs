@@ -167,12 +167,22 @@ impl std::fmt::Debug for ClientAuth {
     }
 }
 
+/// Where a target may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Also on this machine: the listener stands beside the target, or before it.
+    Anywhere,
+    /// Not in the pod nor on its link, whatever its name resolves to.
+    OutOfThePod,
+}
+
 /// A target as sessions need it: resolved from an `AccessTarget`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     pub key: TargetKey,
     pub host: String,
     pub port: u16,
+    pub reach: Reach,
     pub tls: crds::target::TlsMode,
     pub postgres: crds::target::PostgresTarget,
 }

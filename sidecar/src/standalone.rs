@@ -4,7 +4,7 @@ pub mod approvals;
 pub mod check;
 mod discard;
 pub mod folder;
-
+pub mod pod;
 pub mod policies;
 mod preflight;
 pub mod run;

@@ -6,6 +6,7 @@
 //! carries nothing of the agent's. The write half is private to this file; nobody else holds a socket to a target.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,14 +18,15 @@ use policy::verdict::Obligations;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::channel_binding;
 use crate::failpoint::{self, failpoint};
 use crate::gate::{Permit, Running};
-use crate::outside::Stream;
+use crate::outside::{Reach, Stream};
+use crate::outward::leads_out;
 use crate::socket;
 
 /// Bytes that may wait for a slow target; above it nothing more is taken from the agent.
@@ -34,6 +36,8 @@ pub const HIGH_WATER: usize = 256 * 1024;
 pub enum DialError {
     #[error("cannot reach `{host}:{port}`: {source}")]
     Unreachable { host: String, port: u16, source: io::Error },
+    #[error("`{host}` resolves to {address}, which does not lead out of the pod: it is not dialled")]
+    Inward { host: String, address: IpAddr },
     #[error("`{host}:{port}` did not answer within {seconds} s")]
     Timeout { host: String, port: u16, seconds: u64 },
     #[error("`{0}` is not a host name or address that a certificate can be checked against")]
@@ -68,16 +72,31 @@ impl std::fmt::Debug for Greeting {
     }
 }
 
+/// To the first address of the host that answers, and to none that was not looked at.
+async fn connect(host: &str, port: u16, reach: Reach) -> Result<TcpStream, DialError> {
+    let unreachable = |source| DialError::Unreachable { host: host.to_owned(), port, source };
+    let mut last = unreachable(io::ErrorKind::NotFound.into());
+    for address in lookup_host((host, port)).await.map_err(unreachable)? {
+        if reach == Reach::OutOfThePod && !leads_out(address.ip()) {
+            last = DialError::Inward { host: host.to_owned(), address: address.ip() };
+            continue;
+        }
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = unreachable(error),
+        }
+    }
+    Err(last)
+}
+
 impl Greeting {
-    pub async fn dial(host: &str, port: u16, deadline: Duration) -> Result<Self, DialError> {
-        let owned = || host.to_owned();
-        let stream = match timeout(deadline, TcpStream::connect((host, port))).await {
-            Err(_) => return Err(DialError::Timeout { host: owned(), port, seconds: deadline.as_secs() }),
-            Ok(Err(source)) => return Err(DialError::Unreachable { host: owned(), port, source }),
-            Ok(Ok(stream)) => stream,
+    pub async fn dial(host: &str, port: u16, reach: Reach, deadline: Duration) -> Result<Self, DialError> {
+        let stream = match timeout(deadline, connect(host, port, reach)).await {
+            Err(_) => return Err(DialError::Timeout { host: host.to_owned(), port, seconds: deadline.as_secs() }),
+            Ok(connected) => connected?,
         };
         socket::prepare(&stream);
-        Ok(Self { stream: Box::new(stream), host: owned(), port, end_point: None, encrypted: false })
+        Ok(Self { stream: Box::new(stream), host: host.to_owned(), port, end_point: None, encrypted: false })
     }
 
     /// Writes one login frame; it can never carry an operation.

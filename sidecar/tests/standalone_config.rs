@@ -22,6 +22,7 @@ approvers:
   - {name: bob, uid: 1003}
 recording: {maxBytes: 10GiB}
 metrics: {listen: 127.0.0.1:9464}
+pod: {nonce: 0123456789abcdef, subject: {namespace: local, serviceAccount: support-agent}}
 ";
 
 fn parse(text: &str) -> Result<Config, String> {
@@ -39,6 +40,14 @@ fn the_example_of_the_design() {
     assert!(matches!(&tcp.auth, Auth::Scram { username, .. } if username == "agent"));
     assert_eq!(unix.bind, Bind::Unix("/etc/agentaccess/run/orders.sock".into()));
     assert_eq!(unix.auth, Auth::PeerUid(1002));
+    assert_eq!(config.pod.unwrap().subject.service_account, "support-agent");
+}
+
+#[test]
+fn a_pod_needs_no_listener() {
+    let pod = "pod: {nonce: 0123456789abcdef, subject: {namespace: local, serviceAccount: a}}";
+    assert!(parse(&format!("{{stateDir: s, policies: p, {pod}}}")).unwrap().listeners.is_empty());
+    assert!(parse("{stateDir: s, policies: p}").unwrap_err().contains("listeners: is empty"));
 }
 
 /// Replaces a piece of the good file; the message must hold each of the texts.
@@ -70,6 +79,8 @@ fn each_mistake_has_its_message() {
         ("127.0.0.1:6432", "127.0.0.1", &["listeners[0].listen", "is not an address"]),
         ("127.0.0.1:6432", "'unix:'", &["listeners[0].listen: `unix:` needs a path"]),
         ("127.0.0.1:6432", "unix:run/orders.sock", &["listeners[1].listen", "that of listeners[0] too"]),
+        ("nonce: 0123456789abcdef", "nonce: 0123456789ABCDEF", &["pod.nonce: a nonce has 16 to 63"]),
+        ("local, serviceAccount: support-agent}}", "'', serviceAccount: a}}", &["pod.subject.namespace: `` is not a"]),
         (scram, "{}", &["listeners[0].clientAuth: give exactly one of scram, peerUid and dangerTrustAnyPeer"]),
         (scram, "{peerUid: 5, dangerTrustAnyPeer: true}", &["listeners[0].clientAuth: give exactly one"]),
         (scram, "{peerUid: 5}", &["listeners[0].clientAuth.peerUid: works on Unix sockets only"]),

@@ -23,6 +23,7 @@ impl Doorman for Open {
             key: listener.target.clone(),
             host: "localhost".to_owned(),
             port: 5432,
+            reach: sidecar::outside::Reach::Anywhere,
             tls: crds::target::TlsMode::Disabled,
             postgres: crds::target::PostgresTarget { databases: vec![], search_path: vec![] },
         }))

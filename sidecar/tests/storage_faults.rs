@@ -23,7 +23,9 @@ use recording::verify::{Verdict, verify};
 use recording::{SigningKey, VerifyingKey, Writer, WriterConfig};
 use sidecar::gate::{AgentSide, Desk, Gate, Moment, Outcome, Refusal, Refused, Stage, Told};
 use sidecar::metrics::Metrics;
-use sidecar::outside::{Answer, Approvals, Ask, AskError, MAX_POLICY_AGE, NotConsumed, PolicySnapshot, Target, Ticket};
+use sidecar::outside::{
+    Answer, Approvals, Ask, AskError, MAX_POLICY_AGE, NotConsumed, PolicySnapshot, Reach, Target, Ticket,
+};
 use sidecar::recorder::{Recorder, SessionRef};
 use sidecar::upstream::{Greeting, Upstream, payload_hash};
 use tokio::io::AsyncReadExt as _;
@@ -129,13 +131,14 @@ impl Session {
                 kept.lock().extend_from_slice(&bytes.split());
             }
         });
-        let greeting = Greeting::dial("127.0.0.1", port, Duration::from_secs(5)).await.unwrap();
+        let greeting = Greeting::dial("127.0.0.1", port, Reach::Anywhere, Duration::from_secs(5)).await.unwrap();
         let key_of = TargetKey { namespace: "local".to_owned(), name: "db".to_owned() };
         let spec: crds::target::AccessTargetSpec = serde_yaml::from_str(TARGET).unwrap();
         let target = Target {
             key: key_of,
             host: "127.0.0.1".to_owned(),
             port,
+            reach: Reach::Anywhere,
             tls: spec.tls.mode,
             postgres: spec.postgres.unwrap(),
         };

@@ -14,7 +14,10 @@ use crate::limits::Limits;
 pub(super) struct File {
     pub(super) state_dir: PathBuf,
     pub(super) policies: PathBuf,
+    #[serde(default)]
     pub(super) listeners: Vec<ListenerEntry>,
+    #[serde(default)]
+    pub(super) pod: Option<PodEntry>,
     #[serde(default)]
     pub(super) approvers: Vec<super::Approver>,
     #[serde(default)]
@@ -42,6 +45,13 @@ pub(super) struct ListenerEntry {
     pub(super) client_auth: ClientAuthEntry,
     #[serde(default)]
     pub(super) tls_names: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct PodEntry {
+    pub(super) subject: Subject,
+    pub(super) nonce: String,
 }
 
 #[derive(Deserialize)]

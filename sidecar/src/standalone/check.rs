@@ -6,9 +6,10 @@ use std::sync::Arc;
 use recording::SigningKey;
 
 use super::folder::load;
+use super::pod;
 use super::preflight::{Throwaway, unknown_names};
 use super::run::{CHECKPOINT_KEY, check_metrics, target};
-use super::state::{StateDir, StateError};
+use super::state::{ADDRESSES, StateDir, StateError};
 use crate::config::Config;
 use crate::listen;
 use crate::metrics::Metrics;
@@ -44,6 +45,10 @@ pub async fn check(config: &Config) -> Vec<Finding> {
         for listener in &config.listeners {
             let free = listen::check(listener).map(|()| format!("{} is free", listener.bind));
             add(listener.field.clone(), free.map_err(|e| e.to_string()));
+        }
+        if let Some(of) = &config.pod {
+            let free = pod::check(of, &config.state_dir.join(ADDRESSES));
+            add("pod".to_owned(), free.map_err(|e| e.to_string()));
         }
         if let Some(address) = config.metrics {
             let free = check_metrics(address).map(|()| format!("{address} is free"));

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 
 use super::approvals::{LocalApprovals, SocketError};
 use super::folder::Unusable;
+use super::pod::{self, PodError, Served};
 use super::policies::PolicyFolder;
 use super::preflight::unknown_names;
 use super::state::{StateDir, StateError, write_whole};
@@ -31,7 +32,7 @@ use crate::ledger::{Ledger, NotRecorded};
 use crate::listen::{self, Door, Doorman, ListenError, Lobby};
 use crate::log;
 use crate::metrics::{FailClosed, Metrics};
-use crate::outside::{Answer, ClientAuth, Connections, Credentials, Policies, Target};
+use crate::outside::{Answer, ClientAuth, Connections, Credentials, Policies, Reach, Target};
 use crate::protocol;
 use crate::recorder::Recorder;
 use crate::secret::Secrets;
@@ -63,6 +64,8 @@ pub enum RunError {
     Io { action: &'static str, path: PathBuf, source: std::io::Error },
     #[error("the targets are not as the policies need them:\n  {0}")]
     Targets(String),
+    #[error("pod: {0}")]
+    Pod(#[from] PodError),
     #[error(transparent)]
     Random(#[from] NoRandomness),
     #[error("metrics: {0}")]
@@ -94,6 +97,7 @@ struct Started {
     config: Config,
     core: Arc<Core>,
     doors: Vec<Door>,
+    pod: Option<Served>,
     lobby: Lobby,
     connections: Connections,
     writer: Writer,
@@ -105,7 +109,8 @@ async fn start(config: Config) -> Result<Started, RunError> {
     let state = StateDir::open(&config.state_dir)?;
     let listeners: Arc<[Listener]> = config.listeners.clone().into();
     let folder = PolicyFolder::open(config.policies.clone(), Arc::clone(&listeners))?;
-    let names: Vec<String> = config.listeners.iter().flat_map(|l| l.tls_names.clone()).collect();
+    let mut names: Vec<String> = config.listeners.iter().flat_map(|l| l.tls_names.clone()).collect();
+    names.extend(config.pod.iter().flat_map(|of| pod::hosts(of, &folder.secrets())));
     let tls = Downstream::new(&LocalCa::open(&state.keys())?, &names)?;
     let key = SigningKey::load_or_create(&state.keys().join(CHECKPOINT_KEY))?;
     let public = key.public().to_string();
@@ -150,6 +155,8 @@ async fn start(config: Config) -> Result<Started, RunError> {
     }
 
     let doors = config.listeners.iter().cloned().map(Door::open).collect::<Result<Vec<_>, _>>()?;
+    let served = |of: &crate::config::Pod| pod::open(of, &state.addresses(), &secrets, &policies);
+    let pod = config.pod.as_ref().map(served).transpose()?;
     approvals.listen(&state.approve_socket(), config.approver_group)?;
     share_requests(&state, config.approver_group)?;
     let ready = readiness(Arc::clone(&recorder), policies.clone());
@@ -163,6 +170,7 @@ async fn start(config: Config) -> Result<Started, RunError> {
         version = env!("CARGO_PKG_VERSION"),
         listeners = listening.join(", "),
         ports = doors.iter().filter_map(port).map(|p| p.to_string()).collect::<Vec<_>>().join(","),
+        pod = pod.is_some(),
         metrics = metrics_at.map(|a| a.to_string()),
         ca = %ca_file.display(),
         checkpoint_key = public,
@@ -176,14 +184,17 @@ async fn start(config: Config) -> Result<Started, RunError> {
     }
     let doorman = Arc::new(Doorkeeper { secrets });
     let (lobby, connections) = Lobby::new(doorman, config.limits.connections, drain, metrics);
-    Ok(Started { config, core, doors, lobby, connections, writer, _state: state })
+    Ok(Started { config, core, doors, pod, lobby, connections, writer, _state: state })
 }
 
 impl Started {
     async fn serve(self) {
-        let Self { config, core, doors, lobby, mut connections, writer, _state } = self;
+        let Self { config, core, doors, pod, lobby, mut connections, writer, _state } = self;
         for door in doors {
             tokio::spawn(door.serve(lobby.clone()));
+        }
+        if let Some(pod) = pod {
+            pod.serve(&lobby, &core.metrics);
         }
         drop(lobby);
         let mut sessions = JoinSet::new();
@@ -360,6 +371,7 @@ pub(super) fn target(key: &TargetKey, spec: Option<&crds::target::AccessTargetSp
         key: key.clone(),
         host: spec.host.clone(),
         port: u16::try_from(spec.port).map_err(|_| format!("the port of AccessTarget `{key}` is not a port"))?,
+        reach: Reach::Anywhere,
         tls: spec.tls.mode,
         postgres: spec.postgres.clone().ok_or_else(|| format!("AccessTarget `{key}` is not a Postgres target"))?,
     })

@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
+/// The file of names and their addresses.
+pub(crate) const ADDRESSES: &str = "addresses";
+
 /// The opened directory. The lock lives as long as this value.
 #[derive(Debug)]
 pub struct StateDir {
@@ -70,6 +73,9 @@ impl StateDir {
     }
     pub fn catalog(&self) -> PathBuf {
         self.root.join("catalog")
+    }
+    pub fn addresses(&self) -> PathBuf {
+        self.root.join(ADDRESSES)
     }
     pub fn approve_socket(&self) -> PathBuf {
         self.root.join("approve.sock")

@@ -56,7 +56,12 @@ impl LoginError {
     /// What an agent may be told: the target's own words stay with the operator.
     pub fn for_agent(&self) -> String {
         match self {
-            Self::Dial(DialError::Unreachable { .. } | DialError::Timeout { .. } | DialError::Login(_))
+            Self::Dial(
+                DialError::Unreachable { .. }
+                | DialError::Inward { .. }
+                | DialError::Timeout { .. }
+                | DialError::Login(_),
+            )
             | Self::Timeout(_) => "it cannot be reached".to_owned(),
             Self::Dial(DialError::Tls { .. } | DialError::Name(_))
             | Self::Tls(_)
@@ -105,7 +110,7 @@ pub(crate) async fn greet(
     anchor: Option<&[u8]>,
     deadline: std::time::Duration,
 ) -> Result<Greeting, LoginError> {
-    let mut greeting = Greeting::dial(&target.host, target.port, deadline).await?;
+    let mut greeting = Greeting::dial(&target.host, target.port, target.reach, deadline).await?;
     match target.tls {
         TlsMode::Disabled => Ok(greeting),
         TlsMode::VerifyFull => {
