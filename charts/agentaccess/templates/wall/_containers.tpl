@@ -1,6 +1,6 @@
 {{/*
 What holds for every container but ours, as variables and validations of an admission policy. Needs the variables `judged`
-(the containers), `context` (the pod's securityContext) and `user` (the sidecar's). Argument: `written`, true where only
+(the containers), `context` (the pod's securityContext) and `user` (the sidecar's; -2 without one). Argument: `written`, true where only
 what somebody wrote is judged and the webhook will fill in the rest.
 */}}
 {{- define "agentaccess.wall.containerVariables" -}}
