@@ -32,6 +32,7 @@ trap ended EXIT
 say 'building the tests'
 cargo test --locked --quiet -p e2e --features cluster --no-run
 [ -z "$own" ] || e2e/cluster/up.sh
+scripts/chart.sh lint
 scripts/chart.sh server
 
 say 'installing the chart'
@@ -44,9 +45,6 @@ say 'the second wall: without webhook and without operator'
 kubectl delete mutatingwebhookconfiguration agentaccess --ignore-not-found >/dev/null
 cargo test --locked -p e2e --features cluster --test cluster_wall "$@"
 
-say 'removing the chart'
-helm uninstall agentaccess -n "$namespace" --wait --timeout 60s >/dev/null
-left=$(kubectl get validatingadmissionpolicies,validatingadmissionpolicybindings,mutatingwebhookconfigurations \
-    -o name | grep agentaccess || true)
-[ -z "$left" ] || fail "left behind: $left"
-kubectl run e2e-after --image=localhost/busybox:1 --image-pull-policy=Never --dry-run=server -o name >/dev/null
+# Last: it removes the chart.
+say 'the chart'
+cargo test --locked -p e2e --features cluster --test cluster_chart "$@"

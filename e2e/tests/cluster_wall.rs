@@ -3,6 +3,8 @@
 //!
 //! Not run by `make test`: the feature `cluster` builds it, `make e2e` runs it.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 #[path = "cluster_wall/agent.rs"]
 mod agent;
 #[path = "cluster_wall/approvals.rs"]
