@@ -187,6 +187,19 @@ fn no_expression_is_doubtful(cluster: &Cluster) {
     .unwrap();
 }
 
+/// Nothing says then what a pod must hold. Neither does it when the webhook is gone too.
+fn without_a_profile_no_pod_starts(cluster: &Cluster) {
+    let governed = cluster.namespace(&json!({"agentaccess.dev/injection": "enabled"})).unwrap();
+    for object in ["mutatingwebhookconfiguration", "injectionprofile"] {
+        cluster.run(&["delete", object, "agentaccess"], None).unwrap().accepted(object).unwrap();
+    }
+    let pod = ["run", "x", "--image=none", "--dry-run=server", "-n", &governed.name];
+    wait::eventually("the deletion is known", Duration::from_secs(10), || {
+        cluster.run(&pod, None).unwrap().refused("a pod", "no params found").is_ok()
+    })
+    .unwrap();
+}
+
 #[test]
 fn it_is_installed_upgraded_and_removed() {
     let cluster = Cluster::connect().unwrap();
@@ -202,6 +215,8 @@ fn it_is_installed_upgraded_and_removed() {
     };
     upgrade("helm", &[]);
     no_expression_is_doubtful(&cluster);
+    without_a_profile_no_pod_starts(&cluster);
+    upgrade("helm", &[]);
     let first = releases();
     upgrade("helm", &["--set", "sidecar.stateSize=2Gi"]);
     let second = releases();

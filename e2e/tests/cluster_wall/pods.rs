@@ -56,6 +56,8 @@ fn the_sidecar_is_that_of_an_installed_release() {
         ("/spec/initContainers/1/resources/limits/memory", json!("64Mi"), DIFFER),
         // What a LimitRange adds is not ours to refuse.
         ("/spec/initContainers/1/resources/limits/cpu", json!("1"), ""),
+        // A device brings mounts and variables of its driver along.
+        ("/spec/initContainers/1/resources/limits/example.com~1device", json!("1"), DIFFER),
         ("/spec/initContainers/0/securityContext/capabilities/add", Value::Null, DIFFER),
         ("/spec/initContainers/0/securityContext/capabilities/add/-", json!("NET_RAW"), DIFFER),
         ("/spec/initContainers/0/securityContext/runAsUser", json!(65534), DIFFER),
