@@ -1,11 +1,14 @@
 # The face for people. Each line installs what it needs and says so.
-.PHONY: build demo test majors bench fuzz lint clean
+.PHONY: build demo test e2e majors bench fuzz lint clean cluster cluster-down
 
 build: ; @scripts/setup.sh build && scripts/build.sh
 demo:  ; @scripts/demo.sh
 test:  ; @scripts/test.sh
+e2e:   ; @scripts/e2e.sh
 majors: ; @scripts/majors.sh
 bench: ; @scripts/bench.sh
 fuzz:  ; @scripts/fuzz.sh
 lint:  ; @scripts/lint.sh
+cluster: ; @scripts/setup.sh cluster && e2e/cluster/up.sh
+cluster-down: ; @e2e/cluster/down.sh
 clean: ; @cargo clean

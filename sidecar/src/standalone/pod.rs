@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::run::target;
 use super::state::write_whole;
-use super::vital;
+use crate::vital;
 use crate::config;
 use crate::destinations::Destinations;
 use crate::destinations::addresses::{Addresses, Damaged};

@@ -1,0 +1,39 @@
+{{/* One agentaccess governs a cluster, so what has no namespace has a fixed name: a second release is refused by Helm. */}}
+{{- define "agentaccess.labels" -}}
+app.kubernetes.io/name: agentaccess
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{- define "agentaccess.selector" -}}
+app.kubernetes.io/name: agentaccess
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end }}
+
+{{/* The user as which the operator speaks to the API server. */}}
+{{- define "agentaccess.operator" -}}
+system:serviceaccount:{{ .Release.Namespace }}:agentaccess-operator
+{{- end }}
+
+{{/* An image, by its digest when there is one: what a tag means can change. Arguments: image, default tag. */}}
+{{- define "agentaccess.image" -}}
+{{- $image := index . 0 }}
+{{- if $image.digest }}{{ $image.repository }}@{{ $image.digest }}
+{{- else }}{{ $image.repository }}:{{ $image.tag | default (index . 1) }}
+{{- end }}
+{{- end }}
+
+{{/* Namespaces that are never governed: without their pods no other pod starts. */}}
+{{- define "agentaccess.excluded" -}}
+{{- toJson (concat (list "kube-system" "kube-public" "kube-node-lease" .Release.Namespace) .Values.injection.exclude | uniq) }}
+{{- end }}
+
+{{- define "agentaccess.governedNamespaces" -}}
+matchLabels:
+  agentaccess.dev/injection: enabled
+matchExpressions:
+- {key: kubernetes.io/metadata.name, operator: NotIn, values: {{ include "agentaccess.excluded" . }}}
+{{- end }}

@@ -1,0 +1,78 @@
+{{/* The containers and volumes of this release; its name is a digest of them. */}}
+{{- define "agentaccess.release" -}}
+{{- $content := include "agentaccess.release.content" . | fromYaml }}
+name: sha256-{{ $content | toJson | sha256sum | trunc 16 }}
+{{ toYaml $content }}
+{{- end }}
+
+{{- define "agentaccess.release.content" -}}
+containers:
+- name: agentaccess-init
+  args: [init, "--user={user}", --own=15020]
+  {{- include "agentaccess.release.common" . | nindent 2 }}
+  securityContext:
+    # As another user a capability is not passed on.
+    {{- include "agentaccess.release.context" (dict "add" (list "NET_ADMIN") "nonRoot" false) | nindent 4 }}
+    runAsUser: 0
+    runAsGroup: 0
+- name: agentaccess-proxy
+  args: [proxy, "--nonce={nonce}"]
+  {{- include "agentaccess.release.common" . | nindent 2 }}
+  restartPolicy: Always
+  env:
+  - {name: AGENTACCESS_POD_NAMESPACE, valueFrom: {fieldRef: {apiVersion: v1, fieldPath: metadata.namespace}}}
+  - {name: AGENTACCESS_POD_NAME, valueFrom: {fieldRef: {apiVersion: v1, fieldPath: metadata.name}}}
+  - {name: AGENTACCESS_POD_UID, valueFrom: {fieldRef: {apiVersion: v1, fieldPath: metadata.uid}}}
+  ports:
+  - {name: agentaccess, containerPort: 15020, protocol: TCP}
+  startupProbe:
+    httpGet: {path: /readyz, port: 15020, scheme: HTTP}
+    periodSeconds: 1
+    timeoutSeconds: 1
+    successThreshold: 1
+    failureThreshold: 120
+  volumeMounts:
+  - {name: agentaccess-token, mountPath: /run/agentaccess/token, readOnly: true}
+  - {name: agentaccess-ca, mountPath: /run/agentaccess/ca}
+  - {name: agentaccess-state, mountPath: /var/lib/agentaccess}
+  - {name: agentaccess-trust, mountPath: /run/agentaccess/trust}
+  - {name: agentaccess-account, mountPath: /run/agentaccess/account}
+  securityContext: {{- include "agentaccess.release.context" (dict "add" list "nonRoot" true) | nindent 4 }}
+- name: agentaccess-verify
+  args: [verify, "--user={user}", "--nonce={nonce}"]
+  {{- include "agentaccess.release.common" . | nindent 2 }}
+  securityContext: {{- include "agentaccess.release.context" (dict "add" list "nonRoot" true) | nindent 4 }}
+volumes:
+- name: agentaccess-token
+  projected:
+    # 0644, as the kubelet has it.
+    defaultMode: 420
+    sources:
+    - serviceAccountToken: {audience: {{ .Values.sidecar.audience }}, expirationSeconds: 600, path: token}
+- {name: agentaccess-ca, emptyDir: {medium: Memory, sizeLimit: 1Mi}}
+- {name: agentaccess-state, emptyDir: {sizeLimit: {{ .Values.sidecar.stateSize }}}}
+- {name: agentaccess-trust, emptyDir: {sizeLimit: 4Mi}}
+- {name: agentaccess-account, emptyDir: {sizeLimit: 1Mi}}
+{{- end }}
+
+{{- define "agentaccess.release.common" -}}
+image: {{ include "agentaccess.image" (list .Values.sidecar.image .Chart.AppVersion) }}
+imagePullPolicy: {{ .Values.sidecar.image.pullPolicy }}
+command: [/agentaccess-sidecar]
+resources: {{- toYaml .Values.sidecar.resources | nindent 2 }}
+terminationMessagePath: /dev/termination-log
+terminationMessagePolicy: FallbackToLogsOnError
+{{- end }}
+
+{{- define "agentaccess.release.context" -}}
+runAsNonRoot: {{ .nonRoot }}
+privileged: false
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+  {{- with .add }}
+  add: {{ toJson . }}
+  {{- end }}
+seccompProfile: {type: RuntimeDefault}
+{{- end }}

@@ -1,0 +1,252 @@
+//! What can be done to pods that are there: through each subresource by which something of theirs changes.
+
+use std::time::Duration;
+
+use e2e::cluster::{Answer, Cluster, Namespace};
+use e2e::wait;
+use serde_json::{Value, json};
+
+use super::agent::{USER, cluster, container, governed, pod, profile, with};
+
+const OURS: &str = "spec.initContainers agentaccess-* cannot be changed";
+const KEYS: &str = "metadata.labels and metadata.annotations with agentaccess.dev/ cannot be changed";
+
+/// A conforming pod that no scheduler takes: nothing but us changes it.
+fn stored(cluster: &Cluster, namespace: &Namespace) -> Value {
+    let pod = with(&pod(namespace, &profile(cluster)), "/spec/schedulerName", json!("nobody"));
+    cluster.create(&pod).unwrap().accepted("the conforming pod").unwrap();
+    pod
+}
+
+fn patch(cluster: &Cluster, namespace: &Namespace, subresource: &str, patch: &Value) -> Answer {
+    let text = patch.to_string();
+    let mut arguments = vec!["patch", "pod", "agent", "-n", &namespace.name, "-p", &text];
+    let subresource = format!("--subresource={subresource}");
+    if !subresource.ends_with('=') {
+        arguments.push(&subresource);
+    }
+    cluster.run(&arguments, None).unwrap()
+}
+
+/// Somebody who may do everything with pods, but is not exempt from governing.
+fn operator_of_pods(cluster: &Cluster, namespace: &Namespace) -> Cluster {
+    let verbs = json!(["get", "list", "create", "update", "patch", "delete"]);
+    let resources =
+        json!(["pods", "pods/status", "pods/ephemeralcontainers", "pods/resize", "pods/binding", "bindings"]);
+    let meta = json!({"name": "pods", "namespace": namespace.name});
+    let role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": meta,
+        "rules": [{"apiGroups": [""], "resources": resources, "verbs": verbs}],
+    });
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": meta,
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "pods"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "eve"}],
+    });
+    cluster.create(&role).unwrap().accepted("a role").unwrap();
+    cluster.create(&binding).unwrap().accepted("its binding").unwrap();
+    let eve = cluster.user("eve");
+    wait::eventually("the role holds", Duration::from_secs(10), || {
+        eve.run(&["get", "pods", "-n", &namespace.name], None).unwrap().accepted
+    })
+    .unwrap();
+    eve
+}
+
+#[test]
+fn the_sidecar_stays_as_it_is() {
+    let cluster = cluster();
+    let namespace = governed(&cluster);
+    stored(&cluster, &namespace);
+    for name in ["agentaccess-init", "agentaccess-proxy", "agentaccess-verify"] {
+        let image = json!({"spec": {"initContainers": [{"name": name, "image": "localhost/other:1"}]}});
+        patch(&cluster, &namespace, "", &image).refused(name, OURS).unwrap();
+    }
+    let memory = json!({"name": "agentaccess-proxy", "resources": {"limits": {"memory": "257Mi"}}});
+    let resize = json!({"spec": {"initContainers": [memory]}});
+    patch(&cluster, &namespace, "resize", &resize).refused("resources of the sidecar", OURS).unwrap();
+    // The agent's own image is its author's.
+    let own = json!({"spec": {"containers": [{"name": "main", "image": "localhost/busybox:2"}]}});
+    patch(&cluster, &namespace, "", &own).accepted("another image of the agent").unwrap();
+    let own = json!({"name": "main", "resources": {"requests": {"cpu": "10m"}}});
+    let answer = patch(&cluster, &namespace, "resize", &json!({"spec": {"containers": [own]}}));
+    assert!(!answer.text.contains("denied request"), "{}", answer.text);
+}
+
+#[test]
+fn our_labels_and_annotations_stay_through_every_subresource() {
+    let cluster = cluster();
+    let namespace = governed(&cluster);
+    stored(&cluster, &namespace);
+    let changes = [
+        json!({"annotations": {"agentaccess.dev/proxy-user": "1000.1.00"}}),
+        json!({"annotations": {"agentaccess.dev/proxy-user": null}}),
+        json!({"annotations": {"agentaccess.dev/new": "x"}}),
+        json!({"labels": {"agentaccess.dev/injected": null}}),
+        json!({"labels": {"agentaccess.dev/injected": "false"}}),
+        json!({"labels": {"agentaccess.dev/new": "x"}}),
+    ];
+    let before = cluster.get(&["pod", "agent", "-n", &namespace.name]).unwrap();
+    for change in &changes {
+        for subresource in ["", "status"] {
+            let answer = patch(&cluster, &namespace, subresource, &json!({"metadata": change}));
+            answer.refused(&format!("{change} through `{subresource}`"), KEYS).unwrap();
+        }
+        // These drop it, in the version that was read; if one ever takes it, the policy is there.
+        for subresource in ["resize", "ephemeralcontainers"] {
+            patch(&cluster, &namespace, subresource, &json!({"metadata": change}));
+        }
+    }
+    let after = cluster.get(&["pod", "agent", "-n", &namespace.name]).unwrap();
+    for part in ["labels", "annotations"] {
+        assert_eq!(after["metadata"][part], before["metadata"][part]);
+    }
+    patch(&cluster, &namespace, "", &json!({"metadata": {"annotations": {"note": "x"}}}))
+        .accepted("an annotation of somebody else")
+        .unwrap();
+    patch(&cluster, &namespace, "status", &json!({"status": {"message": "x"}})).accepted("a status").unwrap();
+}
+
+#[test]
+fn labels_that_a_policy_can_select_by_need_a_verb() {
+    let cluster = cluster();
+    let namespace = governed(&cluster);
+    stored(&cluster, &namespace);
+    let eve = operator_of_pods(&cluster, &namespace);
+    for subresource in ["", "status"] {
+        for app in [json!("other"), Value::Null] {
+            let answer = patch(&eve, &namespace, subresource, &json!({"metadata": {"labels": {"app": app}}}));
+            answer
+                .refused("the label of a policy", "without the verb `ungovern` on pods they cannot be changed: app")
+                .unwrap();
+        }
+    }
+    patch(&eve, &namespace, "", &json!({"metadata": {"labels": {"more": "x"}}})).accepted("one more label").unwrap();
+    patch(&cluster, &namespace, "", &json!({"metadata": {"labels": {"app": "other"}}}))
+        .accepted("who has every verb")
+        .unwrap();
+}
+
+#[test]
+fn a_binding_brings_nothing_along() {
+    let cluster = cluster();
+    let namespace = governed(&cluster);
+    stored(&cluster, &namespace);
+    let binding = |meta: Value| {
+        let mut metadata = json!({"name": "agent", "namespace": namespace.name});
+        metadata.as_object_mut().unwrap().extend(meta.as_object().unwrap().clone());
+        json!({"apiVersion": "v1", "kind": "Binding", "metadata": metadata, "target": {"kind": "Node", "name": "no-such-node"}})
+    };
+    let note = binding(json!({"annotations": {"agentaccess.dev/proxy-user": "1000.1.00"}}));
+    let label = binding(json!({"labels": {"app": "other"}}));
+    let zone = binding(json!({"labels": {"topology.kubernetes.io/zone": "a"}, "annotations": {"note": "x"}}));
+    // The old form is a resource of its own.
+    let old = format!("/api/v1/namespaces/{}/bindings", namespace.name);
+    let new = format!("/api/v1/namespaces/{}/pods/agent/binding", namespace.name);
+    for path in [&old, &new] {
+        let send = |binding: &Value| cluster.run(&["create", "--raw", path, "-f", "-"], Some(binding)).unwrap();
+        send(&note).refused(path, "metadata.annotations of a binding must not hold agentaccess.dev/ keys").unwrap();
+        send(&label).refused(path, "metadata.labels of a binding may hold topology.kubernetes.io/ keys only").unwrap();
+    }
+    cluster.run(&["create", "--raw", &new, "-f", "-"], Some(&zone)).unwrap().accepted("a scheduler's binding").unwrap();
+}
+
+#[test]
+fn a_debug_container_is_judged_as_any_other() {
+    let cluster = cluster();
+    let namespace = governed(&cluster);
+    stored(&cluster, &namespace);
+    let add = |one: Value| {
+        patch(&cluster, &namespace, "ephemeralcontainers", &json!({"spec": {"ephemeralContainers": [one]}}))
+    };
+    let mut number = 0;
+    let mut debug = |at: &str, value: Value| {
+        number += 1;
+        with(&container(&format!("debug-{number}")), at, value)
+    };
+    let cases = [
+        (debug("/securityContext", json!({"privileged": true})), "privileged must be false"),
+        (debug("/securityContext/allowPrivilegeEscalation", Value::Null), "allowPrivilegeEscalation must be false"),
+        (debug("/securityContext/capabilities/add", json!(["NET_ADMIN"])), "capabilities.add may hold"),
+        (debug("/securityContext/capabilities/add", json!(["SYS_PTRACE"])), "capabilities.add may hold"),
+        (debug("/securityContext/capabilities", Value::Null), "capabilities.drop must hold ALL"),
+        (debug("/securityContext/runAsUser", json!(USER)), "must not be those of the sidecar"),
+        (debug("/securityContext/seccompProfile", json!({"type": "Unconfined"})), "seccompProfile.type"),
+        (
+            debug("/volumeMounts", json!([{"name": "agentaccess-token", "mountPath": "/t"}])),
+            "volumeMounts must not name",
+        ),
+        (
+            debug("/env", json!([{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}])),
+            "must not name a Secret",
+        ),
+        (debug("/targetContainerName", json!("agentaccess-proxy")), "targetContainerName must not be the sidecar"),
+        (debug("/name", json!("agentaccess-debug")), "names with agentaccess- are those of the sidecar"),
+    ];
+    for (one, why) in cases {
+        add(one.clone()).refused(&one.to_string(), why).unwrap();
+    }
+    add(debug("/targetContainerName", json!("main"))).accepted("a debug container with no rights").unwrap();
+}
+
+/// As `kubectl debug` writes them, and with a pod that runs.
+#[test]
+fn debug_exec_and_attach_reach_the_agent_but_not_the_sidecar() {
+    let cluster = cluster();
+    let namespace = cluster.namespace(&json!({})).unwrap();
+    let name = namespace.name.as_str();
+    // Made before its namespace was governed, so that a container with that name is there.
+    let containers = json!([container("main"), container("agentaccess-proxy")]);
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "agent", "namespace": name},
+        "spec": {
+            "terminationGracePeriodSeconds": 0, "containers": containers,
+            "securityContext": {"runAsUser": 1000, "runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
+        },
+    });
+    cluster.create(&pod).unwrap().accepted("a pod").unwrap();
+    cluster
+        .run(&["wait", "-n", name, "--for=condition=Ready", "pod/agent", "--timeout=25s"], None)
+        .unwrap()
+        .accepted("the pod runs")
+        .unwrap();
+    cluster
+        .run(&["label", "namespace", name, "agentaccess.dev/injection=enabled"], None)
+        .unwrap()
+        .accepted("label")
+        .unwrap();
+
+    let exec = |container: &str| {
+        cluster.run(&["exec", "-n", name, "agent", "-c", container, "--", "echo", "inside"], None).unwrap()
+    };
+    wait::eventually("the label holds", Duration::from_secs(10), || !exec("agentaccess-proxy").accepted).unwrap();
+    exec("agentaccess-proxy").refused("exec", "container must not be the sidecar's").unwrap();
+    let inside = exec("main");
+    inside.accepted("exec into the agent").unwrap();
+    assert!(inside.text.contains("inside"), "{}", inside.text);
+    let attach = cluster.run(&["attach", "-n", name, "agent", "-c", "agentaccess-proxy"], None).unwrap();
+    attach.refused("attach", "container must not be the sidecar's").unwrap();
+
+    let debug = |profile: &str| {
+        let profile = format!("--profile={profile}");
+        cluster
+            .run(
+                &[
+                    "debug",
+                    "-n",
+                    name,
+                    "agent",
+                    "--image=localhost/busybox:1",
+                    "--image-pull-policy=Never",
+                    &profile,
+                    "--",
+                    "true",
+                ],
+                None,
+            )
+            .unwrap()
+    };
+    debug("general").refused("debug --profile=general", "allowPrivilegeEscalation must be false").unwrap();
+    debug("netadmin").refused("debug --profile=netadmin", "must").unwrap();
+    debug("restricted").accepted("debug --profile=restricted").unwrap();
+}
