@@ -15,7 +15,6 @@ use tokio::time::timeout;
 
 use super::run::target;
 use super::state::write_whole;
-use crate::vital;
 use crate::config;
 use crate::destinations::Destinations;
 use crate::destinations::addresses::{Addresses, Damaged};
@@ -27,6 +26,7 @@ use crate::listen::{ListenError, Lobby};
 use crate::metrics::Metrics;
 use crate::outside::{Policies, Reach, Target};
 use crate::secret::Secrets;
+use crate::vital;
 
 /// After a write that failed.
 const RETRY: Duration = Duration::from_secs(10);
@@ -210,8 +210,11 @@ mod tests {
     async fn a_write_that_failed_is_tried_again() {
         let retry = Duration::from_millis(100);
         let dir = tempfile::tempdir().unwrap();
-        let snapshot =
-            |host| crate::outside::PolicySnapshot { set: Arc::new(set(host)), confirmed: std::time::Instant::now() };
+        let snapshot = |host| crate::outside::PolicySnapshot {
+            set: Arc::new(set(host)),
+            confirmed: std::time::Instant::now(),
+            max_age: crate::outside::MAX_POLICY_AGE,
+        };
         let (sender, policies) = watch::channel(snapshot("a.example"));
         let mut current = follow(&dir.path().join("addresses"), "ours", policies, retry).unwrap();
         let in_the_way = dir.path().join("addresses.tmp");
