@@ -348,6 +348,32 @@ fn cancelling_the_query_withdraws_the_request() {
     }
 }
 
+/// A person decides on all of it or is not asked: what stands behind many blanks, or at the end of a long value, counts.
+#[test]
+fn nobody_is_asked_about_what_cannot_be_shown_whole() {
+    let far =
+        |n| (format!("UPDATE orders SET note = 'far{n}' WHERE id = 3 {}OR note = $1", " ".repeat(n)), "a".to_owned());
+    let wide = |n| (format!("UPDATE orders SET note = 'wide{n}' WHERE note = $1"), format!("{}END", "x".repeat(n)));
+    let run = |sql: &str, value: &str| {
+        let mut wire = world().agent().unwrap();
+        wire.run(Form::Extended, Format::Text, sql, &[Some(value)]).unwrap()
+    };
+    for (sql, value) in [far(4_300), far(16_000), wide(4 * 1024 - 3)] {
+        let name = pending(&run(&sql, &value));
+        let file = world().sidecar.state().join("requests").join(format!("{name}.yaml"));
+        let whole = |text: String| text.contains(&sql) && text.contains(&format!("$1 = '{value}'"));
+        eventually("all of it in the request", SOON, || fs::read_to_string(&file).is_ok_and(whole)).unwrap();
+    }
+    for (sql, value) in [far(17_000), wide(4 * 1024 - 2)] {
+        let fault = run(&sql, &value).fault.unwrap();
+        assert_eq!(fault.sqlstate, "42501", "{fault:?}");
+        assert!(fault.message.contains("cannot be shown whole to a person"), "{fault:?}");
+        let (beginning, _) = sql.split_at(40);
+        let asked = |item: &Value| item.to_string().contains(beginning);
+        assert!(!world().sidecar.requests().unwrap().iter().any(asked), "{beginning}");
+    }
+}
+
 #[test]
 fn hanging_up_withdraws_the_request() {
     let mut wire = world().agent().unwrap();

@@ -240,10 +240,7 @@ impl Desk {
         agent: &mut A,
     ) -> Result<Ticket, Refusal> {
         if !op.display.is_whole() {
-            return Err(Refusal::CannotAsk(
-                "it cannot be shown whole to a person: it is too long, or values of its own stand beside masked ones"
-                    .to_owned(),
-            ));
+            return Err(Refusal::CannotShow);
         }
         let ask = Ask {
             subject: Arc::clone(&self.subject),

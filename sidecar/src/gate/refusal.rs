@@ -19,6 +19,8 @@ pub enum Refusal {
     NotConsumed { request: String, why: &'static str },
     /// It needs an approval and was to be planned without being run.
     NotAlone,
+    /// It needs an approval and cannot be shown whole: too long, or constants of its own are hidden with masked ones.
+    CannotShow,
     /// People cannot be asked.
     CannotAsk(String),
     /// It could not be recorded, so it was not sent.
@@ -42,6 +44,7 @@ impl Refusal {
             Self::Withdrawn { .. } => "withdrawn",
             Self::NotConsumed { .. } => "approval_not_consumed",
             Self::NotAlone => "not_alone",
+            Self::CannotShow => "cannot_show",
             Self::CannotAsk(_) => "cannot_ask",
             Self::Unrecorded(_) => "unrecorded",
             Self::PolicyTooOld => "policy_too_old",
@@ -60,6 +63,7 @@ impl Refusal {
             | Self::NotConsumed { request, .. } => Some(request),
             Self::Denied(_)
             | Self::NotAlone
+            | Self::CannotShow
             | Self::CannotAsk(_)
             | Self::Unrecorded(_)
             | Self::PolicyTooOld

@@ -80,6 +80,14 @@ pub fn words(refused: &Refused) -> Words {
             format!("denied: what needs an approval has to be bound and executed in one batch ({id})"),
         )
         .hint("Send Bind and Execute without a Sync or Flush between them."),
+        Refusal::CannotShow => Words::new(
+            "42501",
+            format!("denied: it needs an approval, and cannot be shown whole to a person ({id})"),
+        )
+        .hint(
+            "Nothing was executed. Send it in shorter parts (a statement of at most 16 KiB, parameters of at most 4 KiB), and \
+             keep other constants out of a statement that compares masked columns with a sub-query.",
+        ),
         Refusal::CannotAsk(why) => {
             Words::new("PX004", format!("approval is needed and cannot be asked for: {why} ({id})"))
                 .hint("Nothing was executed. Try again later.")
