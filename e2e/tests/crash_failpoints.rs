@@ -348,8 +348,9 @@ fn approval_consumed() {
 fn mid_rotate() {
     let mut crash = Crash::new();
     for time in 0..TIMES {
-        // The first three passes are those of the segment that each start makes.
-        crash.round("mid_rotate", 4 + time % 6, Work::Bulk);
+        // The first three passes are those of the segment that each start makes; each further statement or two are one
+        // segment, which is three passes.
+        crash.round("mid_rotate", 4 + time, Work::Bulk);
     }
     for pass in 1..=3 {
         crash.sidecar.set_environment(&[("AGENTACCESS_FAILPOINT", &format!("mid_rotate:{pass}"))]);
@@ -357,6 +358,7 @@ fn mid_rotate() {
         crash.left(&format!("at start, pass {pass}"));
     }
     let judged = crash.judge();
+    println!("mid_rotate: {judged:?}");
     assert!(judged.executed > 40, "{judged:?}");
 }
 

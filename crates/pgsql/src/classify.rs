@@ -188,7 +188,7 @@ fn display(parsed: &Parsed, findings: &Findings, ctx: &Context<'_>) -> Redacted 
         text.truncate(text.floor_char_boundary(DISPLAY_BYTES));
         return Redacted::danger_caller_redacted_and_cut(&format!("{text} ... (cut: it has {bytes} bytes)"));
     }
-    match findings.hide_all && findings.literals.iter().any(|literal| !literal.hidden) {
+    match findings.hides_own() {
         true => Redacted::danger_caller_redacted_and_cut(&text),
         false => Redacted::danger_caller_redacted(&text),
     }

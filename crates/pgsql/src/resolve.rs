@@ -68,6 +68,8 @@ pub(crate) struct Literal {
     /// The number, of a parameter.
     pub(crate) param: Option<u32>,
     pub(crate) hidden: bool,
+    /// It is compared with nothing but a masked column, or written to one.
+    pub(crate) against: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -223,6 +225,11 @@ impl<'c> Resolver<'c> {
 }
 
 impl Findings {
+    /// Whether a constant is hidden that may mean more than what a masked column holds: an agent could hide its own.
+    pub(crate) fn hides_own(&self) -> bool {
+        self.literals.iter().any(|literal| (literal.hidden || self.hide_all) && !literal.against)
+    }
+
     /// The accesses, those of the families of partitions and inheritance included.
     pub(crate) fn accesses(&self, ctx: &Context<'_>) -> Vec<Access> {
         let mut out: BTreeMap<(Verb, Oid), Use> = self.uses.clone();

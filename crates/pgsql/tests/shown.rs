@@ -49,6 +49,18 @@ fn constants_are_shown_or_said_to_be_hidden(catalog: &Catalog, masks: &MaskTable
         ("INSERT INTO users (id, name, email, ssn) VALUES (9, 'good', 'e', 'hidden')", true, "'good'"),
         ("INSERT INTO users (id, name, email, ssn) SELECT 9, 'evil', 'e', 'hidden'", false, ""),
         ("DELETE FROM plain WHERE id = 1", true, "1"),
+        // What only shares an expression with a masked column does not stand against it.
+        ("UPDATE plain SET name = CASE WHEN u.ssn IS NULL THEN 'evil' ELSE 'evil' END FROM users u", false, ""),
+        ("UPDATE plain SET name = substr('evil' || u.ssn, 1, 4) FROM users u WHERE plain.id = 2", false, ""),
+        ("DELETE FROM plain USING users u WHERE plain.id + 0 * length(u.ssn) = 2", false, ""),
+        ("DELETE FROM plain USING users u WHERE (plain.id = 2) = (u.ssn IS NULL)", false, ""),
+        ("DELETE FROM plain USING users u WHERE (plain.id, u.ssn) = (2, 'x')", false, ""),
+        ("INSERT INTO plain (id, name) VALUES (5, (SELECT 'evil' || ssn FROM users LIMIT 1))", false, ""),
+        ("INSERT INTO plain (id, name) SELECT 5, 'good' FROM users WHERE ssn LIKE 'hidden'", true, "'good'"),
+        ("DELETE FROM plain USING users u WHERE lower(u.ssn)::text IN ('zz', 'hidden') AND plain.id = 2", true, "2"),
+        ("DELETE FROM plain USING users u WHERE 'hidden' = u.ssn AND u.ssn BETWEEN 'zz' AND 'zz'::text", true, "plain"),
+        ("DELETE FROM plain USING users u WHERE u.ssn = ANY (ARRAY['zz', 'hidden']) AND u.ssn IS NOT NULL", true, ""),
+        ("UPDATE users SET ssn = 'hidden', name = 'good' WHERE id = 4", true, "'good'"),
     ] {
         let shown = plan(sql, catalog, masks).unwrap().display;
         assert_eq!(shown.is_whole(), whole, "{sql}: {shown}");

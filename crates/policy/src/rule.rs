@@ -176,16 +176,17 @@ impl Rule {
 
     /// May speak of some of the access: one of its fields may be among the rule's columns.
     pub(crate) fn touches(&self, op: &Operation, access: &Access) -> bool {
+        self.touches_fields(op, access, |column| match fields(access) {
+            Fields::All => true,
+            Fields::Named(names) => names.iter().any(|n| column.matches(n)),
+        })
+    }
+
+    fn touches_fields(&self, op: &Operation, access: &Access, meant: impl Fn(&Glob) -> bool) -> bool {
         let path = &access.resource.path;
         self.touches_resource(op, access)
             && (!self.columns_apply(access)
-                || self.columns.iter().any(|c| {
-                    c.relation.possibly(path)
-                        && match fields(access) {
-                            Fields::All => true,
-                            Fields::Named(names) => names.iter().any(|n| c.column.matches(n)),
-                        }
-                }))
+                || self.columns.iter().any(|c| c.relation.possibly(path) && meant(&c.column)))
     }
 
     /// Whether this field of an access whose resource it covers is one that it speaks of.
@@ -200,7 +201,12 @@ impl Rule {
         self.require_where
             && matches!(access.verb, Verb::Update | Verb::Delete)
             && access.bounded != Some(true)
-            && (self.touches(op, access) || self.covers(op, access))
+            && (self.touches(op, access) || self.touches_no_field(op, access))
+    }
+
+    /// An access to no field at all is covered by a rule that names the relation, so it may be one of this rule's.
+    fn touches_no_field(&self, op: &Operation, access: &Access) -> bool {
+        matches!(fields(access), Fields::Named(names) if names.is_empty()) && self.touches_fields(op, access, |_| true)
     }
 
     fn names_relation(&self, access: &Access) -> bool {

@@ -155,7 +155,12 @@ fn object(
             ));
         }
         Node::A_Const(constant) => {
-            resolver.out.literals.push(Literal { location: constant.location, param: None, hidden: false });
+            resolver.out.literals.push(Literal {
+                location: constant.location,
+                param: None,
+                hidden: false,
+                against: false,
+            });
         }
         Node::FuncCall(call) => resolver.function(call, call.args().len())?,
         Node::TypeName(name) => {

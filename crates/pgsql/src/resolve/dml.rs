@@ -70,7 +70,7 @@ impl<'c> Resolver<'c> {
                 let start = self.out.literals.len();
                 self.expr(value, &env)?;
                 if columns.get(i).is_none_or(masked) {
-                    self.out.literals.iter_mut().skip(start).for_each(|l| l.hidden = true);
+                    self.hide_from(start, true);
                 }
             }
         }
@@ -202,7 +202,7 @@ impl<'c> Resolver<'c> {
                 self.out.hide_all |= masked && (seen.derived || matches!(target.val(), Node::MultiAssignRef(_)));
             }
             if masked {
-                self.out.literals.iter_mut().skip(start).for_each(|l| l.hidden = true);
+                self.hide_from(start, true);
             }
         }
         Ok(())

@@ -38,9 +38,17 @@ impl<'c> Resolver<'c> {
         // The arms of AND and OR are conditions of their own.
         if seen.masked && !matches!(node, Node::BoolExpr(_) | Node::NodeList(_)) {
             self.out.hide_all |= seen.derived;
-            self.out.literals.iter_mut().skip(start).for_each(|l| l.hidden = true);
+            self.hide_from(start, compares(node));
         }
         Ok(seen)
+    }
+
+    /// Hides the constants that were found since there were `start` of them.
+    pub(super) fn hide_from(&mut self, start: usize, against: bool) {
+        for literal in self.out.literals.iter_mut().skip(start) {
+            literal.hidden = true;
+            literal.against |= against;
+        }
     }
 
     fn below(&mut self, node: Node<'_>, env: &Env<'_>) -> Result<Seen, Refused> {
@@ -62,7 +70,12 @@ impl<'c> Resolver<'c> {
             Node::ParamRef(param) => {
                 let number = u32::try_from(param.number).map_err(|_| Refused::new("a parameter number below 1"))?;
                 self.out.params = self.out.params.max(number);
-                self.out.literals.push(Literal { location: param.location, param: Some(number), hidden: false });
+                self.out.literals.push(Literal {
+                    location: param.location,
+                    param: Some(number),
+                    hidden: false,
+                    against: false,
+                });
                 Ok(Seen::default())
             }
             Node::A_Expr(expr) => {
@@ -139,7 +152,7 @@ impl<'c> Resolver<'c> {
         {
             return Err(Refused::new("a number of a form that this server does not know"));
         }
-        self.out.literals.push(Literal { location: constant.location, param: None, hidden: false });
+        self.out.literals.push(Literal { location: constant.location, param: None, hidden: false, against: false });
         Ok(Seen::default())
     }
 
@@ -358,6 +371,42 @@ impl<'c> Resolver<'c> {
                 .hint("name it alone in the outermost SELECT, without sorting, grouping or comparing it"));
         }
         Ok(Seen { masked: col.masked, derived: item.origin == Origin::Derived })
+    }
+}
+
+/// Whether constants are compared with one column, and with nothing else.
+fn compares(node: Node<'_>) -> bool {
+    let Node::A_Expr(expr) = node else { return false };
+    let (left, right) = (expr.lexpr(), expr.rexpr());
+    (is_column(left) && is_constant(right)) || (is_column(right) && is_constant(left))
+}
+
+fn is_column(node: Node<'_>) -> bool {
+    match node {
+        Node::ColumnRef(column) => !matches!(column.fields().iter().next_back(), Some(Node::A_Star(_))),
+        Node::TypeCast(cast) => is_column(cast.arg()),
+        Node::CollateClause(collate) => is_column(collate.arg()),
+        Node::FuncCall(call) => match call.args().iter().collect::<Vec<_>>().as_slice() {
+            [argument] => {
+                is_column(*argument)
+                    && matches!(call.agg_filter(), Node::None)
+                    && call.agg_order().is_empty()
+                    && call.over().is_none()
+            }
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+fn is_constant(node: Node<'_>) -> bool {
+    match node {
+        Node::A_Const(_) | Node::ParamRef(_) => true,
+        Node::TypeCast(cast) => is_constant(cast.arg()),
+        Node::CollateClause(collate) => is_constant(collate.arg()),
+        Node::NodeList(list) => list.iter().all(is_constant),
+        Node::A_ArrayExpr(array) => array.elements().iter().all(is_constant),
+        _ => false,
     }
 }
 

@@ -95,8 +95,11 @@ fn covered_together(rules: &[Arc<Rule>], op: &Operation, access: &Access) -> boo
         .map(Arc::as_ref)
         .filter(|r| r.action != Strictness::Deny && r.covers_resource(op, access))
         .collect();
-    permitting.iter().any(|r| r.action == Strictness::RequireApproval && r.touches(op, access))
-        && names.iter().all(|name| permitting.iter().any(|r| r.covers_field(access, name)))
+    let asks = |name: &String| {
+        permitting.iter().any(|r| r.action == Strictness::RequireApproval && r.covers_field(access, name))
+    };
+    // One that only perhaps asks about a field must not count as surely asked.
+    names.iter().any(asks) && names.iter().all(|name| permitting.iter().any(|r| r.covers_field(access, name)))
 }
 
 impl ApprovalTerms {
