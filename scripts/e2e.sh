@@ -29,19 +29,23 @@ ended() {
 }
 trap ended EXIT
 
-say 'building the tests'
+say 'building the programs and the tests'
+cargo build --locked --quiet --workspace --bins
 cargo test --locked --quiet -p e2e --features cluster --no-run
 [ -z "$own" ] || e2e/cluster/up.sh
+[ -z "$own" ] || e2e/cluster/images.sh programs
 scripts/chart.sh lint
 scripts/chart.sh server
 
 say 'installing the chart'
 helm upgrade --install agentaccess charts/agentaccess -n "$namespace" --create-namespace \
-    -f e2e/cluster/config/chart-values.yaml >/dev/null
+    -f e2e/cluster/config/chart-values.yaml --wait --timeout 120s >/dev/null
 
-# There is no operator's image yet: what needs a running one has no test here. Its webhooks refuse every pod, as they
-# must, and the second wall is shown without them.
+say 'agents in their pods'
+cargo test --locked -p e2e --features cluster --test cluster_governed "$@"
+
 say 'the second wall: without webhook and without operator'
+kubectl -n "$namespace" scale deployment/agentaccess-operator --replicas=0 >/dev/null
 kubectl delete mutatingwebhookconfiguration agentaccess --ignore-not-found >/dev/null
 cargo test --locked -p e2e --features cluster --test cluster_wall "$@"
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes images without a registry and loads them into the cluster:
 #   images.sh base                                what every cluster has: pause, CoreDNS, busybox
+#   images.sh programs                            what is tested: operator and sidecar from the target folder, and an agent
 #   images.sh load NAME:TAG ROOTFS ENTRYPOINT     a folder as an image of one layer, localhost/NAME:TAG
 . "$(dirname "$0")/../../scripts/lib.sh"
 . e2e/cluster/lib.sh
@@ -57,7 +58,55 @@ coredns_image() {
     echo /coredns
 }
 
+# program ROOTFS PROGRAM AT: a program of this machine with the libraries that it links, and without what only debuggers read.
+program() {
+    local library
+    mkdir -p "$1${3%/*}"
+    strip -o "$1$3" "$2"
+    for library in $(ldd "$2" | grep -o '/[^ ]*'); do
+        [ -e "$1$library" ] || { mkdir -p "$1${library%/*}" && cp -L "$library" "$1$library"; }
+    done
+}
+
+# programs_image NAME FILL: as it is now.
+programs_image() {
+    local root entrypoint
+    root=$(mktemp -d)
+    chmod 755 "$root"
+    entrypoint=$("$2" "$root")
+    "$0" load "$1" "$root" "$entrypoint"
+    rm -rf "$root"
+}
+operator_image() { program "$1" "$target/debug/agentaccess-operator" /agentaccess-operator; echo /agentaccess-operator; }
+sidecar_image() {
+    program "$1" "$target/debug/agentaccess-sidecar" /agentaccess-sidecar
+    # Reads the recordings where they are.
+    program "$1" "$target/debug/agentaccess" /agentaccess
+    echo /agentaccess-sidecar
+}
+# What the quick start takes from docker.io/library/postgres, for the database and for the agent's psql.
+postgres_image() {
+    local bin name
+    bin=$(compgen -G '/usr/lib/postgresql/*/bin' | tail -n 1)
+    busybox_rootfs "$1"
+    mkdir -p "$1${bin%/bin}" "$1/usr/share" "$1/docker-entrypoint-initdb.d" "$1/var/lib/postgresql/data" "$1/usr/local/bin"
+    for name in postgres initdb psql; do
+        program "$1" "$bin/$name" "$bin/$name"
+        ln -s "$bin/$name" "$1/usr/local/bin/$name"
+    done
+    cp -r "${bin%/bin}/lib" "$1${bin%/bin}/lib"
+    cp -r --parents "/usr/share/postgresql/$(basename "${bin%/bin}")" /usr/share/zoneinfo "$1"
+    chmod 1777 "$1/var/lib/postgresql/data"
+    install -m 755 e2e/cluster/config/postgres-entrypoint.sh "$1/entrypoint.sh"
+    echo /entrypoint.sh
+}
+
 case ${1:-} in
+    programs)
+        programs_image operator:1 operator_image
+        programs_image sidecar:1 sidecar_image
+        programs_image postgres:1 postgres_image
+        ;;
     base)
         base_image pause:1 "$cache/images/pause.tar" pause_image
         base_image busybox:1 "$cache/images/busybox.tar" busybox_image
@@ -70,5 +119,5 @@ case ${1:-} in
         load "$2" "$file"
         rm "$file"
         ;;
-    *) fail 'usage: images.sh base | load NAME:TAG ROOTFS ENTRYPOINT' ;;
+    *) fail 'usage: images.sh base | programs | load NAME:TAG ROOTFS ENTRYPOINT' ;;
 esac

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 pub(crate) const USER: u32 = 1_234_567_890;
 const VERIFIER: u32 = USER + 1;
 const NONCE: &str = "0123456789abcdef0123456789abcdef";
+const ROOTS: &str = "MIIB,MIIC";
 
 /// The cluster, once it is sure that only the second wall stands.
 pub(crate) fn cluster() -> Cluster {
@@ -17,6 +18,10 @@ pub(crate) fn cluster() -> Cluster {
         let ours = |one: &Value| one["metadata"]["name"].as_str().is_some_and(|name| name.starts_with("agentaccess"));
         let any = webhooks["items"].as_array().unwrap().iter().any(ours);
         assert!(!any, "the injection webhook is there: scripts/e2e.sh deletes it before it runs these tests");
+        // The operator's part of the profile.
+        let roots = json!({"status": {"roots": [ROOTS]}}).to_string();
+        let patch = ["patch", "injectionprofile", "agentaccess", "--subresource=status", "--type=merge", "-p", &roots];
+        cluster.run(&patch, None).unwrap().accepted("the operator's roots").unwrap();
         cluster
     });
     CLUSTER.clone()
@@ -37,7 +42,7 @@ pub(crate) fn pod(namespace: &Namespace, profile: &Value) -> Value {
     for container in ours.as_array_mut().unwrap() {
         for argument in container["args"].as_array_mut().unwrap() {
             let text = argument.as_str().unwrap();
-            *argument = json!(text.replace("{user}", &USER.to_string()).replace("{nonce}", NONCE));
+            *argument = json!(text.replace("{user}", &USER.to_string()).replace("{nonce}", NONCE).replace("{roots}", ROOTS));
         }
     }
     ours[0]["args"].as_array_mut().unwrap().push(json!("--inbound=8080,8081"));

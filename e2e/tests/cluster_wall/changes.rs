@@ -226,6 +226,7 @@ fn debug_exec_and_attach_reach_the_agent_but_not_the_sidecar() {
     assert!(inside.text.contains("inside"), "{}", inside.text);
     let attach = cluster.run(&["attach", "-n", name, "agent", "-c", "agentaccess-proxy"], None).unwrap();
     attach.refused("attach", "container must not be the sidecar's").unwrap();
+    recordings_are_read_and_nothing_else_is_run(&cluster, name);
 
     let debug = |profile: &str| {
         let profile = format!("--profile={profile}");
@@ -249,4 +250,37 @@ fn debug_exec_and_attach_reach_the_agent_but_not_the_sidecar() {
     debug("general").refused("debug --profile=general", "allowPrivilegeEscalation must be false").unwrap();
     debug("netadmin").refused("debug --profile=netadmin", "must").unwrap();
     debug("restricted").accepted("debug --profile=restricted").unwrap();
+}
+
+/// The program is not in this image, which is said only to who got in.
+fn recordings_are_read_and_nothing_else_is_run(cluster: &Cluster, namespace: &str) {
+    const NO_PROGRAM: &str = "/agentaccess";
+    const NOT_OURS: &str = "container must not be the sidecar's";
+    let role = ["create", "rolebinding", "-n", namespace, "auditor", "--clusterrole=agentaccess-auditor", "--user=ada"];
+    cluster.run(&role, None).unwrap().accepted("a role").unwrap();
+    let pods = ["create", "rolebinding", "-n", namespace, "admin", "--clusterrole=admin", "--user=bob"];
+    cluster.run(&pods, None).unwrap().accepted("a role").unwrap();
+    let (ada, bob) = (cluster.user("ada"), cluster.user("bob"));
+    let run = |who: &Cluster, words: &[&str]| {
+        let exec = ["exec", "-n", namespace, "agent", "-c", "agentaccess-proxy"];
+        who.run(&[&exec[..], words].concat(), None).unwrap()
+    };
+    for words in [&["sessions", "ls", "--denied", "-o", "json"][..], &["replay", "s-1a2b", "--no-delay"]] {
+        let words = [&["--", "/agentaccess"], words].concat();
+        let answer = run(&ada, &words);
+        assert!(answer.text.contains(NO_PROGRAM) && !answer.text.contains("denied request"), "{words:?}: {answer:?}");
+        run(&bob, &words).refused("without the verb", "the verb get on recordings.agentaccess.dev").unwrap();
+    }
+    for words in [
+        &["--", "/agentaccess", "approve", "areq-1"][..],
+        &["--", "/agentaccess", "replay", "../../etc/passwd"],
+        &["--", "/agentaccess", "sessions", "ls", "--state-dir", "/run"],
+        &["--", "/agentaccess", "sessions", "ls", "--config=x"],
+        &["--", "/agentaccess"],
+        &["--", "/agentaccess-sidecar", "version"],
+        &["--", "sh", "-c", "/agentaccess sessions ls"],
+        &["-i", "--", "/agentaccess", "sessions", "ls"],
+    ] {
+        run(&ada, words).refused(&format!("{words:?}"), NOT_OURS).unwrap();
+    }
 }

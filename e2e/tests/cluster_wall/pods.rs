@@ -29,6 +29,7 @@ fn check(cases: Vec<Case>) {
 #[test]
 fn the_sidecar_is_that_of_an_installed_release() {
     const DIFFER: &str = "spec.initContainers[0..2] must be those of an installed release";
+    const ROOTS: &str = "must hold, in --roots, the CA of the operator";
     const FIRST: &str = "spec.initContainers must begin with agentaccess-init";
     const VOLUMES: &str = "spec.volumes with names agentaccess-* must be those of an installed release";
     check(vec![
@@ -47,6 +48,11 @@ fn the_sidecar_is_that_of_an_installed_release() {
         ("/spec/initContainers/2/args/1", json!("--user=1000"), DIFFER),
         ("/spec/initContainers/2/args/2", json!("--nonce=00000000000000000000000000000000"), DIFFER),
         ("/spec/initContainers/1/args/1", json!("--nonce=short"), DIFFER),
+        ("/spec/initContainers/1/args/2", json!("--operator=https://mine.example.com:9444"), DIFFER),
+        ("/spec/initContainers/1/args/3", json!("--roots=MINE"), ROOTS),
+        ("/spec/initContainers/1/args/3", json!("--roots="), ROOTS),
+        ("/spec/initContainers/1/args/3", Value::Null, DIFFER),
+        ("/spec/initContainers/1/args/-", json!("--roots=MINE"), DIFFER),
         ("/spec/initContainers/1/env/-", json!({"name": "LD_PRELOAD", "value": "/x.so"}), DIFFER),
         ("/spec/initContainers/0/env", json!([{"name": "PATH", "value": "/"}]), DIFFER),
         ("/spec/initContainers/1/volumeMounts/0", Value::Null, DIFFER),

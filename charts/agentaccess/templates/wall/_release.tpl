@@ -16,7 +16,11 @@ containers:
     runAsUser: 0
     runAsGroup: 0
 - name: agentaccess-proxy
-  args: [proxy, "--nonce={nonce}"]
+  args:
+  - proxy
+  - "--nonce={nonce}"
+  - --operator=https://agentaccess-operator.{{ .Release.Namespace }}.svc:{{ .Values.control.port }}
+  - "--roots={roots}"
   {{- include "agentaccess.release.common" . | nindent 2 }}
   restartPolicy: Always
   env:

@@ -1,0 +1,8 @@
+//! Pods of agents on a real cluster with the chart installed, as their users meet them.
+//!
+//! Not run by `make test`: the feature `cluster` builds it, `make e2e` runs it.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+#[path = "cluster_governed/quickstart.rs"]
+mod quickstart;
