@@ -113,9 +113,15 @@ fn the_image_is_scratch_without_root_and_shell() {
 
 #[test]
 fn the_build_sees_each_file_it_copies_and_the_whole_workspace() {
+    for program in ["sidecar", "operator"] {
+        sees_all(program);
+    }
+}
+
+fn sees_all(program: &str) {
     let root = example().join("../..");
-    let seen = fs::read_to_string(example().join("Dockerfile.dockerignore")).unwrap();
-    let copies = dockerfile::lines().into_iter().filter(|l| l.word == "COPY" && !l.rest.contains("--from="));
+    let seen = fs::read_to_string(root.join(program).join("Dockerfile.dockerignore")).unwrap();
+    let copies = dockerfile::lines_of(program).into_iter().filter(|l| l.word == "COPY" && !l.rest.contains("--from="));
     let mut copied = Vec::new();
     for line in copies {
         let words: Vec<&str> = line.rest.split_whitespace().collect();

@@ -1,4 +1,4 @@
-//! The Dockerfile as lines, each with its continuations.
+//! A Dockerfile as lines, each with its continuations.
 
 use std::fs;
 
@@ -11,8 +11,13 @@ pub(super) struct Line {
     pub(super) rest: String,
 }
 
+/// Of the sidecar's image.
 pub(super) fn lines() -> Vec<Line> {
-    let text = fs::read_to_string(example().join("Dockerfile")).unwrap();
+    lines_of("sidecar")
+}
+
+pub(super) fn lines_of(program: &str) -> Vec<Line> {
+    let text = fs::read_to_string(example().join("../..").join(program).join("Dockerfile")).unwrap();
     let text: String = text.lines().filter(|l| !l.trim_start().starts_with('#')).flat_map(|l| [l, "\n"]).collect();
     let joined = text.replace("\\\n", " ");
     let found = joined.lines().filter(|line| !line.trim().is_empty()).map(|line| {
