@@ -4,5 +4,9 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+#[path = "cluster_governed/agent.rs"]
+mod agent;
+#[path = "cluster_governed/injection.rs"]
+mod injection;
 #[path = "cluster_governed/quickstart.rs"]
 mod quickstart;

@@ -1,0 +1,54 @@
+//! Pods as people write them, in a governed namespace.
+
+use std::time::Duration;
+
+use e2e::cluster::{Answer, Cluster, Namespace};
+use e2e::wait;
+use serde_json::{Value, json};
+
+/// For a pod to run, its sidecar and its proof of the fence with it.
+pub(crate) const START: Duration = Duration::from_secs(60);
+
+pub(crate) fn governed(cluster: &Cluster) -> Namespace {
+    cluster.namespace(&json!({"agentaccess.dev/injection": "enabled"})).unwrap()
+}
+
+/// A pod that a governed namespace takes, with psql and busybox in it.
+pub(crate) fn pod(name: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": {"app": name}},
+        "spec": {
+            "terminationGracePeriodSeconds": 1,
+            "securityContext": {"runAsUser": 1000, "runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [container("agent", "sleep 3600")],
+        },
+    })
+}
+
+pub(crate) fn container(name: &str, script: &str) -> Value {
+    json!({
+        "name": name,
+        "image": "localhost/postgres:1",
+        "imagePullPolicy": "Never",
+        "command": ["sh", "-c", script],
+        "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+    })
+}
+
+/// Makes the pod and waits until its agent runs.
+pub(crate) fn run(cluster: &Cluster, namespace: &str, pod: &Value) {
+    let name = pod["metadata"]["name"].as_str().unwrap();
+    let made = cluster.run(&["create", "-n", namespace, "-f", "-"], Some(pod)).unwrap();
+    made.accepted(name).unwrap();
+    let ready = || cluster.get(&["pod", "-n", namespace, name]).unwrap()["status"].clone();
+    let running = |status: &Value| status["phase"] == "Running";
+    let waited = wait::eventually("the agent to run", START, || running(&ready()));
+    assert!(waited.is_ok(), "{name}: {:#}", ready());
+}
+
+/// A shell in the agent's container.
+pub(crate) fn sh(cluster: &Cluster, namespace: &str, pod: &str, script: &str) -> Answer {
+    cluster.run(&["exec", "-n", namespace, pod, "-c", "agent", "--", "sh", "-c", script], None).unwrap()
+}
