@@ -6,7 +6,13 @@
 
 #[path = "cluster_governed/agent.rs"]
 mod agent;
+#[path = "cluster_governed/bypass.rs"]
+mod bypass;
+#[path = "cluster_governed/database.rs"]
+mod database;
 #[path = "cluster_governed/injection.rs"]
 mod injection;
+#[path = "cluster_governed/latency.rs"]
+mod latency;
 #[path = "cluster_governed/quickstart.rs"]
 mod quickstart;

@@ -16,8 +16,8 @@ use super::{DATABASE, Programs, SUPERUSER};
 const HBA: &str = "\
 local all postgres trust
 local all all scram-sha-256
-host  all postgres 127.0.0.1/32 reject
-host  all all 127.0.0.1/32 scram-sha-256
+host  all postgres all reject
+host  all all all scram-sha-256
 ";
 
 /// The folder, and the shell that removes it when our end of its input closes: a `static` is never dropped.

@@ -52,3 +52,9 @@ pub(crate) fn run(cluster: &Cluster, namespace: &str, pod: &Value) {
 pub(crate) fn sh(cluster: &Cluster, namespace: &str, pod: &str, script: &str) -> Answer {
     cluster.run(&["exec", "-n", namespace, pod, "-c", "agent", "--", "sh", "-c", script], None).unwrap()
 }
+
+/// The objects of a file.
+pub(crate) fn documents(yaml: &str) -> Vec<Value> {
+    let all = yaml.split("\n---\n").map(|one| serde_yaml::from_str::<Value>(one.trim_start_matches("---\n")).unwrap());
+    all.filter(|one| !one.is_null()).collect()
+}

@@ -20,8 +20,11 @@ fn look_alikes_are_replaced_and_the_rest_stays() {
     let namespace = governed(&cluster);
     let mut forged = pod("forged");
     forged["spec"]["initContainers"] = json!([
-        container("setup", "echo set up"), container("agentaccess-init", "true"), container("agentaccess-proxy", "true"),
-        container("agentaccess-verify", "true"), container("agentaccess-more", "true"),
+        container("setup", "echo set up"),
+        container("agentaccess-init", "true"),
+        container("agentaccess-proxy", "true"),
+        container("agentaccess-verify", "true"),
+        container("agentaccess-more", "true"),
     ]);
     forged["spec"]["volumes"] = json!([{"name": "agentaccess-ca", "emptyDir": {}}, {"name": "mine", "emptyDir": {}}]);
     forged["spec"]["containers"].as_array_mut().unwrap().push(container("agentaccess-proxy", "true"));

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use e2e::cluster::{Answer, Cluster};
 use e2e::wait;
-use serde::Deserialize as _;
 use serde_json::Value;
+
+use super::agent::documents;
 
 const AGENTS: &str = "quickstart";
 const DATABASE: &str = "quickstart-db";
@@ -16,8 +17,7 @@ const DATABASE: &str = "quickstart-db";
 fn apply(cluster: &Cluster, file: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/quickstart").join(file);
     let text = std::fs::read_to_string(path).unwrap();
-    for document in serde_yaml::Deserializer::from_str(&text) {
-        let mut object = Value::deserialize(document).unwrap();
+    for mut object in documents(&text) {
         if let Some(containers) = object.pointer_mut("/spec/template/spec/containers").and_then(Value::as_array_mut) {
             for container in containers {
                 assert_eq!(container["image"], "docker.io/library/postgres:17");
@@ -37,14 +37,19 @@ fn rolled_out(cluster: &Cluster, namespace: &str, deployment: &str) {
 }
 
 fn psql(cluster: &Cluster, sql: &str) -> Answer {
-    cluster.run(&["-n", AGENTS, "exec", "deploy/support-agent", "-c", "agent", "--", "psql", "-X", "-c", sql], None).unwrap()
+    cluster
+        .run(&["-n", AGENTS, "exec", "deploy/support-agent", "-c", "agent", "--", "psql", "-X", "-c", sql], None)
+        .unwrap()
 }
 
 /// What the database ran, by its own log.
 fn ran(cluster: &Cluster, word: &str) -> usize {
     let log = cluster.run(&["-n", DATABASE, "logs", "deploy/orders-db"], None).unwrap();
     log.accepted("the log of the database").unwrap();
-    log.text.lines().filter(|line| (line.contains("execute") || line.contains("statement:")) && line.contains(word)).count()
+    log.text
+        .lines()
+        .filter(|line| (line.contains("execute") || line.contains("statement:")) && line.contains(word))
+        .count()
 }
 
 #[test]

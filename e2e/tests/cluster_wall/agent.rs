@@ -42,7 +42,8 @@ pub(crate) fn pod(namespace: &Namespace, profile: &Value) -> Value {
     for container in ours.as_array_mut().unwrap() {
         for argument in container["args"].as_array_mut().unwrap() {
             let text = argument.as_str().unwrap();
-            *argument = json!(text.replace("{user}", &USER.to_string()).replace("{nonce}", NONCE).replace("{roots}", ROOTS));
+            *argument =
+                json!(text.replace("{user}", &USER.to_string()).replace("{nonce}", NONCE).replace("{roots}", ROOTS));
         }
     }
     ours[0]["args"].as_array_mut().unwrap().push(json!("--inbound=8080,8081"));

@@ -1,0 +1,163 @@
+//! A database on this machine that agents of a governed namespace may use, with the server's log as oracle.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+use e2e::cluster::{Cluster, Namespace};
+use e2e::objects;
+use e2e::postgres::{DATABASE, Options, Server};
+use e2e::world::{self, Policy, ROLE, ROLE_PASSWORD};
+use serde_json::{Value, json};
+
+use super::agent::{documents, governed, pod, run};
+
+/// This machine, as pods of the test cluster see it.
+pub(crate) const HERE: &str = "10.199.0.1";
+pub(crate) const AGENT: &str = "agent";
+
+/// A governed namespace with a database, a policy, one agent, and the approvers alice and bob.
+pub(crate) struct World {
+    pub(crate) cluster: Cluster,
+    pub(crate) namespace: Namespace,
+    pub(crate) server: Server,
+}
+
+// === impl World ===
+
+impl World {
+    pub(crate) fn new(policy: &Policy) -> Self {
+        let cluster = Cluster::connect().unwrap();
+        let namespace = governed(&cluster);
+        let host = format!("db.{}.svc.cluster.local", namespace.name);
+        let settings = vec![("listen_addresses".to_owned(), format!("127.0.0.1,{HERE}"))];
+        let server = world::server_with(Options { names: vec![host.clone()], settings, ..Options::default() }).unwrap();
+        let world = Self { cluster, namespace, server };
+        world.apply_all(&world.service());
+        world.apply_all(&world.roles());
+        let target = objects::target_at("db", &host, world.server.port(), Some(world.server.ca()), ROLE, ROLE_PASSWORD);
+        world.apply_all(&documents(&target));
+        world.apply_policy(policy);
+        let mut agent = pod(AGENT);
+        agent["spec"]["containers"][0]["env"] = json!([
+            {"name": "PGHOST", "value": host}, {"name": "PGPORT", "value": world.server.port().to_string()},
+            {"name": "PGDATABASE", "value": DATABASE}, {"name": "PGUSER", "value": "agent"},
+            {"name": "PGPASSWORD", "value": "nothing"}, {"name": "PGSSLMODE", "value": "verify-full"},
+        ]);
+        run(&world.cluster, &world.namespace.name, &agent);
+        world
+    }
+
+    pub(crate) fn apply_policy(&self, policy: &Policy) {
+        self.apply_all(&documents(&policy.yaml()));
+    }
+
+    /// Puts them into the namespace.
+    pub(crate) fn apply_all(&self, objects: &[Value]) {
+        for object in objects {
+            let mut object = object.clone();
+            object["metadata"]["namespace"] = json!(self.namespace.name);
+            let what = format!("{} {}", object["kind"], object["metadata"]["name"]);
+            self.cluster.run(&["apply", "-f", "-"], Some(&object)).unwrap().accepted(&what).unwrap();
+        }
+    }
+
+    /// A name without a selector: it stands for an address outside of the cluster.
+    fn service(&self) -> Vec<Value> {
+        let port = self.server.port();
+        vec![
+            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "db"},
+                   "spec": {"clusterIP": "None", "ports": [{"port": port}]}}),
+            json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+                   "metadata": {"name": "db", "labels": {"kubernetes.io/service-name": "db"}},
+                   "addressType": "IPv4", "ports": [{"port": port}], "endpoints": [{"addresses": [HERE]}]}),
+        ]
+    }
+
+    fn roles(&self) -> Vec<Value> {
+        let group = "rbac.authorization.k8s.io";
+        let bound = |name: &str, kind: &str, role: &str, subjects: Value| {
+            json!({"apiVersion": format!("{group}/v1"), "kind": "RoleBinding", "metadata": {"name": name},
+                   "roleRef": {"apiGroup": group, "kind": kind, "name": role}, "subjects": subjects})
+        };
+        let user = |name: &str| json!({"apiGroup": group, "kind": "User", "name": name});
+        let operator =
+            json!([{"kind": "ServiceAccount", "name": "agentaccess-operator", "namespace": "agentaccess-system"}]);
+        vec![
+            json!({"apiVersion": format!("{group}/v1"), "kind": "Role", "metadata": {"name": "credentials"},
+                   "rules": [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["db-login", "db-ca"],
+                              "verbs": ["get", "list", "watch"]}]}),
+            bound("credentials", "Role", "credentials", operator),
+            bound("approvers", "ClusterRole", "agentaccess-approver", json!([user("alice"), user("bob")])),
+        ]
+    }
+
+    /// One open connection of the agent.
+    pub(crate) fn psql(&self) -> Psql {
+        let mut child = Command::new("kubectl")
+            .args(["exec", "-i", "-n", &self.namespace.name, AGENT, "-c", AGENT, "--"])
+            .args(["sh", "-c", "exec psql -XAtq -v ON_ERROR_STOP=0 2>&1"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Psql { input: child.stdin.take().unwrap(), child, lines, number: 0 }
+    }
+}
+
+/// `psql` in the agent's container, which is spoken to line by line.
+pub(crate) struct Psql {
+    input: ChildStdin,
+    child: Child,
+    lines: Receiver<String>,
+    number: u32,
+}
+
+impl Psql {
+    pub(crate) fn send(&mut self, sql: &str) -> String {
+        self.number += 1;
+        let mark = format!("-- end {} --", self.number);
+        writeln!(self.input, "{sql}\n\\echo '{mark}'").unwrap();
+        mark
+    }
+
+    /// What psql printed until the mark, or until it ended.
+    pub(crate) fn until(&self, mark: &str, within: Duration) -> Option<String> {
+        let mut text = String::new();
+        loop {
+            match self.lines.recv_timeout(within) {
+                Ok(line) if line == mark => return Some(text),
+                Ok(line) => {
+                    text.push_str(&line);
+                    text.push('\n');
+                }
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// One statement and its answer; `None` when there is none in time.
+    pub(crate) fn ask(&mut self, sql: &str) -> Option<String> {
+        let mark = self.send(sql);
+        self.until(&mark, Duration::from_secs(30))
+    }
+}
+
+impl Drop for Psql {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
