@@ -42,7 +42,9 @@ helm upgrade --install agentaccess charts/agentaccess -n "$namespace" --create-n
     -f e2e/cluster/config/chart-values.yaml --wait --timeout 120s >/dev/null
 
 say 'agents in their pods'
-cargo test --locked -p e2e --features cluster --test cluster_governed "$@"
+# Each test is a database, a sidecar or two and kubectl: more at a time measure each other.
+cargo test --locked -p e2e --features cluster --test cluster_governed "$@" -- --test-threads=2
+cargo test --locked -p e2e --features cluster --test cluster_outage "$@"
 
 say 'the second wall: without webhook and without operator'
 kubectl -n "$namespace" scale deployment/agentaccess-operator --replicas=0 >/dev/null

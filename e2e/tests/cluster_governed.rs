@@ -10,6 +10,8 @@ mod agent;
 mod bypass;
 #[path = "cluster_governed/database.rs"]
 mod database;
+#[path = "cluster_governed/failure.rs"]
+mod failure;
 #[path = "cluster_governed/injection.rs"]
 mod injection;
 #[path = "cluster_governed/latency.rs"]

@@ -100,7 +100,7 @@ fn no_container_of_the_pod_is_outside_of_the_fence() {
 }
 
 /// The process of the sidecar of this pod, as the node sees it.
-fn kill_sidecar(nonce: &str) {
+pub(crate) fn kill_sidecar(nonce: &str) {
     let killed = Command::new("pkill").args(["-KILL", "-f", &format!("proxy {nonce}")]).status().unwrap();
     assert!(killed.success(), "no sidecar with {nonce}");
 }

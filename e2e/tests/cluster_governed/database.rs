@@ -12,7 +12,7 @@ use e2e::postgres::{DATABASE, Options, Server};
 use e2e::world::{self, Policy, ROLE, ROLE_PASSWORD};
 use serde_json::{Value, json};
 
-use super::agent::{documents, governed, pod, run};
+use super::agent::{container, documents, governed, pod, run};
 
 /// This machine, as pods of the test cluster see it.
 pub(crate) const HERE: &str = "10.199.0.1";
@@ -92,6 +92,18 @@ impl World {
             bound("credentials", "Role", "credentials", operator),
             bound("approvers", "ClusterRole", "agentaccess-approver", json!([user("alice"), user("bob")])),
         ]
+    }
+
+    /// A pod that runs `script` with what the agent has in its environment: it works by itself, and can be heard later.
+    pub(crate) fn worker(&self, name: &str, script: &str) -> Value {
+        let agent = self.cluster.get(&["pod", "-n", &self.namespace.name, AGENT]).unwrap();
+        let mut worker = pod(name);
+        worker["spec"]["containers"] = json!([container("agent", script)]);
+        let env = agent["spec"]["containers"][0]["env"].as_array().unwrap().iter();
+        let ours =
+            |one: &&Value| one["name"].as_str().is_some_and(|name| name.starts_with("PG") && name != "PGSSLROOTCERT");
+        worker["spec"]["containers"][0]["env"] = env.filter(ours).cloned().collect();
+        worker
     }
 
     /// One open connection of the agent.

@@ -1,0 +1,56 @@
+//! Sidecars that are killed while their agent works.
+
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use e2e::world::Policy;
+use e2e::{recorded, wait};
+
+use super::agent::{START, run};
+use super::database::World;
+
+/// Where the kubelet keeps the sidecar's recording.
+fn recordings(world: &World, name: &str) -> PathBuf {
+    let pod = world.cluster.get(&["pod", "-n", &world.namespace.name, name]).unwrap();
+    Path::new("/var/lib/agentaccess-cluster/agentaccess/kubelet/pods")
+        .join(pod["metadata"]["uid"].as_str().unwrap())
+        .join("volumes/kubernetes.io~empty-dir/agentaccess-state/recordings")
+}
+
+#[test]
+fn twenty_killed_sidecars_leave_no_statement_unrecorded() {
+    let world = World::new(&Policy::default());
+    let script = "n=1000000; while :; do n=$((n+1)); \
+                  timeout 20 psql -XAtqc \"INSERT INTO log VALUES ($n, 'x')\" >/dev/null 2>&1 || sleep 0.1; done";
+    run(&world.cluster, &world.namespace.name, &world.worker("worker", script));
+    let args = world.cluster.get(&["pod", "-n", &world.namespace.name, "worker"]).unwrap();
+    let nonce = args["spec"]["initContainers"][1]["args"][1].as_str().unwrap().to_owned();
+    let inserted = || world.server.executed_with("INSERT INTO public.log");
+    let mut recovered = Vec::new();
+    for turn in 0..20_u64 {
+        let before = inserted();
+        let begun = Instant::now();
+        wait::eventually("the agent works", START, || inserted() > before + 2).unwrap();
+        recovered.push(begun.elapsed());
+        thread::sleep(Duration::from_millis(37 * turn % 400));
+        super::bypass::kill_sidecar(&nonce);
+    }
+    let before = inserted();
+    wait::eventually("the agent works at the end", START, || inserted() > before + 2).unwrap();
+    recovered.sort();
+    println!("until the next statements after a kill: median {:?}, longest {:?}", recovered[10], recovered[19]);
+    let delete = ["delete", "pod", "-n", &world.namespace.name, "worker", "--wait=false"];
+    let lines = recorded::lines(&recordings(&world, "worker")).unwrap();
+    let executed = world.server.executed().into_iter().filter(|text| text.contains("INSERT INTO public.log"));
+    let intents: Vec<&str> =
+        lines.iter().filter(|line| line["kind"] == "intent").filter_map(|line| line["display"].as_str()).collect();
+    let mut count = 0;
+    for text in executed {
+        let number = text.split(|c: char| !c.is_ascii_digit()).find(|part| part.len() == 7).unwrap().to_owned();
+        assert!(intents.iter().any(|display| display.contains(&number)), "{text} ran and is not on record");
+        count += 1;
+    }
+    assert!(count > 60, "{count}");
+    world.cluster.run(&delete, None).unwrap().accepted("the end").unwrap();
+}
