@@ -14,6 +14,8 @@ mod database;
 mod failure;
 #[path = "cluster_governed/injection.rs"]
 mod injection;
+#[path = "cluster_governed/inside.rs"]
+mod inside;
 #[path = "cluster_governed/latency.rs"]
 mod latency;
 #[path = "cluster_governed/quickstart.rs"]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::cluster::{Answer, Cluster, Namespace};
+use e2e::cluster::{Cluster, Namespace};
 use e2e::wait;
 use serde_json::{Value, json};
 
@@ -46,11 +46,6 @@ pub(crate) fn run(cluster: &Cluster, namespace: &str, pod: &Value) {
     let running = |status: &Value| status["phase"] == "Running";
     let waited = wait::eventually("the agent to run", START, || running(&ready()));
     assert!(waited.is_ok(), "{name}: {:#}", ready());
-}
-
-/// A shell in the agent's container.
-pub(crate) fn sh(cluster: &Cluster, namespace: &str, pod: &str, script: &str) -> Answer {
-    cluster.run(&["exec", "-n", namespace, pod, "-c", "agent", "--", "sh", "-c", script], None).unwrap()
 }
 
 /// The objects of a file.

@@ -13,7 +13,8 @@ use e2e::cluster::Cluster;
 use e2e::wait;
 use serde_json::{Value, json};
 
-use super::agent::{START, container, governed, pod, run, sh};
+use super::agent::{START, container, governed, pod, run};
+use super::inside::sh;
 
 /// This machine, as pods of the test cluster see it.
 const HERE: &str = "10.199.0.1";

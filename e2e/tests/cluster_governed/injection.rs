@@ -6,7 +6,8 @@ use e2e::cluster::Cluster;
 use e2e::wait;
 use serde_json::{Value, json};
 
-use super::agent::{START, container, governed, pod, run, sh};
+use super::agent::{START, container, governed, pod, run};
+use super::inside::sh;
 
 const OURS: [&str; 3] = ["agentaccess-init", "agentaccess-proxy", "agentaccess-verify"];
 
