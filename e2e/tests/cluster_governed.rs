@@ -18,5 +18,7 @@ mod injection;
 mod inside;
 #[path = "cluster_governed/latency.rs"]
 mod latency;
+#[path = "cluster_governed/metrics.rs"]
+mod metrics;
 #[path = "cluster_governed/quickstart.rs"]
 mod quickstart;
