@@ -6,6 +6,8 @@
 
 #[path = "cluster_governed/agent.rs"]
 mod agent;
+#[path = "cluster_governed/approvals.rs"]
+mod approvals;
 #[path = "cluster_governed/bypass.rs"]
 mod bypass;
 #[path = "cluster_governed/database.rs"]

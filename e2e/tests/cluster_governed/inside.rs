@@ -20,7 +20,7 @@ impl World {
     pub(crate) fn psql(&self) -> Psql {
         let mut child = Command::new("kubectl")
             .args(["exec", "-i", "-n", &self.namespace.name, AGENT, "-c", AGENT, "--"])
-            .args(["sh", "-c", "exec psql -XAtq -v ON_ERROR_STOP=0 2>&1"])
+            .args(["sh", "-c", "exec psql -XAtq -v VERBOSITY=verbose 2>&1"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -1,0 +1,217 @@
+//! Who may release an operation, and what each word of theirs does. The oracle is the database's log.
+
+use std::thread;
+use std::time::Duration;
+
+use e2e::cluster::{Answer, Cluster};
+use e2e::wait;
+use e2e::world::Policy;
+use serde_json::{Value, json};
+
+use super::agent::START;
+use super::database::World;
+use super::inside::Psql;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Asked {
+    world: World,
+    psql: Psql,
+}
+
+/// One statement that waits.
+struct Held {
+    mark: String,
+    name: String,
+}
+
+// === impl Asked ===
+
+impl Asked {
+    /// `approval`: what the policy's approval `person` says beyond its name.
+    fn new(approval: &str) -> Self {
+        let policy = Policy::default();
+        let approvals = policy.approvals.replace("{name: person, pendingTTL: 60s, holdFor: 15s}", approval);
+        assert_ne!(approvals, policy.approvals);
+        let world = World::new(&Policy { approvals, ..policy });
+        let psql = world.psql();
+        Self { world, psql }
+    }
+
+    fn hold(&mut self, id: u32) -> Held {
+        let mark = self.psql.send(&format!("DELETE FROM orders WHERE id = {id} RETURNING id"));
+        let statement = format!("= {id}");
+        let name = wait::until("the question", PATIENCE, || {
+            let found = self.world.cluster.get(&["areq", "-n", &self.world.namespace.name])?;
+            let mine = found["items"].as_array().unwrap().iter();
+            let mut mine = mine.filter(|one| one["spec"]["statement"].as_str().unwrap().ends_with(&statement));
+            Ok(mine.next().map(|one| one["metadata"]["name"].as_str().unwrap().to_owned()))
+        })
+        .unwrap();
+        Held { mark, name }
+    }
+
+    fn decide(&self, who: &Cluster, held: &Held, words: &[&str]) -> Answer {
+        decide(&self.world, who, held, words)
+    }
+
+    fn approve(&self, who: &str, held: &Held) -> Answer {
+        approve(&self.world, who, held)
+    }
+
+    fn answer(&self, held: &Held) -> String {
+        self.psql.until(&held.mark, PATIENCE * 3).unwrap_or_default()
+    }
+
+    fn deleted(&self) -> usize {
+        self.world.server.executed_with("DELETE FROM")
+    }
+
+    fn status(&self, held: &Held) -> Value {
+        self.world.cluster.get(&["areq", "-n", &self.world.namespace.name, &held.name]).unwrap()["status"].clone()
+    }
+
+    fn phase(&self, held: &Held, phase: &str) {
+        wait::eventually(phase, PATIENCE, || self.status(held)["phase"] == phase).unwrap();
+    }
+}
+
+fn decide(world: &World, who: &Cluster, held: &Held, words: &[&str]) -> Answer {
+    let annotate = ["-n", &world.namespace.name, "annotate", "areq", &held.name];
+    who.run(&[&annotate[..], words].concat(), None).unwrap()
+}
+
+fn approve(world: &World, who: &str, held: &Held) -> Answer {
+    decide(world, &world.cluster.user(who), held, &["agentaccess.dev/decision=approve"])
+}
+
+#[test]
+fn two_approvals_are_of_two_people_and_release_once() {
+    let mut asked = Asked::new("{name: person, requiredApprovals: 2, pendingTTL: 60s, holdFor: 45s}");
+    let held = asked.hold(1);
+    let first = asked.approve("alice", &held);
+    first.accepted("the first").unwrap();
+    assert!(first.text.contains("1 of 2"), "{}", first.text);
+    let again = asked.approve("alice", &held);
+    assert!(again.text.contains("once") || !again.accepted, "{}", again.text);
+    thread::sleep(Duration::from_secs(1));
+    assert_eq!(asked.deleted(), 0);
+    asked.approve("bob", &held).accepted("the second").unwrap();
+    assert!(asked.answer(&held).contains('1'));
+    assert_eq!(asked.deleted(), 1);
+    wait::eventually("it is used up", PATIENCE, || asked.status(&held)["consumed"] == true).unwrap();
+    let decisions = asked.status(&held)["decisions"].as_array().unwrap().len();
+    assert_eq!(decisions, 2);
+
+    // Both at one moment.
+    let held = asked.hold(2);
+    thread::scope(|scope| {
+        let (world, held) = (&asked.world, &held);
+        let both = ["alice", "bob"].map(|who| scope.spawn(move || approve(world, who, held)));
+        for one in both {
+            one.join().unwrap().accepted("at one moment").unwrap();
+        }
+    });
+    assert!(asked.answer(&held).contains('2'));
+    // The same statement again asks again.
+    let again = asked.psql.send("DELETE FROM orders WHERE id = 2 RETURNING id");
+    thread::sleep(Duration::from_secs(2));
+    assert_eq!(asked.deleted(), 2);
+    drop(again);
+}
+
+#[test]
+fn a_denial_ends_it() {
+    let mut asked = Asked::new("{name: person, pendingTTL: 60s, holdFor: 45s}");
+    let held = asked.hold(1);
+    let no = ["agentaccess.dev/decision=deny", "agentaccess.dev/reason=not today"];
+    asked.decide(&asked.world.cluster.user("bob"), &held, &no).accepted("a denial").unwrap();
+    let answer = asked.answer(&held);
+    assert!(answer.contains("PX002") && answer.contains("not today"), "{answer}");
+    asked.phase(&held, "Denied");
+    asked.approve("alice", &held).refused("too late", "Denied").unwrap();
+    // Whoever removes the question says no, too.
+    let held = asked.hold(2);
+    let delete = ["-n", &asked.world.namespace.name, "delete", "areq", &held.name];
+    asked.world.cluster.run(&delete, None).unwrap().accepted("removed").unwrap();
+    assert!(asked.answer(&held).contains("PX00"));
+    assert_eq!(asked.deleted(), 0);
+}
+
+#[test]
+fn only_people_with_the_verb_decide() {
+    let mut asked = Asked::new("{name: person, pendingTTL: 60s, holdFor: 55s}");
+    let namespace = asked.world.namespace.name.clone();
+    // Rights to patch, and the verb for another policy.
+    let role = |name: &str, policy: &str| {
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": name},
+            "rules": [
+                {"apiGroups": ["agentaccess.dev"], "resources": ["approvalrequests"], "verbs": ["get", "list", "patch"]},
+                {"apiGroups": ["agentaccess.dev"], "resources": ["agentaccesspolicies"], "resourceNames": [policy], "verbs": ["approve"]},
+            ],
+        })
+    };
+    asked.world.apply_all(&[role("other", "another-policy"), role("this", "agent")]);
+    let bind = |name: &str, role: &str, to: &str| {
+        let create = ["-n", &namespace, "create", "rolebinding", name, "--role", role, to];
+        asked.world.cluster.run(&create, None).unwrap().accepted("a role").unwrap();
+    };
+    bind("eve", "other", "--user=eve");
+    let account = |name: &str| format!("system:serviceaccount:{namespace}:{name}");
+    bind("robots", "this", &format!("--serviceaccount={namespace}:default"));
+    bind("robot", "this", &format!("--serviceaccount={namespace}:robot"));
+
+    let held = asked.hold(1);
+    asked.approve("eve", &held).refused("the verb for another policy", "approve").unwrap();
+    asked.approve("mallory", &held).refused("no right at all", "forbidden").unwrap();
+    asked.approve(&account("default"), &held).refused("who asks", "").unwrap();
+    asked.approve(&account("robot"), &held).refused("a ServiceAccount", "ServiceAccount").unwrap();
+    let alice = asked.world.cluster.user("alice");
+    for words in [
+        &["agentaccess.dev/decision=maybe"][..],
+        &["agentaccess.dev/decision.1={\"user\":\"alice\",\"decision\":\"approve\"}"],
+        &["agentaccess.dev/decision=approve", "agentaccess.dev/decision.2={\"user\":\"bob\"}"],
+        &["agentaccess.dev/decision=break-glass"],
+    ] {
+        asked.decide(&alice, &held, words).refused(&format!("{words:?}"), "").unwrap();
+    }
+    // A status that somebody wrote releases nothing, and is put right.
+    let forged = json!({"status": {"phase": "Approved", "approvals": 1}}).to_string();
+    let patch = ["-n", &namespace, "patch", "areq", &held.name, "--subresource=status", "--type=merge", "-p", &forged];
+    asked.world.cluster.run(&patch, None).unwrap().accepted("by the administrator").unwrap();
+    asked.phase(&held, "Pending");
+    thread::sleep(Duration::from_secs(2));
+    assert_eq!(asked.deleted(), 0);
+    asked.approve("alice", &held).accepted("alice").unwrap();
+    assert!(asked.answer(&held).contains('1'));
+    assert_eq!(asked.deleted(), 1);
+}
+
+#[test]
+fn a_question_outlives_its_replica_and_ends_in_time() {
+    let mut asked = Asked::new("{name: person, pendingTTL: 60s, holdFor: 50s}");
+    let held = asked.hold(1);
+    let pods = ["-n", "agentaccess-system", "get", "pods", "-l", "app.kubernetes.io/component=operator", "-o", "name"];
+    let replicas = || asked.world.cluster.run(&pods, None).unwrap().text;
+    let one = replicas().lines().next().unwrap().to_owned();
+    let delete = ["-n", "agentaccess-system", "delete", &one, "--wait=false"];
+    asked.world.cluster.run(&delete, None).unwrap().accepted("a replica is gone").unwrap();
+    thread::sleep(Duration::from_secs(6));
+    let voted = wait::until("a vote", START, || Ok(Some(asked.approve("alice", &held)).filter(|vote| vote.accepted)));
+    voted.unwrap();
+    assert!(asked.answer(&held).contains('1'));
+    assert_eq!(asked.deleted(), 1);
+
+    // The agent goes: nobody needs to decide any more.
+    let held = asked.hold(2);
+    asked.psql = asked.world.psql();
+    asked.phase(&held, "Withdrawn");
+    // It waits no longer than it lives.
+    let held = asked.hold(3);
+    let answer = asked.answer(&held);
+    assert!(answer.contains("PX001") || answer.contains("PX003"), "{answer}");
+    wait::eventually("it is expired", Duration::from_secs(80), || asked.status(&held)["phase"] == "Expired").unwrap();
+    asked.approve("alice", &held).refused("too late", "xpired").unwrap();
+    assert_eq!(asked.deleted(), 1);
+}
