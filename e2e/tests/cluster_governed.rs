@@ -14,6 +14,8 @@ mod bypass;
 mod database;
 #[path = "cluster_governed/failure.rs"]
 mod failure;
+#[path = "cluster_governed/identity.rs"]
+mod identity;
 #[path = "cluster_governed/injection.rs"]
 mod injection;
 #[path = "cluster_governed/inside.rs"]
