@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod certificate;
 pub mod config;
+pub mod index;
 pub mod inject;
 mod leader;
 pub mod log;
