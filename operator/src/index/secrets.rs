@@ -81,7 +81,7 @@ async fn one(index: Arc<Index>, client: Client, metrics: Arc<Metrics>, (namespac
     let set = |state| index.change(|world| world.set_secret(&namespace, &name, state));
     // Also over what a watch of the same name left behind when it ended.
     set(State::Unknown);
-    let mut pause = FIRST_PAUSE;
+    let (mut pause, mut told) = (FIRST_PAUSE, false);
     loop {
         let mut events = Box::pin(watcher(api.clone(), config.clone()));
         let (mut listed, mut synced) = (State::Missing, false);
@@ -96,7 +96,7 @@ async fn one(index: Arc<Index>, client: Client, metrics: Arc<Metrics>, (namespac
                 Some(Ok(Event::Init)) => listed = State::Missing,
                 Some(Ok(Event::InitApply(secret))) => listed = present(secret),
                 Some(Ok(Event::InitDone)) => {
-                    (synced, pause) = (true, FIRST_PAUSE);
+                    (synced, pause, told) = (true, FIRST_PAUSE, false);
                     set(std::mem::replace(&mut listed, State::Missing));
                 }
                 Some(Ok(Event::Apply(secret))) => set(present(secret)),
@@ -106,7 +106,9 @@ async fn one(index: Arc<Index>, client: Client, metrics: Arc<Metrics>, (namespac
             }
         };
         if error.as_ref().is_some_and(forbidden) {
-            tracing::warn!(event = "secret_forbidden", namespace, name);
+            if !std::mem::replace(&mut told, true) {
+                tracing::warn!(event = "secret_forbidden", namespace, name);
+            }
             set(State::Missing);
             tokio::time::sleep(FORBIDDEN_PAUSE).await;
             continue;

@@ -15,14 +15,14 @@ use serde_json::{Value, json};
 
 const NAMESPACE: &str = "agentaccess-system";
 
-pub struct Installed {
+pub(crate) struct Installed {
     cluster: Cluster,
     child: Child,
     folder: tempfile::TempDir,
-    pub control: SocketAddr,
+    pub(crate) control: SocketAddr,
     metrics: SocketAddr,
     /// PEM of the operator's CA.
-    pub ca: String,
+    pub(crate) ca: String,
     policies: Client,
 }
 
@@ -80,7 +80,7 @@ fn profile_with_status() -> Value {
 }
 
 impl Installed {
-    pub fn start(cluster: &Cluster) -> Self {
+    pub(crate) fn start(cluster: &Cluster) -> Self {
         let apply = |object: &Value| {
             let arguments = ["apply", "--server-side", "--force-conflicts", "-n", NAMESPACE, "-f", "-"];
             cluster.run(&arguments, Some(object)).unwrap().accepted("install").unwrap();
@@ -161,7 +161,7 @@ impl Installed {
     }
 
     /// What a values file of the chart would say.
-    pub fn may_read(&self, namespace: &str, secret: &str) {
+    pub(crate) fn may_read(&self, namespace: &str, secret: &str) {
         let rbac = "rbac.authorization.k8s.io/v1";
         let rules = json!([{"apiGroups": [""], "resources": ["secrets"], "resourceNames": [secret], "verbs": ["get", "list", "watch"]}]);
         let metadata = json!({"name": "agentaccess-credentials", "namespace": namespace});
@@ -175,7 +175,7 @@ impl Installed {
     }
 
     /// As fast as a client can.
-    pub async fn change(&self, namespace: &str, policy: &Value) {
+    pub(crate) async fn change(&self, namespace: &str, policy: &Value) {
         let kind = GroupVersionKind::gvk("agentaccess.dev", "v1alpha1", "AgentAccessPolicy");
         let resource = ApiResource::from_gvk_with_plural(&kind, "agentaccesspolicies");
         let api: Api<DynamicObject> = Api::namespaced_with(self.policies.clone(), namespace, &resource);
@@ -183,11 +183,11 @@ impl Installed {
         api.patch("p", &PatchParams::default(), &patch).await.unwrap();
     }
 
-    pub fn metrics(&self) -> String {
+    pub(crate) fn metrics(&self) -> String {
         self.get("/metrics").unwrap()
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
