@@ -3,7 +3,13 @@
 //!
 //! Not run by `make test`: the feature `cluster` builds it. It wants KUBECONFIG, and a cluster that nobody needs.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test fails by panicking"
+)]
 
 #[path = "cluster_control/installed.rs"]
 mod installed;

@@ -1,7 +1,7 @@
 //! The control port over its own TLS, as sidecars meet it: who is let in, what a Watch tells, and how it ends. What the
 //! API server decides is told to the index by hand; claims are tried on a real one, in `e2e`.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! `status.roots` of the InjectionProfile: what the admission policies let stand as an injected sidecar's roots.
 //!
 //! Written by the leader before anybody signs with a new CA: else the pods that are injected right after would be
-//! refused. Invariant: it never holds more than [`KEPT`] entries, the newest first.
+//! refused. Invariant: it never holds more than four entries, the newest first.
 
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};

@@ -1,6 +1,6 @@
 //! Certificates for pods: what [`identity`](super::identity) judges is asked of the API server here.
 //!
-//! Refused: more claims at a time than [`CLAIMS`], and what the API server does not answer in [`PATIENCE`]. The token is
+//! Refused: more claims at a time than `CLAIMS`, and what the API server does not answer in `PATIENCE`. The token is
 //! in no log and no error. Invariant: no certificate is signed before the claim of its key is recorded.
 
 use std::fmt;
@@ -74,43 +74,42 @@ impl Enrol {
     /// See the contract.
     pub async fn issue(&self, request: v1::IssueRequest, metrics: &Metrics) -> Result<Certificate, Status> {
         let v1::IssueRequest { token, csr } = request;
-        let issued = match self.claims.try_acquire() {
-            Ok(_place) => {
-                let late = |_| Err((None, Failed::Away("no answer in time".to_owned())));
-                timeout(PATIENCE, self.judge(token, &csr)).await.unwrap_or_else(late)
-            }
-            Err(_) => Err((None, Failed::Busy)),
+        let (bearer, issued) = match self.claims.try_acquire() {
+            Ok(_place) => timeout(PATIENCE, self.judge(token, &csr))
+                .await
+                .unwrap_or_else(|_| (None, Err(Failed::Away("no answer in time".to_owned())))),
+            Err(_) => (None, Err(Failed::Busy)),
         };
+        let namespace = bearer.as_ref().map(|bearer| bearer.pod.namespace());
+        let uid = bearer.as_ref().map(|bearer| bearer.pod.uid());
+        let pod = bearer.as_ref().map(|bearer| bearer.pod_name.as_str());
         match issued {
-            Ok((bearer, entitled, certificate)) => {
+            Ok((entitled, certificate)) => {
                 metrics.enrolment(entitled.word());
-                let (namespace, pod) = (bearer.pod.namespace(), &bearer.pod_name);
-                tracing::info!(event = "enrolled", namespace, pod, uid = bearer.pod.uid(), claim = %entitled);
+                tracing::info!(event = "enrolled", namespace, pod, uid, claim = %entitled);
                 Ok(certificate)
             }
-            Err((bearer, failed)) => {
-                metrics.enrolment(failed.word());
-                let namespace = bearer.as_ref().map(|bearer| bearer.pod.namespace());
-                let pod = bearer.as_ref().map(|bearer| bearer.pod_name.as_str());
-                let status = failed.status();
-                let result = failed.word();
-                tracing::warn!(event = "enrolment_refused", result, namespace, pod, error = status.message());
+            Err(failed) => {
+                let (status, result) = (failed.status(), failed.word());
+                metrics.enrolment(result);
+                tracing::warn!(event = "enrolment_refused", result, namespace, pod, uid, error = status.message());
                 Err(status)
             }
         }
     }
 
-    async fn judge(
-        &self,
-        token: String,
-        csr: &[u8],
-    ) -> Result<(Bearer, Entitled, Certificate), (Option<Bearer>, Failed)> {
-        let nobody = |failed| (None, failed);
-        let key = ClientKey::of_request(csr).map_err(|error| nobody(Failed::Request(error.to_string())))?;
-        let bearer = self.bearer(token).await.map_err(nobody)?;
-        match self.claim(&bearer, &key).await {
-            Ok((entitled, certificate)) => Ok((bearer, entitled, certificate)),
-            Err(failed) => Err((Some(bearer), failed)),
+    /// With whom the token proves, if it does.
+    async fn judge(&self, token: String, csr: &[u8]) -> (Option<Bearer>, Result<(Entitled, Certificate), Failed>) {
+        let key = match ClientKey::of_request(csr) {
+            Ok(key) => key,
+            Err(error) => return (None, Err(Failed::Request(error.to_string()))),
+        };
+        match self.bearer(token).await {
+            Ok(bearer) => {
+                let claimed = self.claim(&bearer, &key).await;
+                (Some(bearer), claimed)
+            }
+            Err(failed) => (None, Err(failed)),
         }
     }
 

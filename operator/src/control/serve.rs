@@ -1,6 +1,6 @@
 //! gRPC for sidecars: few strangers, many pods, and a bound and a deadline for each.
 //!
-//! Whoever shows no certificate may stay for [`STRANGER`], long enough to get one. A pod's connection ends with its
+//! Whoever shows no certificate may stay for `STRANGER`, long enough to get one. A pod's connection ends with its
 //! certificate. At the stop nobody is let in, streams are told to end, and what was begun is finished.
 
 use std::future::Future;

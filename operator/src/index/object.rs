@@ -48,10 +48,10 @@ impl Kind {
 impl Object {
     /// `namespace` is empty for a kind that has none.
     pub fn read(kind: Kind, namespace: &str, name: &str, spec: &Value) -> Self {
-        let mut metadata = json!({"name": name});
-        if kind != Kind::ClusterPolicy {
-            metadata["namespace"] = json!(namespace);
-        }
+        let metadata = match kind {
+            Kind::ClusterPolicy => json!({"name": name}),
+            Kind::Policy | Kind::Target => json!({"name": name, "namespace": namespace}),
+        };
         let json = json!({
             "apiVersion": crds::API_VERSION, "kind": kind.as_str(), "metadata": metadata, "spec": spec,
         });
