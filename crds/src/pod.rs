@@ -18,6 +18,12 @@ pub const VERIFY: &str = "agentaccess-verify";
 /// The program of the one image that all three run.
 pub const PROGRAM: &str = "/agentaccess-sidecar";
 
+/// Arguments of the proxy: where the operator is, and the CAs by which it is known, as DER in base64 joined by commas.
+pub const OPERATOR_ARGUMENT: &str = "--operator";
+pub const ROOTS_ARGUMENT: &str = "--roots";
+/// Where the operator answers sidecars.
+pub const CONTROL_PORT: u16 = 9_444;
+
 /// First and last of the ports that only the sidecar uses.
 pub const PORTS: (u16, u16) = (15_000, 15_099);
 /// `/readyz`, `/healthz` and `/metrics` of the sidecar.

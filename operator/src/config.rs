@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use clap::{Parser, ValueEnum};
+use crds::duration::{DurationError, DurationText};
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -52,6 +53,15 @@ pub struct Config {
     /// The Service in front of it.
     #[arg(long, default_value = "agentaccess-operator")]
     pub webhook_service: String,
+    /// Where sidecars dial the operator, over the same Service.
+    #[arg(long, default_value = "[::]:9444")]
+    pub control: SocketAddr,
+    /// A sidecar that has not heard of the operator for so long denies everything; 10s to 1d.
+    #[arg(long, default_value = "15m", value_parser = age)]
+    pub max_policy_age: u32,
+    /// The InjectionProfile whose `status.roots` is kept.
+    #[arg(long, default_value = "agentaccess")]
+    pub injection_profile: String,
     /// The MutatingWebhookConfiguration whose `caBundle` is kept.
     #[arg(long, default_value = "agentaccess")]
     pub webhook_configuration: String,
@@ -104,6 +114,7 @@ impl Config {
                 image: self.sidecar_image.clone(),
                 image_pull_policy: policy.to_owned(),
                 audience: self.audience.clone(),
+                operator: self.operator(),
                 resources: self.sidecar_resources.clone(),
                 state_size: self.sidecar_state.clone(),
                 secrets: self.allow_secret.iter().cloned().collect(),
@@ -113,7 +124,12 @@ impl Config {
         }
     }
 
-    /// Under which the API server dials the webhook.
+    /// Where an injected sidecar finds us.
+    fn operator(&self) -> String {
+        format!("https://{}.{}.svc:{}", self.webhook_service, self.namespace, crds::pod::CONTROL_PORT)
+    }
+
+    /// Under which the API server and the sidecars dial us.
     pub fn names(&self) -> Vec<String> {
         let service = format!("{}.{}.svc", self.webhook_service, self.namespace);
         vec![service.clone(), format!("{service}.cluster.local")]
@@ -127,6 +143,22 @@ fn resources(text: &str) -> Result<ResourceRequirements, String> {
     match value.as_object().and_then(|all| all.keys().find(|key| !known.contains(&key.as_str()))) {
         Some(key) => Err(format!("`{key}` is neither `limits` nor `requests`")),
         None => serde_json::from_value(value).map_err(|error| error.to_string()),
+    }
+}
+
+/// Whole seconds, or a length of time with its units.
+fn age(text: &str) -> Result<u32, String> {
+    let seconds = match text.parse() {
+        Ok(seconds) => seconds,
+        Err(_) => {
+            let length: DurationText = text.parse().map_err(|error: DurationError| error.to_string())?;
+            length.to_std().map_err(|error| error.to_string())?.as_secs()
+        }
+    };
+    // What the sidecar takes.
+    match u32::try_from(seconds) {
+        Ok(seconds) if (10..=24 * 60 * 60).contains(&seconds) => Ok(seconds),
+        _ => Err("it is at least 10s and at most 1d".to_owned()),
     }
 }
 
@@ -151,6 +183,11 @@ mod tests {
         let config = parse(&[]).unwrap();
         assert!(config.rules().excluded.contains("agentaccess-system"));
         assert_eq!(config.names()[0], "agentaccess-operator.agentaccess-system.svc");
+        assert_eq!(config.rules().inject.operator, "https://agentaccess-operator.agentaccess-system.svc:9444");
+        assert_eq!(config.max_policy_age, 900);
+        for (text, seconds) in [("10", 10), ("90s", 90), ("1d", 86_400)] {
+            assert_eq!(parse(&["--max-policy-age", text]).unwrap().max_policy_age, seconds);
+        }
         let config = parse(&["--allow-secret=a/b,c/d", "--sidecar-resources={\"limits\":{\"cpu\":\"1\"}}"]).unwrap();
         let rules = config.rules();
         assert!(rules.inject.secrets.contains("c/d"));
@@ -167,6 +204,10 @@ mod tests {
             "--sidecar-resources=x",
             "--sidecar-pull-policy=Sometimes",
             "--webhook=8443",
+            "--max-policy-age=9s",
+            "--max-policy-age=86401",
+            "--max-policy-age=-1",
+            "--max-policy-age=",
         ] {
             assert!(parse(&[bad]).is_err(), "{bad}");
         }

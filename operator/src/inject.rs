@@ -36,6 +36,8 @@ pub struct Moment<'a> {
     pub draw: u64,
     /// Proves which user of the sidecar was chosen by us.
     pub seal: &'a Seal,
+    /// The CAs by which the sidecar knows the operator, as one argument.
+    pub roots: &'a str,
 }
 
 /// A governed pod.
@@ -68,7 +70,7 @@ pub fn inject(pod: &Value, namespace: &str, settings: &Settings, moment: &Moment
         warnings.extend(removed.iter().map(|name| format!("removed `{name}`: names with agentaccess- are ours")));
     }
     agent::govern(&mut result, &mut warnings);
-    let ours = ours::Ours { settings, identity: &identity, inbound: &ports.tcp };
+    let ours = ours::Ours { settings, identity: &identity, inbound: &ports.tcp, roots: moment.roots };
     insert(&mut result, &ours).map_err(|error| Refused::one("the pod", format!("cannot be written: {error}")))?;
     Ok(Injected { pod: result, warnings })
 }

@@ -3,6 +3,8 @@
 pub mod admin;
 pub mod certificate;
 pub mod config;
+pub mod control;
+pub mod index;
 pub mod inject;
 mod leader;
 pub mod log;

@@ -15,6 +15,10 @@ pub struct Metrics {
     certificate_ends: IntGauge,
     leader: IntGauge,
     failures: IntCounterVec,
+    enrolments: IntCounterVec,
+    streams: IntGauge,
+    snapshots: IntCounterVec,
+    watches_lost: IntCounterVec,
 }
 
 // === impl Metrics ===
@@ -35,7 +39,15 @@ impl Metrics {
         .buckets(vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0]);
         let ends = "agentaccess_webhook_cert_expiry_timestamp_seconds";
         let failures = Opts::new("agentaccess_certificate_errors_total", "Steps for certificates that failed.");
+        let enrolments =
+            Opts::new("agentaccess_enrolments_total", "Certificates that sidecars asked for, by the answer.");
+        let snapshots = Opts::new("agentaccess_snapshots_total", "Snapshots for sidecars, by what became of them.");
+        let lost = Opts::new("agentaccess_watch_errors_total", "Watches of the API server that broke.");
         Ok(Self {
+            enrolments: register(&registry, IntCounterVec::new(enrolments, &["result"])?)?,
+            streams: register(&registry, IntGauge::new("agentaccess_sidecars", "Sidecars that follow this replica.")?)?,
+            snapshots: register(&registry, IntCounterVec::new(snapshots, &["result"])?)?,
+            watches_lost: register(&registry, IntCounterVec::new(lost, &["of"])?)?,
             injections: register(&registry, IntCounterVec::new(injections, &["result"])?)?,
             admission_seconds: register(&registry, HistogramVec::new(seconds, &["webhook", "result"])?)?,
             certificate_ends: register(&registry, IntGauge::new(ends, "When the webhook's certificate expires.")?)?,
@@ -71,6 +83,26 @@ impl Metrics {
         self.leader.set(i64::from(leads));
     }
 
+    /// `result` is a word of ours.
+    pub fn enrolment(&self, result: &'static str) {
+        self.enrolments.with_label_values(&[result]).inc();
+    }
+
+    /// A sidecar follows us, or does no longer.
+    pub fn follows(&self, follows: bool) {
+        if follows { self.streams.inc() } else { self.streams.dec() }
+    }
+
+    /// `result` is a word of ours.
+    pub fn snapshot(&self, result: &'static str) {
+        self.snapshots.with_label_values(&[result]).inc();
+    }
+
+    /// `of` is a word of ours.
+    pub fn watch_lost(&self, of: &'static str) {
+        self.watches_lost.with_label_values(&[of]).inc();
+    }
+
     /// `part` is `ca` or `leaf`.
     pub fn certificate_failed(&self, part: &'static str) {
         self.failures.with_label_values(&[part]).inc();
@@ -93,6 +125,10 @@ mod tests {
         metrics.certificate_ends(1_800_000_000);
         metrics.leads(true);
         metrics.certificate_failed("ca");
+        metrics.enrolment("claimed");
+        metrics.follows(true);
+        metrics.snapshot("sent");
+        metrics.watch_lost("pods");
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
         for line in [
             "agentaccess_build_info{version=\"1.2.3\"} 1",
@@ -101,6 +137,10 @@ mod tests {
             "agentaccess_webhook_cert_expiry_timestamp_seconds 1800000000",
             "agentaccess_leader 1",
             "agentaccess_certificate_errors_total{part=\"ca\"} 1",
+            "agentaccess_enrolments_total{result=\"claimed\"} 1",
+            "agentaccess_sidecars 1",
+            "agentaccess_snapshots_total{result=\"sent\"} 1",
+            "agentaccess_watch_errors_total{of=\"pods\"} 1",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

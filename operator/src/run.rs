@@ -1,11 +1,11 @@
-//! The operator from its start to its end: every replica answers webhooks, one of them leads.
+//! The operator from its start to its end: every replica answers webhooks and sidecars, one of them leads.
 //!
 //! Losing the lease ends the process. Then, and on SIGTERM, `/readyz` fails first, so that no new request is sent here;
 //! what was begun is finished.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use kube::Client;
@@ -17,20 +17,30 @@ use tokio::time::sleep;
 use crate::admin::{self, Ready};
 use crate::certificate::bundle::Bundle;
 use crate::certificate::keeper::Keeper;
+use crate::certificate::profile::Profile;
 use crate::certificate::replica::Replica;
 use crate::certificate::store::Store;
 use crate::certificate::{self, Current};
 use crate::config::Config;
+use crate::control;
+use crate::control::enrol::Enrol;
+use crate::control::service::Service;
+use crate::control::tls::Tls;
+use crate::index::Index;
 use crate::leader::Election;
 use crate::metrics::Metrics;
 use crate::webhook::serve::{self, Webhook};
 
 /// Of one request to the API server.
 const API: Duration = Duration::from_secs(10);
+/// Without a byte on a watch: longer than the API server lets one live.
+const WATCH: Duration = Duration::from_secs(90);
 /// Between two looks at the CA.
 const LOOK: Duration = Duration::from_secs(15);
 /// The same while there is no leaf yet.
 const LOOK_FIRST: Duration = Duration::from_secs(1);
+/// Between two looks for claims of pods that are gone.
+const SWEEP: Duration = Duration::from_secs(60);
 /// From `/readyz` failing to the last request that is sent here.
 const UNLISTED: Duration = Duration::from_secs(5);
 
@@ -42,10 +52,15 @@ pub async fn run(config: Config) -> Result<()> {
     // A name that cannot stand in a certificate, before anything is bound.
     certificate::Authority::make(certificate::now())?.leaf(&config.names(), certificate::now())?;
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))?);
-    let client = client().await?;
+    let client = client(API).await?;
     let store = Store::new(client.clone(), &config.namespace, &config.ca_secret);
     let replica = Replica::new(store.clone(), config.names());
-    let keeper = Mutex::new(Keeper::new(store, Bundle::new(client.clone(), &config.webhook_configuration)));
+    let bundle = Bundle::new(client.clone(), &config.webhook_configuration);
+    let keeper = Keeper::new(store, bundle, Profile::new(client.clone(), &config.injection_profile));
+    let index = Index::new(config.max_policy_age);
+    let enrol = Arc::new(Enrol::new(client.clone(), &config.namespace, &config.audience, replica.current()));
+    let work = Mutex::new(Work { keeper, enrol: Arc::clone(&enrol), index: Arc::clone(&index), swept: None });
+    let watching = self::client(WATCH).await?;
     let election = Election {
         client,
         namespace: config.namespace.clone(),
@@ -54,10 +69,16 @@ pub async fn run(config: Config) -> Result<()> {
     };
 
     let webhook = bind(config.webhook).await?;
+    let dialled = bind(config.control).await?;
     let admin = bind(config.metrics).await?;
     let stopping = Arc::new(AtomicBool::new(false));
-    tokio::spawn(admin::serve(admin, Arc::clone(&metrics), ready(replica.current(), Arc::clone(&stopping))));
+    let ready = ready(replica.current(), Arc::clone(&index), Arc::clone(&stopping));
+    tokio::spawn(admin::serve(admin, Arc::clone(&metrics), ready));
+    index.follow(&watching, &metrics);
     let (stop, stopped) = watch::channel(false);
+    let service = Service::new(enrol, index, config.max_policy_age, stopped.clone(), Arc::clone(&metrics));
+    let pods = Arc::new(Tls::new(replica.current()));
+    let governed = tokio::spawn(control::serve::serve(dialled, pods, service, stopped.clone()));
     let tls = serve::tls(replica.current())?;
     let shared = Arc::new(Webhook { rules: config.rules(), current: replica.current(), metrics: Arc::clone(&metrics) });
     let served = tokio::spawn(serve::serve(webhook, tls, shared, stopped));
@@ -68,7 +89,7 @@ pub async fn run(config: Config) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     // Whichever ends first ends the process, so what the others lose does not matter.
     let lost = tokio::select! {
-        lost = election.lead(&metrics, || keep(&keeper, &metrics)) => Some(lost),
+        lost = election.lead(&metrics, || keep(&work, &metrics)) => Some(lost),
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
     };
@@ -78,12 +99,13 @@ pub async fn run(config: Config) -> Result<()> {
     // Nobody listens any more: it has ended.
     let _ = stop.send(true);
     served.await.context("the webhook ended early")?;
+    governed.await.context("the control server ended early")?;
     lost.map_or(Ok(()), |lost| Err(lost.into()))
 }
 
-async fn client() -> Result<Client> {
+async fn client(silence: Duration) -> Result<Client> {
     let mut config = kube::Config::infer().await.context("no way to the API server is configured")?;
-    (config.connect_timeout, config.read_timeout, config.write_timeout) = (Some(API), Some(API), Some(API));
+    (config.connect_timeout, config.read_timeout, config.write_timeout) = (Some(API), Some(silence), Some(API));
     Client::try_from(config).context("cannot set up the way to the API server")
 }
 
@@ -91,12 +113,19 @@ async fn bind(address: std::net::SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }
 
-fn ready(current: Current, stopping: Arc<AtomicBool>) -> Ready {
+fn ready(current: Current, index: Arc<Index>, stopping: Arc<AtomicBool>) -> Ready {
+    // Once: an API server that is away later sends nobody here anyway.
+    let followed = AtomicBool::new(false);
+    let whole = move || {
+        let whole = index.whole();
+        followed.fetch_or(whole, Ordering::Relaxed) || whole
+    };
     Arc::new(move || match current.get() {
         _ if stopping.load(Ordering::Relaxed) => Err("stopping".to_owned()),
         None => Err("no certificate yet: the leader has to make the CA".to_owned()),
         Some(held) if !held.leaf.life.holds(certificate::now()) => Err("the certificate is not in force".to_owned()),
-        Some(_) => Ok(()),
+        Some(_) if whole() => Ok(()),
+        Some(_) => Err("the API server is not followed yet".to_owned()),
     })
 }
 
@@ -119,10 +148,28 @@ async fn renew(replica: Replica, metrics: Arc<Metrics>) {
     }
 }
 
+/// What the leader needs for its work.
+struct Work {
+    keeper: Keeper,
+    enrol: Arc<Enrol>,
+    index: Arc<Index>,
+    swept: Option<Instant>,
+}
+
 /// The leader's work.
-async fn keep(keeper: &Mutex<Keeper>, metrics: &Metrics) {
-    if let Err(error) = keeper.lock().await.step(certificate::now()).await {
+async fn keep(work: &Mutex<Work>, metrics: &Metrics) {
+    let mut work = work.lock().await;
+    if let Err(error) = work.keeper.step(certificate::now()).await {
         metrics.certificate_failed("ca");
         tracing::warn!(event = "ca_not_kept", %error);
+    }
+    // An index that is not whole would say of pods that live that they are gone.
+    if work.swept.is_none_or(|swept| swept.elapsed() >= SWEEP) && work.index.whole() {
+        work.swept = Some(Instant::now());
+        match work.enrol.sweep(|uid| work.index.pod(uid).is_some()).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(event = "claims_ended", count),
+            Err(error) => tracing::warn!(event = "claims_not_ended", %error),
+        }
     }
 }

@@ -39,6 +39,7 @@ async fn serve() -> Served {
         image: "sidecar@sha256:0".to_owned(),
         image_pull_policy: "Never".to_owned(),
         audience: "agentaccess.dev".to_owned(),
+        operator: "https://agentaccess-operator.agentaccess-system.svc:9444".to_owned(),
         resources: Default::default(),
         state_size: "1Gi".to_owned(),
         secrets: Default::default(),
@@ -56,11 +57,11 @@ async fn serve() -> Served {
 }
 
 impl Served {
-    fn hold(&self) -> Authority {
+    fn hold(&self) -> Arc<Authority> {
         let now = certificate::now();
         let authority = Authority::make(now).unwrap();
-        assert!(self.current.renew(&authority, &[NAME.to_owned()], now).unwrap());
-        authority
+        assert!(self.current.renew(authority.into(), &[NAME.to_owned()], now).unwrap());
+        Arc::clone(&self.current.get().unwrap().authority)
     }
 
     /// As a client that trusts `authority` alone.

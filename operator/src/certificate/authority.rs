@@ -1,4 +1,6 @@
-//! A CA and the leaves it signs. No IO; the time is given.
+//! A CA and the leaves it signs: servers', and pods' in `client`. No IO; the time is given.
+
+mod client;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
 
+pub use self::client::{Client, ClientKey, NotARequest};
 use crate::inject::Seal;
 
 const CA_LIFE: u64 = 365 * DAY;
@@ -82,9 +85,9 @@ impl Life {
     }
 }
 
-/// From when to when a certificate in PEM is good.
-pub(super) fn life(pem: &str) -> Result<Life, CertificateError> {
-    parsed(pem).map(|parsed| parsed.life)
+/// A certificate in PEM, and from when to when it is good.
+pub(super) fn read(pem: &str) -> Result<(CertificateDer<'static>, Life), CertificateError> {
+    parsed(pem).map(|parsed| (parsed.der, parsed.life))
 }
 
 struct Parsed {
@@ -147,8 +150,18 @@ impl Authority {
         Zeroizing::new(self.key.serialize_pem())
     }
 
+    /// The certificate alone.
+    pub fn der(&self) -> &CertificateDer<'static> {
+        &self.certificate
+    }
+
     pub fn life(&self) -> Life {
         self.life
+    }
+
+    /// When it was made, by the clock of who made it.
+    pub fn made(&self) -> u64 {
+        self.life.begins.saturating_add(SKEW)
     }
 
     /// What signs the users that the injection chooses: the same in all replicas.
@@ -255,7 +268,7 @@ mod tests {
         let leaf = read.leaf(&names(), NOW).unwrap();
         verified(&made, &leaf, &names()[0], NOW).unwrap();
         // The same seal: what one replica signed the other opens.
-        assert_eq!(life(made.pem()).unwrap(), made.life());
+        assert_eq!(super::read(made.pem()).unwrap(), (made.der().clone(), made.life()));
     }
 
     #[test]

@@ -1,22 +1,23 @@
-//! The leader's part: there is a CA, it is renewed in time, and the API server trusts it.
+//! The leader's part: there is a CA, it is renewed in time, and the API server and the sidecars trust it.
 //!
-//! A new CA goes into `caBundle` first and is signed with a minute later, so that no replica shows a leaf that an API
-//! server does not know yet. A leader that dies in between leaves a bundle with one certificate too many, which the next
-//! one takes out again.
+//! A new CA goes into `caBundle`, into what the admission policies let pass and beside the current one into the Secret
+//! first; it is signed with when every sidecar has renewed its certificate since, and with it heard of the new root. What
+//! was announced is in the Secret, so another leader goes on from there.
 
 use super::authority::{Authority, CertificateError};
 use super::bundle::Bundle;
-use super::store::{Store, Stored};
+use super::profile::Profile;
+use super::roots;
+use super::store::{Content, Store, Stored};
 
-/// Between trusting a new CA and signing with it: longer than any API server takes to see the bundle.
-const SPREAD: u64 = 60;
+/// Between trusting a new CA and signing with it: twice the life of a sidecar's certificate.
+const SPREAD: u64 = 2 * 60 * 60;
 
 #[derive(Debug)]
 pub struct Keeper {
     store: Store,
     bundle: Bundle,
-    /// The next CA, and since when it is in the bundle.
-    next: Option<(Authority, u64)>,
+    profile: Profile,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -42,8 +43,8 @@ enum Step {
 // === impl Keeper ===
 
 impl Keeper {
-    pub fn new(store: Store, bundle: Bundle) -> Self {
-        Self { store, bundle, next: None }
+    pub fn new(store: Store, bundle: Bundle, profile: Profile) -> Self {
+        Self { store, bundle, profile }
     }
 
     /// Looks once and does what is to be done; to be called again and again.
@@ -52,45 +53,61 @@ impl Keeper {
     /// When the API server is away or refuses; the next call tries again.
     pub async fn step(&mut self, now: u64) -> Result<(), KeepError> {
         let stored = self.store.read(now).await?;
-        match step(stored.as_ref(), self.next.as_ref().map(|(_, since)| *since), now) {
-            Step::Make => {
-                let made = Authority::make(now)?;
-                match stored {
-                    Some(stored) => {
-                        if let Err(error) = &stored.authority {
-                            tracing::warn!(event = "ca_replaced", %error);
-                        }
-                        self.store.replace(stored, &made, None).await?;
-                    }
-                    None => self.store.create(&made).await?,
-                }
-                tracing::info!(event = "ca_made", ends = made.life().ends);
-                self.next = None;
-                return Ok(self.trust(&[made.pem()]).await?);
-            }
-            Step::Announce => {
-                let next = Authority::make(now)?;
-                if let Some(stored) = &stored {
-                    self.trust(&trusted(stored, Some(&next))).await?;
-                }
-                tracing::info!(event = "ca_announced", ends = next.life().ends);
-                self.next = Some((next, now));
-                return Ok(());
-            }
-            Step::Switch => {
-                if let (Some((next, _)), Some(stored)) = (self.next.take(), stored) {
-                    let previous = stored.authority.as_ref().ok().map(|authority| authority.pem().to_owned());
-                    self.store.replace(stored, &next, previous.as_deref()).await?;
-                    tracing::info!(event = "ca_switched", ends = next.life().ends);
-                }
-                return Ok(());
-            }
-            Step::Keep => {}
+        match (step(stored.as_ref(), now), stored) {
+            (Step::Make, stored) => self.make(stored, now).await,
+            (Step::Announce, Some(stored)) => self.announce(stored, now).await,
+            (Step::Switch, Some(stored)) => self.switch(stored).await,
+            (Step::Keep, Some(stored)) => self.assert(&stored, None).await,
+            // `step` says the others only of what is stored.
+            (_, None) => Ok(()),
         }
-        if let Some(stored) = &stored {
-            self.trust(&trusted(stored, self.next.as_ref().map(|(next, _)| next))).await?;
+    }
+
+    async fn make(&self, stored: Option<Stored>, now: u64) -> Result<(), KeepError> {
+        let made = Authority::make(now)?;
+        self.pass(&[roots::argument([made.der()])]).await?;
+        match stored {
+            Some(stored) => {
+                if let Err(error) = &stored.authority {
+                    tracing::warn!(event = "ca_replaced", %error);
+                }
+                let data = Content { authority: &made, next: None, previous: None }.data();
+                self.store.replace(stored.into_secret(), data).await?;
+            }
+            None => self.store.create(&made).await?,
+        }
+        tracing::info!(event = "ca_made", ends = made.life().ends);
+        Ok(self.trust(&[made.pem()]).await?)
+    }
+
+    async fn announce(&self, stored: Stored, now: u64) -> Result<(), KeepError> {
+        let next = Authority::make(now)?;
+        self.assert(&stored, Some(&next)).await?;
+        if let Ok(authority) = &stored.authority {
+            let data = Content { authority, next: Some(&next), previous: stored.previous.as_deref() }.data();
+            self.store.replace(stored.into_secret(), data).await?;
+            tracing::info!(event = "ca_announced", ends = next.life().ends);
         }
         Ok(())
+    }
+
+    async fn switch(&self, stored: Stored) -> Result<(), KeepError> {
+        // Once more: somebody may have taken it out meanwhile.
+        self.assert(&stored, None).await?;
+        if let (Ok(current), Some(next)) = (&stored.authority, &stored.next) {
+            let data = Content { authority: next, next: None, previous: Some(current.pem()) }.data();
+            let ends = next.life().ends;
+            self.store.replace(stored.into_secret(), data).await?;
+            tracing::info!(event = "ca_switched", ends);
+        }
+        Ok(())
+    }
+
+    /// That everybody trusts what is signed with now and next.
+    async fn assert(&self, stored: &Stored, next: Option<&Authority>) -> Result<(), KeepError> {
+        let next = next.or(stored.next.as_ref());
+        self.pass(&arguments(stored, next)?).await?;
+        Ok(self.trust(&trusted(stored, next)).await?)
     }
 
     async fn trust(&self, certificates: &[&str]) -> Result<(), kube::Error> {
@@ -99,17 +116,36 @@ impl Keeper {
         }
         Ok(())
     }
+
+    async fn pass(&self, roots: &[String]) -> Result<(), kube::Error> {
+        if self.profile.assert(roots).await? {
+            tracing::info!(event = "profile_roots_written", roots = roots.len());
+        }
+        Ok(())
+    }
 }
 
-fn step(stored: Option<&Stored>, announced: Option<u64>, now: u64) -> Step {
-    match stored.map(|stored| &stored.authority) {
-        None | Some(Err(_)) => Step::Make,
-        Some(Ok(authority)) if authority.life().aged(now) => match announced {
+/// What an injection writes now, when the previous CA has ended, and after the next one is signed with.
+fn arguments(stored: &Stored, next: Option<&Authority>) -> Result<Vec<String>, CertificateError> {
+    let Ok(current) = &stored.authority else { return Ok(Vec::new()) };
+    let mut all = Vec::new();
+    if let Some(previous) = &stored.previous {
+        all.push(roots::argument([current.der(), &super::authority::read(previous)?.0]));
+    }
+    all.extend(next.map(|next| roots::argument([next.der(), current.der()])));
+    all.push(roots::argument([current.der()]));
+    Ok(all)
+}
+
+fn step(stored: Option<&Stored>, now: u64) -> Step {
+    match stored.map(|stored| (&stored.authority, &stored.next)) {
+        None | Some((Err(_), _)) => Step::Make,
+        Some((Ok(authority), next)) if authority.life().aged(now) => match next {
             None => Step::Announce,
-            Some(since) if now >= since.saturating_add(SPREAD) => Step::Switch,
+            Some(next) if now >= next.made().saturating_add(SPREAD) => Step::Switch,
             Some(_) => Step::Keep,
         },
-        Some(Ok(_)) => Step::Keep,
+        Some((Ok(_), _)) => Step::Keep,
     }
 }
 
@@ -129,24 +165,40 @@ mod tests {
 
     #[test]
     fn a_new_ca_is_trusted_before_it_signs() {
-        assert_eq!(step(None, None, NOW), Step::Make);
+        assert_eq!(step(None, NOW), Step::Make);
         let made = Authority::make(NOW).unwrap();
-        let stored = |now| stored(&made, None, now);
-        assert_eq!(step(Some(&stored(NOW)), None, NOW), Step::Keep);
+        let at = |next: Option<&Authority>, now| {
+            step(Some(&stored(Content { authority: &made, next, previous: None }, now)), now)
+        };
+        assert_eq!(at(None, NOW), Step::Keep);
         let old = NOW + 244 * DAY;
-        assert_eq!(step(Some(&stored(old)), None, old), Step::Announce);
-        assert_eq!(step(Some(&stored(old)), Some(old), old + 59), Step::Keep);
-        assert_eq!(step(Some(&stored(old)), Some(old), old + 60), Step::Switch);
+        assert_eq!(at(None, old), Step::Announce);
+        let next = Authority::make(old).unwrap();
+        assert_eq!(at(Some(&next), old), Step::Keep);
+        assert_eq!(at(Some(&next), old + SPREAD - 1), Step::Keep);
+        assert_eq!(at(Some(&next), old + SPREAD), Step::Switch);
         // Nobody led for a year: it has expired.
-        let late = NOW + 366 * DAY;
-        assert_eq!(step(Some(&stored(late)), None, late), Step::Make);
+        assert_eq!(at(None, NOW + 366 * DAY), Step::Make);
+        // A sidecar that renewed just before the announcement renews again before the switch.
+        let pod = control::PodName::new("a", "0f8b1c9e-6a0d-4a57-9c1d-0123456789ab").unwrap();
+        let request =
+            rcgen::CertificateParams::default().serialize_request(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        let key = crate::certificate::ClientKey::of_request(request.der()).unwrap();
+        assert!(made.client(&pod, &key, old).unwrap().life.ends < old + SPREAD);
     }
 
     #[test]
     fn old_and_new_are_trusted_during_the_overlap() {
-        let [old, current, next] = [0, 1, 2].map(|_| Authority::make(NOW).unwrap());
-        let stored = stored(&current, Some(old.pem()), NOW);
-        assert_eq!(trusted(&stored, Some(&next)), [next.pem(), current.pem(), old.pem()]);
-        assert_eq!(trusted(&stored, None), [current.pem(), old.pem()]);
+        let [old, current, next] = [0; 3].map(|_| Authority::make(NOW).unwrap());
+        let whole = Content { authority: &current, next: Some(&next), previous: Some(old.pem()) };
+        let both = stored(whole, NOW);
+        assert_eq!(trusted(&both, both.next.as_ref()), [next.pem(), current.pem(), old.pem()]);
+        assert_eq!(trusted(&both, None), [current.pem(), old.pem()]);
+        let [o, c, n] = [&old, &current, &next].map(Authority::der);
+        let expected = [roots::argument([c, o]), roots::argument([n, c]), roots::argument([c])];
+        assert_eq!(arguments(&both, both.next.as_ref()).unwrap(), expected);
+        // After the switch what is written then was let pass before.
+        let after = stored(Content { authority: &next, next: None, previous: Some(current.pem()) }, NOW);
+        assert_eq!(arguments(&after, None).unwrap()[0], expected[1]);
     }
 }

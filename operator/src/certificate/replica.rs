@@ -5,18 +5,32 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls_pki_types::CertificateDer;
 
-use super::authority::{Authority, CertificateError, Leaf};
+use super::authority::{Authority, CertificateError, Leaf, read as certificate};
+use super::roots;
 use super::store::Store;
 use crate::inject::Seal;
 
-/// What one CA gives a replica.
+/// What one reading of the Secret gives a replica.
 #[derive(Debug)]
 pub struct Held {
-    pub leaf: Leaf,
+    pub leaf: Arc<Leaf>,
     pub seal: Seal,
-    /// PEM of the CA that signed the leaf.
-    ca: String,
+    /// The CA that signed the leaf.
+    pub authority: Arc<Authority>,
+    /// Every CA that is trusted: the current one, the next, the previous.
+    pub trusted: Vec<CertificateDer<'static>>,
+    /// What an injected sidecar is told of them.
+    pub roots: String,
+}
+
+/// A CA and its neighbours.
+#[derive(Debug)]
+pub struct Authorities {
+    pub current: Arc<Authority>,
+    pub next: Option<CertificateDer<'static>>,
+    pub previous: Option<CertificateDer<'static>>,
 }
 
 /// Swapped whole, so that leaf and seal are of one CA. Empty until the CA was read for the first time; then nobody is
@@ -49,18 +63,27 @@ impl Current {
         self.0.load_full()
     }
 
-    /// Takes a new leaf when the CA is another or the leaf is old; says whether it did.
+    /// Takes a new leaf when the CA is another or the leaf is old; says whether it did. What else is trusted is taken
+    /// over in any case.
     ///
     /// # Errors
     /// When none can be made; what was held is kept.
-    pub fn renew(&self, authority: &Authority, names: &[String], now: u64) -> Result<bool, CertificateError> {
-        if self.get().is_some_and(|held| held.ca == authority.pem() && !held.leaf.life.aged(now)) {
+    pub fn renew(&self, authorities: Authorities, names: &[String], now: u64) -> Result<bool, CertificateError> {
+        let Authorities { current, next, previous } = authorities;
+        let held = self.get().filter(|held| held.authority.pem() == current.pem() && !held.leaf.life.aged(now));
+        let argued = std::iter::once(current.der()).chain(&previous);
+        let roots = roots::argument(argued);
+        let trusted: Vec<_> = std::iter::once(current.der().clone()).chain(next).chain(previous).collect();
+        if held.as_ref().is_some_and(|held| held.trusted == trusted) {
             return Ok(false);
         }
-        let leaf = authority.leaf(names, now)?;
-        let held = Held { leaf, seal: authority.seal(), ca: authority.pem().to_owned() };
-        self.0.store(Some(Arc::new(held)));
-        Ok(true)
+        let leaf = match &held {
+            Some(held) => Arc::clone(&held.leaf),
+            None => Arc::new(current.leaf(names, now)?),
+        };
+        let seal = current.seal();
+        self.0.store(Some(Arc::new(Held { leaf, seal, authority: current, trusted, roots })));
+        Ok(held.is_none())
     }
 }
 
@@ -87,7 +110,18 @@ impl Replica {
     /// When the API server is away or the CA is of no use; what was held is kept, until it expires.
     pub async fn step(&self, now: u64) -> Result<bool, RenewError> {
         let stored = self.store.read(now).await?.ok_or(RenewError::NoCa)?;
-        Ok(self.current.renew(&stored.authority?, &self.names, now)?)
+        let previous = stored.previous.as_deref().map(certificate).transpose()?.map(|(der, _)| der);
+        let next = stored.next.map(|next| next.der().clone());
+        let authorities = Authorities { current: Arc::new(stored.authority?), next, previous };
+        Ok(self.current.renew(authorities, &self.names, now)?)
+    }
+}
+
+// === impl Authorities ===
+
+impl From<Authority> for Authorities {
+    fn from(current: Authority) -> Self {
+        Self { current: Arc::new(current), next: None, previous: None }
     }
 }
 
@@ -98,30 +132,54 @@ mod tests {
     const NOW: u64 = 1_800_000_000;
     const DAY: u64 = 24 * 3600;
 
+    fn alone(ca: &Arc<Authority>) -> Authorities {
+        Authorities { current: Arc::clone(ca), next: None, previous: None }
+    }
+
     #[test]
     fn renewed_when_old_and_when_the_ca_is_another() {
         let names = ["operator.x.svc".to_owned()];
-        let ca = Authority::make(NOW).unwrap();
+        let ca = Arc::new(Authority::make(NOW).unwrap());
         let current = Current::default();
-        assert!(current.renew(&ca, &names, NOW).unwrap());
+        assert!(current.renew(alone(&ca), &names, NOW).unwrap());
         let shown = || current.get().unwrap().leaf.certified.cert[0].clone();
         let first = shown();
-        assert!(!current.renew(&ca, &names, NOW + 4 * DAY).unwrap());
+        assert!(!current.renew(alone(&ca), &names, NOW + 4 * DAY).unwrap());
         assert_eq!(shown(), first);
-        assert!(current.renew(&ca, &names, NOW + 5 * DAY).unwrap());
+        assert!(current.renew(alone(&ca), &names, NOW + 5 * DAY).unwrap());
         assert_ne!(shown(), first);
-        assert!(current.renew(&Authority::make(NOW).unwrap(), &names, NOW + 5 * DAY).unwrap());
+        assert!(current.renew(Authority::make(NOW).unwrap().into(), &names, NOW + 5 * DAY).unwrap());
         // Set back by a week: the leaf is not good yet.
-        assert!(current.renew(&ca, &names, NOW - 2 * DAY).unwrap());
+        assert!(current.renew(alone(&ca), &names, NOW - 2 * DAY).unwrap());
     }
 
     #[test]
     fn what_cannot_be_renewed_is_kept() {
-        let ca = Authority::make(NOW).unwrap();
+        let ca = Arc::new(Authority::make(NOW).unwrap());
         let current = Current::default();
-        current.renew(&ca, &["operator.x.svc".to_owned()], NOW).unwrap();
+        current.renew(alone(&ca), &["operator.x.svc".to_owned()], NOW).unwrap();
         let first = current.get().unwrap().leaf.certified.cert[0].clone();
-        current.renew(&ca, &["é".to_owned()], NOW + 6 * DAY).unwrap_err();
+        current.renew(alone(&ca), &["é".to_owned()], NOW + 6 * DAY).unwrap_err();
         assert_eq!(current.get().unwrap().leaf.certified.cert[0], first);
+    }
+
+    #[test]
+    fn neighbours_of_the_ca_are_trusted_without_a_new_leaf() {
+        let names = ["operator.x.svc".to_owned()];
+        let [ca, next, previous] = [0; 3].map(|_| Arc::new(Authority::make(NOW).unwrap()));
+        let current = Current::default();
+        current.renew(alone(&ca), &names, NOW).unwrap();
+        let first = current.get().unwrap();
+        assert_eq!((&first.trusted, &first.roots), (&vec![ca.der().clone()], &roots::argument([ca.der()])));
+        let all =
+            || Authorities { next: Some(next.der().clone()), previous: Some(previous.der().clone()), ..alone(&ca) };
+        assert!(!current.renew(all(), &names, NOW).unwrap());
+        let second = current.get().unwrap();
+        assert!(Arc::ptr_eq(&first.leaf, &second.leaf));
+        assert_eq!(second.trusted, [&ca, &next, &previous].map(|ca| ca.der().clone()));
+        // The next one is told of over the stream; pods name what may sign today.
+        assert_eq!(second.roots, roots::argument([ca.der(), previous.der()]));
+        current.renew(all(), &names, NOW).unwrap();
+        assert!(Arc::ptr_eq(&second, &current.get().unwrap()), "nothing changed");
     }
 }

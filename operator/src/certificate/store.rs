@@ -8,10 +8,13 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use zeroize::Zeroizing;
 
-use super::authority::{Authority, CertificateError, life};
+use super::authority::{Authority, CertificateError, read as certificate};
 
 const CERTIFICATE: &str = "ca.crt";
 const KEY: &str = "ca.key";
+/// The CA after this one: trusted already, and signs when everybody had the time to learn of it.
+const NEXT_CERTIFICATE: &str = "next.crt";
+const NEXT_KEY: &str = "next.key";
 /// The CA before this one: leaves that it signed are good until they are renewed.
 const PREVIOUS: &str = "previous.crt";
 
@@ -25,9 +28,19 @@ pub struct Store {
 #[derive(Debug)]
 pub struct Stored {
     pub authority: Result<Authority, CertificateError>,
+    pub next: Option<Authority>,
     /// PEM.
     pub previous: Option<String>,
     secret: Secret,
+}
+
+/// What is to be in the Secret.
+#[derive(Clone, Copy, Debug)]
+pub struct Content<'a> {
+    pub authority: &'a Authority,
+    pub next: Option<&'a Authority>,
+    /// PEM.
+    pub previous: Option<&'a str>,
 }
 
 // === impl Store ===
@@ -52,24 +65,45 @@ impl Store {
         let mut secret = Secret::default();
         secret.metadata.name = Some(self.name.clone());
         secret.type_ = Some("Opaque".to_owned());
-        write(&mut secret, authority, None);
+        secret.data = Some(Content { authority, next: None, previous: None }.data());
         self.api.create(&PostParams::default(), &secret).await.map(drop)
     }
 
-    /// Writes it over what was read.
+    /// Writes it over what was read, whose resourceVersion it is.
     ///
     /// # Errors
     /// Also when it was changed since.
-    pub async fn replace(
-        &self,
-        stored: Stored,
-        authority: &Authority,
-        previous: Option<&str>,
-    ) -> Result<(), kube::Error> {
-        let mut secret = stored.secret;
-        write(&mut secret, authority, previous);
-        // With the resourceVersion of what was read.
+    pub async fn replace(&self, mut secret: Secret, data: BTreeMap<String, ByteString>) -> Result<(), kube::Error> {
+        secret.data = Some(data);
         self.api.replace(&self.name, &PostParams::default(), &secret).await.map(drop)
+    }
+}
+
+// === impl Stored ===
+
+impl Stored {
+    /// As it was read, to be written over.
+    pub fn into_secret(self) -> Secret {
+        self.secret
+    }
+}
+
+// === impl Content ===
+
+impl Content<'_> {
+    pub fn data(&self) -> BTreeMap<String, ByteString> {
+        let mut data = BTreeMap::new();
+        let mut set = |key: &str, text: &str| data.insert(key.to_owned(), ByteString(text.as_bytes().to_vec()));
+        set(CERTIFICATE, self.authority.pem());
+        set(KEY, &self.authority.key_pem());
+        if let Some(next) = self.next {
+            set(NEXT_CERTIFICATE, next.pem());
+            set(NEXT_KEY, &next.key_pem());
+        }
+        if let Some(previous) = self.previous {
+            set(PREVIOUS, previous);
+        }
+        data
     }
 }
 
@@ -78,24 +112,16 @@ fn read(secret: Secret, now: u64) -> Stored {
         let bytes = &secret.data.as_ref()?.get(key)?.0;
         String::from_utf8(bytes.clone()).ok().map(Zeroizing::new)
     };
-    let authority = match (text(CERTIFICATE), text(KEY)) {
+    let authority = |certificate: &str, key: &str| match (text(certificate), text(key)) {
         (Some(certificate), Some(key)) => Authority::read(&certificate, &key, now),
-        _ => Err(CertificateError::Unreadable(format!("the Secret has no text in {CERTIFICATE} and {KEY}"))),
+        _ => Err(CertificateError::Unreadable(format!("the Secret has no text in {certificate} and {key}"))),
     };
-    let previous = text(PREVIOUS).filter(|pem| life(pem).is_ok_and(|life| life.holds(now)));
+    // One that is of no use is made anew.
+    let next = authority(NEXT_CERTIFICATE, NEXT_KEY).ok();
+    let authority = authority(CERTIFICATE, KEY);
+    let previous = text(PREVIOUS).filter(|pem| certificate(pem).is_ok_and(|(_, life)| life.holds(now)));
     let previous = previous.map(|pem| pem.as_str().to_owned());
-    Stored { authority, previous, secret }
-}
-
-fn write(secret: &mut Secret, authority: &Authority, previous: Option<&str>) {
-    let mut data = BTreeMap::new();
-    let mut set = |key: &str, text: &str| data.insert(key.to_owned(), ByteString(text.as_bytes().to_vec()));
-    set(CERTIFICATE, authority.pem());
-    set(KEY, &authority.key_pem());
-    if let Some(previous) = previous {
-        set(PREVIOUS, previous);
-    }
-    secret.data = Some(data);
+    Stored { authority, next, previous, secret }
 }
 
 #[cfg(test)]
@@ -105,25 +131,23 @@ pub(super) mod tests {
     const NOW: u64 = 1_800_000_000;
 
     /// As it would be read at `now`.
-    pub(in crate::certificate) fn stored(authority: &Authority, previous: Option<&str>, now: u64) -> Stored {
-        let mut secret = Secret::default();
-        write(&mut secret, authority, previous);
-        read(secret, now)
+    pub(in crate::certificate) fn stored(content: Content<'_>, now: u64) -> Stored {
+        read(Secret { data: Some(content.data()), ..Default::default() }, now)
     }
 
     #[test]
     fn what_is_written_is_read() {
-        let (old, new) = (Authority::make(NOW).unwrap(), Authority::make(NOW).unwrap());
-        let mut secret = Secret::default();
-        write(&mut secret, &new, Some(old.pem()));
-        let stored = read(secret.clone(), NOW);
-        assert_eq!(stored.authority.unwrap().pem(), new.pem());
-        assert_eq!(stored.previous.as_deref(), Some(old.pem()));
-        // A year later neither is worth anything.
-        let late = read(secret.clone(), NOW + 400 * 24 * 3600);
-        assert!(late.authority.is_err() && late.previous.is_none());
-        write(&mut secret, &new, None);
-        assert!(read(secret, NOW).previous.is_none());
+        let [old, new, next] = [0; 3].map(|_| Authority::make(NOW).unwrap());
+        let whole = Content { authority: &new, next: Some(&next), previous: Some(old.pem()) };
+        let read = stored(whole, NOW);
+        assert_eq!(read.authority.unwrap().pem(), new.pem());
+        assert_eq!(read.next.unwrap().pem(), next.pem());
+        assert_eq!(read.previous.as_deref(), Some(old.pem()));
+        // A year later none is worth anything.
+        let late = stored(whole, NOW + 400 * 24 * 3600);
+        assert!(late.authority.is_err() && late.next.is_none() && late.previous.is_none());
+        let alone = stored(Content { next: None, previous: None, ..whole }, NOW);
+        assert!(alone.next.is_none() && alone.previous.is_none());
     }
 
     #[test]
@@ -131,9 +155,9 @@ pub(super) mod tests {
         assert!(read(Secret::default(), NOW).authority.is_err());
         let authority = Authority::make(NOW).unwrap();
         for (key, bytes) in [(CERTIFICATE, b"x".to_vec()), (KEY, vec![0xff]), (KEY, Vec::new())] {
-            let mut secret = Secret::default();
-            write(&mut secret, &authority, None);
-            secret.data.as_mut().unwrap().insert(key.to_owned(), ByteString(bytes));
+            let mut data = Content { authority: &authority, next: None, previous: None }.data();
+            data.insert(key.to_owned(), ByteString(bytes));
+            let secret = Secret { data: Some(data), ..Default::default() };
             assert!(read(secret, NOW).authority.is_err(), "{key}");
         }
     }

@@ -26,6 +26,7 @@ pub(super) struct Ours<'a> {
     pub(super) settings: &'a Settings,
     pub(super) identity: &'a Identity,
     pub(super) inbound: &'a BTreeSet<u16>,
+    pub(super) roots: &'a str,
 }
 
 // === impl Ours ===
@@ -53,7 +54,12 @@ impl Ours<'_> {
     }
 
     fn proxy(&self) -> Container {
-        let args = vec!["proxy".to_owned(), format!("--nonce={}", self.identity.nonce)];
+        let args = vec![
+            "proxy".to_owned(),
+            format!("--nonce={}", self.identity.nonce),
+            format!("{}={}", pod::OPERATOR_ARGUMENT, self.settings.operator),
+            format!("{}={}", pod::ROOTS_ARGUMENT, self.roots),
+        ];
         Container {
             restart_policy: Some("Always".to_owned()),
             env: Some(vec![

@@ -11,6 +11,8 @@ pub struct Settings {
     pub image_pull_policy: String,
     /// Of the sidecar's token; the operator accepts no other.
     pub audience: String,
+    /// Where the sidecar finds the operator: `https://NAME:PORT`.
+    pub operator: String,
     /// Of each of the three containers.
     pub resources: ResourceRequirements,
     /// How much the sidecar may keep on the node's disk.

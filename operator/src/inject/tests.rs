@@ -19,6 +19,7 @@ pub(crate) fn settings() -> Settings {
         image: "registry.example/sidecar:1@sha256:00".to_owned(),
         image_pull_policy: "IfNotPresent".to_owned(),
         audience: "agentaccess.dev".to_owned(),
+        operator: "https://agentaccess-operator.agentaccess-system.svc:9444".to_owned(),
         resources: Default::default(),
         state_size: "1Gi".to_owned(),
         secrets: ["agents/allowed".to_owned()].into(),
@@ -27,7 +28,7 @@ pub(crate) fn settings() -> Settings {
 }
 
 pub(crate) fn moment(draw: u64) -> Moment<'static> {
-    Moment { now: NOW, draw, seal: &SEAL }
+    Moment { now: NOW, draw, seal: &SEAL, roots: "Q0E=" }
 }
 
 pub(crate) fn run(pod: &Value) -> Result<Injected, Refused> {

@@ -161,7 +161,8 @@ async fn inject(request: Request<Incoming>, webhook: &Webhook) -> (&'static str,
     let (Some(held), Ok(())) = (webhook.current.get(), rand::fill(&mut draw)) else {
         return ("failed", text(StatusCode::SERVICE_UNAVAILABLE, "no CA or no randomness yet\n"));
     };
-    let moment = Moment { now: certificate::now(), draw: u64::from_le_bytes(draw), seal: &held.seal };
+    let moment =
+        Moment { now: certificate::now(), draw: u64::from_le_bytes(draw), seal: &held.seal, roots: &held.roots };
     let answer = match review::answer(&body, &webhook.rules, &moment) {
         Ok(answer) => answer,
         Err(error) => {

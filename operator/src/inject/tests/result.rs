@@ -38,7 +38,8 @@ fn ours_come_first_and_one_has_rights() {
     assert!(verify["securityContext"]["capabilities"].get("add").is_none());
     assert_eq!(verify["args"][1], format!("--user={user}"));
     let nonce = verify["args"][2].as_str().unwrap();
-    assert_eq!(proxy["args"], json!(["proxy", nonce]));
+    let operator = "--operator=https://agentaccess-operator.agentaccess-system.svc:9444";
+    assert_eq!(proxy["args"], json!(["proxy", nonce, operator, "--roots=Q0E="]));
     let nonce = nonce.strip_prefix("--nonce=").unwrap();
     assert!(nonce.len() == 32 && nonce.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()), "{nonce}");
 }

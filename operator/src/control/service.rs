@@ -1,0 +1,143 @@
+//! The two services, each call with who calls: a pod that its certificate names, or nobody known.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use control::PodName;
+use control::v1::control_server::Control;
+use control::v1::enrolment_server::Enrolment;
+use control::v1::{
+    Certificate, ConsumeRequest, Consumed, IssueRequest, Name, Question, RenewRequest, Update, WatchRequest, Withdrawn,
+};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::ask::{self, Standings};
+use super::enrol::Enrol;
+use super::follow::Follow;
+use super::places::Places;
+use super::serve::Caller;
+use super::tls::Peer;
+use crate::certificate;
+use crate::index::{Index, Pod};
+use crate::metrics::Metrics;
+
+/// Watches of one pod at a time: one, and those of connections that are not known to be dead yet.
+const WATCHES: usize = 4;
+
+#[derive(Clone, Debug)]
+pub struct Service {
+    enrol: Arc<Enrol>,
+    index: Arc<Index>,
+    max_age: u32,
+    stop: watch::Receiver<bool>,
+    metrics: Arc<Metrics>,
+    watches: Arc<Places>,
+}
+
+// === impl Service ===
+
+impl Service {
+    /// `max_age` is what sidecars are told, in seconds; at `stop` every stream ends.
+    pub fn new(
+        enrol: Arc<Enrol>,
+        index: Arc<Index>,
+        max_age: u32,
+        stop: watch::Receiver<bool>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { enrol, index, max_age, stop, metrics, watches: Places::new(WATCHES) }
+    }
+
+    /// The pod as the API server has it now.
+    fn pod(&self, name: &PodName) -> Result<Pod, Status> {
+        if !self.index.whole() {
+            return Err(Status::unavailable("the API server is not being followed at the moment"));
+        }
+        let pod = self.index.pod(name.uid()).filter(|pod| pod.namespace == name.namespace());
+        pod.ok_or_else(|| Status::not_found("the pod is not there, or not governed"))
+    }
+
+    fn from<'a>(&self, peer: &'a Peer, pod: &'a Pod) -> ask::From<'a> {
+        ask::From { peer, pod, until: until(peer), stop: self.stop.clone() }
+    }
+}
+
+/// The pod that calls, while its certificate is good.
+fn peer<T>(request: &Request<T>) -> Result<Arc<Peer>, Status> {
+    let caller = request.extensions().get::<Caller>();
+    match caller.and_then(|caller| caller.peer.as_ref()) {
+        Some(peer) if certificate::now() < peer.ends => Ok(Arc::clone(peer)),
+        Some(_) => Err(Status::unauthenticated("the certificate has ended")),
+        None => Err(Status::unauthenticated("a client certificate of the operator is needed: ask Enrolment for it")),
+    }
+}
+
+fn until(peer: &Peer) -> Instant {
+    Instant::now() + Duration::from_secs(peer.ends.saturating_sub(certificate::now()))
+}
+
+#[tonic::async_trait]
+impl Enrolment for Service {
+    async fn issue(&self, request: Request<IssueRequest>) -> Result<Response<Certificate>, Status> {
+        self.enrol.issue(request.into_inner(), &self.metrics).await.map(Response::new)
+    }
+}
+
+#[tonic::async_trait]
+impl Control for Service {
+    async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<Certificate>, Status> {
+        let peer = peer(&request)?;
+        self.pod(&peer.pod)?;
+        let csr = request.into_inner().csr;
+        self.enrol.renew(&peer.pod, &peer.key, &csr, &self.metrics).await.map(Response::new)
+    }
+
+    type WatchStream = ReceiverStream<Result<Update, Status>>;
+
+    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let peer = peer(&request)?;
+        let Some(place) = self.watches.take(&peer.pod) else {
+            return Err(Status::resource_exhausted(format!("the pod has {WATCHES} watches open")));
+        };
+        let follow = Follow {
+            index: Arc::clone(&self.index),
+            pod: peer.pod.clone(),
+            max_age: self.max_age,
+            until: until(&peer),
+            stop: self.stop.clone(),
+            metrics: Arc::clone(&self.metrics),
+        };
+        let (namespace, uid, in_force) = (peer.pod.namespace(), peer.pod.uid(), request.get_ref().in_force.as_str());
+        let in_force: String = in_force.chars().filter(|c| c.is_ascii_graphic()).take(80).collect();
+        tracing::info!(event = "stream_begun", namespace, uid, in_force);
+        let (sender, receiver) = mpsc::channel(1);
+        tokio::spawn(async move {
+            follow.run(sender).await;
+            drop(place);
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    type AskStream = Standings;
+
+    async fn ask(&self, request: Request<Question>) -> Result<Response<Self::AskStream>, Status> {
+        let peer = peer(&request)?;
+        let pod = self.pod(&peer.pod)?;
+        ask::ask(self.from(&peer, &pod), request.into_inner()).await.map(Response::new)
+    }
+
+    async fn withdraw(&self, request: Request<Name>) -> Result<Response<Withdrawn>, Status> {
+        let peer = peer(&request)?;
+        let pod = self.pod(&peer.pod)?;
+        ask::withdraw(self.from(&peer, &pod), request.into_inner()).await.map(Response::new)
+    }
+
+    async fn consume(&self, request: Request<ConsumeRequest>) -> Result<Response<Consumed>, Status> {
+        let peer = peer(&request)?;
+        let pod = self.pod(&peer.pod)?;
+        ask::consume(self.from(&peer, &pod), request.into_inner()).await.map(Response::new)
+    }
+}

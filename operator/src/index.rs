@@ -1,0 +1,93 @@
+//! What counts for each governed pod, in memory, as the API server has it.
+//!
+//! [`World`] is a value and decides; [`Index`] shares it; the watches that feed it are in `feed` and `secrets`. Nothing
+//! is told of a world that is not whole: before everything was listed once, and after a watch broke until it was listed
+//! again. Invariant: of another namespace a pod hears nothing but the policies of the cluster.
+
+mod content;
+mod feed;
+mod object;
+mod pod;
+mod pulse;
+mod secrets;
+#[cfg(test)]
+mod tests;
+mod world;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use control::{PodName, v1};
+use kube::Client;
+use parking_lot::RwLock;
+use tokio::sync::watch;
+
+pub use self::object::{Kind, Object};
+pub use self::pod::Pod;
+pub use self::secrets::{Present, State as SecretState};
+pub use self::world::{Feed, Withheld, World};
+use crate::metrics::Metrics;
+
+/// Shared by the watches that write it and the streams that read it.
+#[derive(Debug)]
+pub struct Index {
+    world: RwLock<World>,
+    /// Counts changes; who waits looks again.
+    changed: watch::Sender<u64>,
+}
+
+// === impl Index ===
+
+impl Index {
+    /// `max_age` is what sidecars are told, in seconds.
+    pub fn new(max_age: u32) -> Arc<Self> {
+        Arc::new(Self { world: RwLock::new(World::new(max_age)), changed: watch::Sender::new(0) })
+    }
+
+    /// Begins to follow the API server.
+    pub fn follow(self: &Arc<Self>, client: &Client, metrics: &Arc<Metrics>) {
+        feed::follow(self, client, metrics);
+        tokio::spawn(pulse::follow(Arc::clone(self), client.clone(), Arc::clone(metrics)));
+        tokio::spawn(secrets::follow(Arc::clone(self), client.clone(), Arc::clone(metrics)));
+    }
+
+    /// Wakes whoever waits, if `change` says that something changed.
+    pub fn change(&self, change: impl FnOnce(&mut World) -> bool) {
+        if change(&mut self.world.write()) {
+            self.changed.send_modify(|count| *count = count.wrapping_add(1));
+        }
+    }
+
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Of the pod's snapshot, if it may be said now.
+    ///
+    /// # Errors
+    /// See [`Withheld`].
+    pub fn revision(&self, name: &PodName) -> Result<String, Withheld> {
+        self.world.read().revision(name)
+    }
+
+    /// # Errors
+    /// See [`Withheld`].
+    pub fn snapshot(&self, name: &PodName) -> Result<v1::Snapshot, Withheld> {
+        self.world.read().snapshot(name)
+    }
+
+    /// `None`: it is gone, or not known yet.
+    pub fn pod(&self, uid: &str) -> Option<Pod> {
+        self.world.read().pod(uid).cloned()
+    }
+
+    /// Whether every watch is in sync.
+    pub fn whole(&self) -> bool {
+        self.world.read().whole()
+    }
+
+    /// Every Secret that a target names, as namespace and name.
+    pub(crate) fn named_secrets(&self) -> BTreeSet<(String, String)> {
+        self.world.read().named_secrets()
+    }
+}

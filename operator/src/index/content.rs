@@ -1,0 +1,100 @@
+//! What all pods of one namespace are told alike, made once for each change.
+//!
+//! A policy that a sidecar would refuse stands against the whole content: left out, its Deny rules would be missing. A
+//! target that would be refused is left out: what is not there is denied.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_lc_rs::digest;
+use crds::manifest::Manifest;
+use policy::Input;
+
+use super::object::{self, Kind, Object};
+
+#[derive(Debug)]
+pub(super) struct Content {
+    /// Policies of the cluster, then policies and targets of the namespace, each in the order of their names.
+    pub(super) objects: Vec<Vec<u8>>,
+    /// The keys of each Secret that a target names.
+    pub(super) secrets: BTreeMap<String, BTreeSet<String>>,
+    pub(super) hash: [u8; 32],
+}
+
+pub(super) type Objects = BTreeMap<String, Object>;
+
+// === impl Content ===
+
+impl Content {
+    /// # Errors
+    /// What a sidecar would refuse, a line each.
+    pub(super) fn of(cluster: &Objects, policies: &Objects, targets: &Objects) -> Result<Self, Vec<String>> {
+        let (mut objects, mut input, mut wrong) = (Vec::new(), Input::default(), Vec::new());
+        let mut secrets: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let all = [(Kind::ClusterPolicy, cluster), (Kind::Policy, policies), (Kind::Target, targets)];
+        for (kind, object) in all.iter().flat_map(|(kind, all)| all.values().map(|object| (*kind, object))) {
+            match &object.read {
+                Ok(manifest) => {
+                    object::add(&mut input, manifest);
+                    objects.push(object.json.clone());
+                    for (name, key) in named(manifest) {
+                        secrets.entry(name.to_owned()).or_default().insert(key.to_owned());
+                    }
+                }
+                Err(_) if kind == Kind::Target => {}
+                Err(error) => wrong.push(format!("{}: {error}", object.describe(kind))),
+            }
+        }
+        if objects.len() > control::OBJECTS {
+            wrong.push(format!("{} objects, of {} at most", objects.len(), control::OBJECTS));
+        }
+        if wrong.is_empty() {
+            // What each of them passes alone they may break together: the number of rules.
+            wrong.extend(policy::compile(&input).err().into_iter().flatten().map(|error| error.to_string()));
+        }
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
+        let hash = hash(&objects);
+        Ok(Self { objects, secrets, hash })
+    }
+}
+
+/// Each key of a Secret that the object names, with the Secret's name.
+pub(super) fn named(manifest: &Manifest) -> Vec<(&str, &str)> {
+    let Manifest::AccessTarget(target) = manifest else { return Vec::new() };
+    let login = &target.spec.credential_ref;
+    let ca = target.spec.tls.ca_secret_ref.iter().map(|ca| (ca.name.as_str(), ca.key.as_str()));
+    let login = [(login.name.as_str(), login.username_key.as_str()), (&login.name, &login.password_key)];
+    login.into_iter().chain(ca).collect()
+}
+
+fn hash(objects: &[Vec<u8>]) -> [u8; 32] {
+    let mut hash = Hash::new("agentaccess objects v1");
+    for object in objects {
+        hash.add(object);
+    }
+    hash.finish()
+}
+
+/// SHA-256 over parts, each with its length, so that no two lists of parts look alike.
+pub(super) struct Hash(digest::Context);
+
+impl Hash {
+    pub(super) fn new(what: &str) -> Self {
+        let mut hash = Self(digest::Context::new(&digest::SHA256));
+        hash.add(what.as_bytes());
+        hash
+    }
+
+    pub(super) fn add(&mut self, part: &[u8]) {
+        self.0.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        self.0.update(part);
+    }
+
+    pub(super) fn finish(self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        // SHA-256 has 32 bytes.
+        bytes.iter_mut().zip(self.0.finish().as_ref()).for_each(|(to, from)| *to = *from);
+        bytes
+    }
+}

@@ -1,0 +1,332 @@
+//! The world as the API server says it is: a value, changed by events, asked for snapshots. No IO.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
+
+use control::{PodName, v1};
+use prost::Message as _;
+
+use super::content::{Content, Hash, Objects};
+use super::object::{Kind, Object};
+use super::pod::Pod;
+use super::secrets::State;
+
+/// What is watched as a whole. Secrets are watched one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Feed {
+    Pods,
+    Namespaces,
+    Policies,
+    ClusterPolicies,
+    Targets,
+}
+
+#[derive(Debug)]
+pub struct World {
+    max_age: u32,
+    pods: BTreeMap<String, Pod>,
+    /// Their labels.
+    namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    cluster: Objects,
+    spaces: BTreeMap<String, Space>,
+    /// For namespaces without an object of ours.
+    empty: Space,
+    secrets: BTreeMap<(String, String), State>,
+    /// What was listed and is being watched since.
+    synced: BTreeSet<Feed>,
+    /// The API server answers.
+    alive: bool,
+}
+
+/// The objects of one namespace.
+#[derive(Debug, Default)]
+struct Space {
+    policies: Objects,
+    targets: Objects,
+    content: OnceLock<Result<Arc<Content>, Arc<Vec<String>>>>,
+}
+
+/// Why a pod is told nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Withheld {
+    #[error("the API server is not being followed at the moment")]
+    Unsynced,
+    #[error("the pod is not there, or not governed")]
+    Gone,
+    #[error("these policies cannot be in force: {}", .0.join("; "))]
+    Unsound(Arc<Vec<String>>),
+    #[error("what counts for the pod has {bytes} bytes, of {} at most", control::MESSAGE_LIMIT)]
+    TooLarge { bytes: usize },
+}
+
+// === impl Feed ===
+
+impl Feed {
+    pub const ALL: [Self; 5] = [Self::Pods, Self::Namespaces, Self::Policies, Self::ClusterPolicies, Self::Targets];
+
+    /// For metrics and logs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pods => "pods",
+            Self::Namespaces => "namespaces",
+            Self::Policies => "policies",
+            Self::ClusterPolicies => "cluster_policies",
+            Self::Targets => "targets",
+        }
+    }
+}
+
+// === impl World: events. Each says whether anything changed. ===
+
+impl World {
+    pub fn new(max_age: u32) -> Self {
+        Self {
+            max_age,
+            pods: BTreeMap::new(),
+            namespaces: BTreeMap::new(),
+            cluster: Objects::new(),
+            spaces: BTreeMap::new(),
+            empty: Space::default(),
+            secrets: BTreeMap::new(),
+            synced: BTreeSet::new(),
+            alive: false,
+        }
+    }
+
+    /// `feed` was listed and is followed, or is not any more.
+    pub fn sync(&mut self, feed: Feed, synced: bool) -> bool {
+        if synced { self.synced.insert(feed) } else { self.synced.remove(&feed) }
+    }
+
+    /// The API server answered just now, or did not.
+    pub fn pulse(&mut self, alive: bool) -> bool {
+        std::mem::replace(&mut self.alive, alive) != alive
+    }
+
+    pub fn set_pod(&mut self, pod: Pod) -> bool {
+        let before = self.pods.get(&pod.uid);
+        let changed = before != Some(&pod);
+        if changed {
+            self.pods.insert(pod.uid.clone(), pod);
+        }
+        changed
+    }
+
+    pub fn remove_pod(&mut self, uid: &str) -> bool {
+        self.pods.remove(uid).is_some()
+    }
+
+    /// These are all.
+    pub fn replace_pods(&mut self, pods: Vec<Pod>) -> bool {
+        let pods: BTreeMap<String, Pod> = pods.into_iter().map(|pod| (pod.uid.clone(), pod)).collect();
+        let changed = self.pods != pods;
+        self.pods = pods;
+        changed
+    }
+
+    pub fn set_namespace(&mut self, name: &str, labels: BTreeMap<String, String>) -> bool {
+        if self.namespaces.get(name) == Some(&labels) {
+            return false;
+        }
+        self.namespaces.insert(name.to_owned(), labels);
+        true
+    }
+
+    pub fn remove_namespace(&mut self, name: &str) -> bool {
+        self.namespaces.remove(name).is_some()
+    }
+
+    /// These are all.
+    pub fn replace_namespaces(&mut self, all: Vec<(String, BTreeMap<String, String>)>) -> bool {
+        let all: BTreeMap<_, _> = all.into_iter().collect();
+        let changed = self.namespaces != all;
+        self.namespaces = all;
+        changed
+    }
+
+    pub fn set_object(&mut self, kind: Kind, object: Object) -> bool {
+        let (namespace, name) = (object.namespace.clone(), object.name.clone());
+        let objects = self.objects(kind, &namespace);
+        let same = objects.get(&name).is_some_and(|before| {
+            before.json == object.json && before.read.as_ref().err() == object.read.as_ref().err()
+        });
+        if same {
+            return false;
+        }
+        objects.insert(name, object);
+        self.forget(kind, &namespace);
+        true
+    }
+
+    pub fn remove_object(&mut self, kind: Kind, namespace: &str, name: &str) -> bool {
+        let removed = self.objects(kind, namespace).remove(name).is_some();
+        self.forget(kind, namespace);
+        self.spaces.retain(|_, space| !(space.policies.is_empty() && space.targets.is_empty()));
+        removed
+    }
+
+    /// These are all of the kind.
+    pub fn replace_objects(&mut self, kind: Kind, all: Vec<Object>) -> bool {
+        let there: BTreeSet<(&str, &str)> = all.iter().map(|one| (one.namespace.as_str(), one.name.as_str())).collect();
+        let gone = |object: &&Object| !there.contains(&(object.namespace.as_str(), object.name.as_str()));
+        let known: Vec<&Object> = match kind {
+            Kind::ClusterPolicy => self.cluster.values().collect(),
+            Kind::Policy => self.spaces.values().flat_map(|space| space.policies.values()).collect(),
+            Kind::Target => self.spaces.values().flat_map(|space| space.targets.values()).collect(),
+        };
+        let gone: Vec<(String, String)> =
+            known.into_iter().filter(gone).map(|one| (one.namespace.clone(), one.name.clone())).collect();
+        let mut changed = false;
+        for (namespace, name) in &gone {
+            changed |= self.remove_object(kind, namespace, name);
+        }
+        for object in all {
+            changed |= self.set_object(kind, object);
+        }
+        changed
+    }
+
+    pub fn set_secret(&mut self, namespace: &str, name: &str, state: State) -> bool {
+        let key = (namespace.to_owned(), name.to_owned());
+        if self.secrets.get(&key) == Some(&state) {
+            return false;
+        }
+        self.secrets.insert(key, state);
+        true
+    }
+
+    pub fn remove_secret(&mut self, namespace: &str, name: &str) -> bool {
+        self.secrets.remove(&(namespace.to_owned(), name.to_owned())).is_some()
+    }
+
+    fn objects(&mut self, kind: Kind, namespace: &str) -> &mut Objects {
+        match kind {
+            Kind::ClusterPolicy => &mut self.cluster,
+            Kind::Policy => &mut self.spaces.entry(namespace.to_owned()).or_default().policies,
+            Kind::Target => &mut self.spaces.entry(namespace.to_owned()).or_default().targets,
+        }
+    }
+
+    /// What was made of the objects before.
+    fn forget(&mut self, kind: Kind, namespace: &str) {
+        if kind == Kind::ClusterPolicy {
+            self.empty.content = OnceLock::new();
+            self.spaces.values_mut().for_each(|space| space.content = OnceLock::new());
+        } else if let Some(space) = self.spaces.get_mut(namespace) {
+            space.content = OnceLock::new();
+        }
+    }
+}
+
+// === impl World: questions ===
+
+impl World {
+    pub fn whole(&self) -> bool {
+        self.alive && Feed::ALL.iter().all(|feed| self.synced.contains(feed))
+    }
+
+    pub fn pod(&self, uid: &str) -> Option<&Pod> {
+        self.pods.get(uid)
+    }
+
+    /// Whatever the policies beside them are.
+    pub fn named_secrets(&self) -> BTreeSet<(String, String)> {
+        let targets = self.spaces.values().flat_map(|space| space.targets.values());
+        let read = targets.filter_map(|target| target.read.as_ref().ok().map(|read| (&target.namespace, read)));
+        let named = read.flat_map(|(namespace, read)| {
+            super::content::named(read).into_iter().map(|(name, _)| (namespace.clone(), name.to_owned()))
+        });
+        named.collect()
+    }
+
+    /// # Errors
+    /// See [`Withheld`].
+    pub fn revision(&self, name: &PodName) -> Result<String, Withheld> {
+        let (pod, content) = self.concerning(name)?;
+        self.revised(pod, &content)
+    }
+
+    /// # Errors
+    /// See [`Withheld`].
+    pub fn snapshot(&self, name: &PodName) -> Result<v1::Snapshot, Withheld> {
+        let (pod, content) = self.concerning(name)?;
+        let subject = v1::Subject {
+            namespace: pod.namespace.clone(),
+            service_account: pod.service_account.clone(),
+            pod: pod.name.clone(),
+            pod_uid: pod.uid.clone(),
+            labels: pod.labels.clone().into_iter().collect(),
+            namespace_labels: self.namespaces.get(&pod.namespace).cloned().unwrap_or_default().into_iter().collect(),
+        };
+        let mut secrets = Vec::new();
+        for (name, keys) in &content.secrets {
+            let Some(present) = self.secret(&pod.namespace, name)? else { continue };
+            let kept = keys.iter().filter_map(|key| Some((key.clone(), present.data.get(key)?.expose().to_vec())));
+            let (namespace, name) = (pod.namespace.clone(), name.clone());
+            secrets.push(v1::Secret { namespace, name, data: kept.collect() });
+        }
+        let snapshot = v1::Snapshot {
+            revision: self.revised(pod, &content)?,
+            subject: Some(subject),
+            objects: content.objects.clone(),
+            secrets,
+            max_policy_age_seconds: self.max_age,
+        };
+        // With room for what is around it in its message.
+        match snapshot.encoded_len() {
+            bytes if bytes.saturating_add(64) > control::MESSAGE_LIMIT => Err(Withheld::TooLarge { bytes }),
+            _ => Ok(snapshot),
+        }
+    }
+
+    fn concerning(&self, name: &PodName) -> Result<(&Pod, Arc<Content>), Withheld> {
+        if !self.whole() {
+            return Err(Withheld::Unsynced);
+        }
+        let pod = self.pods.get(name.uid()).filter(|pod| pod.namespace == name.namespace()).ok_or(Withheld::Gone)?;
+        // A namespace that is not known says nothing about its labels, and policies choose by them.
+        if !self.namespaces.contains_key(&pod.namespace) {
+            return Err(Withheld::Unsynced);
+        }
+        let space = self.spaces.get(&pod.namespace).unwrap_or(&self.empty);
+        let content = space.content.get_or_init(|| {
+            Content::of(&self.cluster, &space.policies, &space.targets).map(Arc::new).map_err(Arc::new)
+        });
+        Ok((pod, Arc::clone(content.as_ref().map_err(|wrong| Withheld::Unsound(Arc::clone(wrong)))?)))
+    }
+
+    /// `None`: it is not there, or may not be read.
+    fn secret(&self, namespace: &str, name: &str) -> Result<Option<&super::secrets::Present>, Withheld> {
+        match self.secrets.get(&(namespace.to_owned(), name.to_owned())) {
+            None | Some(State::Unknown) => Err(Withheld::Unsynced),
+            Some(State::Missing) => Ok(None),
+            Some(State::Present(present)) => Ok(Some(present)),
+        }
+    }
+
+    /// Secrets count by the API server's word for their version: a hash of a password could be tried.
+    fn revised(&self, pod: &Pod, content: &Content) -> Result<String, Withheld> {
+        let mut hash = Hash::new("agentaccess snapshot v1");
+        hash.add(&self.max_age.to_be_bytes());
+        for part in [&pod.namespace, &pod.service_account, &pod.name, &pod.uid] {
+            hash.add(part.as_bytes());
+        }
+        let none = BTreeMap::new();
+        for labels in [&pod.labels, self.namespaces.get(&pod.namespace).unwrap_or(&none)] {
+            hash.add(&u64::try_from(labels.len()).unwrap_or(u64::MAX).to_be_bytes());
+            for (key, value) in labels {
+                hash.add(key.as_bytes());
+                hash.add(value.as_bytes());
+            }
+        }
+        hash.add(&content.hash);
+        for (name, keys) in &content.secrets {
+            hash.add(name.as_bytes());
+            hash.add(self.secret(&pod.namespace, name)?.map_or("", |present| present.version.as_str()).as_bytes());
+            hash.add(&u64::try_from(keys.len()).unwrap_or(u64::MAX).to_be_bytes());
+            keys.iter().for_each(|key| hash.add(key.as_bytes()));
+        }
+        let hex: String = hash.finish().iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(format!("sha256:{hex}"))
+    }
+}

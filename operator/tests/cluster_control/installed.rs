@@ -1,0 +1,231 @@
+//! The operator, installed without its chart: the objects that it needs, the rights that it needs, and its process.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use e2e::cluster::Cluster;
+use e2e::wait;
+use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+const NAMESPACE: &str = "agentaccess-system";
+
+pub(crate) struct Installed {
+    cluster: Cluster,
+    child: Child,
+    folder: tempfile::TempDir,
+    pub(crate) control: SocketAddr,
+    metrics: SocketAddr,
+    /// PEM of the operator's CA.
+    pub(crate) ca: String,
+    policies: Client,
+}
+
+fn port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// Every right that the operator's control server and its leader need.
+fn rights() -> Vec<Value> {
+    let rbac = "rbac.authorization.k8s.io/v1";
+    let subject = json!([{"kind": "ServiceAccount", "name": "agentaccess-operator", "namespace": NAMESPACE}]);
+    let bind = |kind: &str| {
+        json!({"apiVersion": rbac, "kind": format!("{kind}Binding"), "metadata": {"name": "agentaccess-operator"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": "agentaccess-operator"}, "subjects": subject})
+    };
+    let rule = |group: &str, resources: &[&str], names: &[&str], verbs: &[&str]| {
+        let mut rule = json!({"apiGroups": [group], "resources": resources, "verbs": verbs});
+        if !names.is_empty() {
+            rule["resourceNames"] = json!(names);
+        }
+        rule
+    };
+    let ours = ["agentaccesspolicies", "clusteragentaccesspolicies", "accesstargets"];
+    let cluster = json!([
+        rule("agentaccess.dev", &ours, &[], &["get", "list", "watch"]),
+        rule("agentaccess.dev", &["injectionprofiles"], &["agentaccess"], &["get"]),
+        rule("agentaccess.dev", &["injectionprofiles/status"], &["agentaccess"], &["patch"]),
+        rule("", &["pods", "namespaces"], &[], &["get", "list", "watch"]),
+        rule("authentication.k8s.io", &["tokenreviews"], &[], &["create"]),
+        rule("admissionregistration.k8s.io", &["mutatingwebhookconfigurations"], &["agentaccess"], &["get", "patch"]),
+    ]);
+    let own = json!([
+        rule("coordination.k8s.io", &["leases"], &[], &["get", "list", "create", "update", "patch", "delete"]),
+        rule("", &["secrets"], &["agentaccess-webhook-ca"], &["get", "update"]),
+    ]);
+    vec![
+        json!({"apiVersion": rbac, "kind": "ClusterRole", "metadata": {"name": "agentaccess-operator"}, "rules": cluster}),
+        bind("ClusterRole"),
+        json!({"apiVersion": rbac, "kind": "Role", "metadata": {"name": "agentaccess-operator"}, "rules": own}),
+        bind("Role"),
+    ]
+}
+
+fn profile_with_status() -> Value {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let path = root.join("charts/agentaccess/crds/agentaccess.dev_injectionprofiles.yaml");
+    let file = File::open(path).unwrap();
+    let mut crd: Value = serde_yaml::from_reader(file).unwrap();
+    let version = &mut crd["spec"]["versions"][0];
+    version["subresources"] = json!({"status": {}});
+    let roots = json!({"type": "array", "items": {"type": "string"}, "maxItems": 4});
+    version["schema"]["openAPIV3Schema"]["properties"]["status"] =
+        json!({"type": "object", "properties": {"roots": roots}});
+    crd
+}
+
+impl Installed {
+    pub(crate) fn start(cluster: &Cluster) -> Self {
+        let apply = |object: &Value| {
+            let arguments = ["apply", "--server-side", "--force-conflicts", "-n", NAMESPACE, "-f", "-"];
+            cluster.run(&arguments, Some(object)).unwrap().accepted("install").unwrap();
+        };
+        apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}));
+        let definitions = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds");
+        for entry in std::fs::read_dir(definitions).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "yaml") {
+                apply(&serde_yaml::from_reader(File::open(path).unwrap()).unwrap());
+            }
+        }
+        apply(&profile_with_status());
+        for name in ["agentaccesspolicies", "clusteragentaccesspolicies", "accesstargets", "injectionprofiles"] {
+            let crd = format!("crd/{name}.agentaccess.dev");
+            let wait = ["wait", "--for=condition=Established", crd.as_str(), "--timeout=30s"];
+            cluster.run(&wait, None).unwrap().accepted(name).unwrap();
+        }
+        let account =
+            json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "agentaccess-operator"}});
+        apply(&account);
+        rights().iter().for_each(apply);
+        let container = json!({"name": "x"});
+        let release = json!({"name": "x", "containers": [container, container, container], "volumes": [{"name": "x"}]});
+        apply(&json!({"apiVersion": "agentaccess.dev/v1alpha1", "kind": "InjectionProfile",
+            "metadata": {"name": "agentaccess"}, "spec": {"audience": "agentaccess.dev", "releases": [release]}}));
+        apply(&json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
+            "metadata": {"name": "agentaccess"}, "webhooks": []}));
+        // Anew, so that the operator has a CA to make.
+        let gone = ["delete", "secret", "agentaccess-webhook-ca", "-n", NAMESPACE, "--ignore-not-found"];
+        cluster.run(&gone, None).unwrap().accepted("the old CA").unwrap();
+        apply(&json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "agentaccess-webhook-ca"}}));
+
+        let folder = tempfile::tempdir().unwrap();
+        let kubeconfig = folder.path().join("kubeconfig");
+        std::fs::write(&kubeconfig, as_operator(cluster).to_string()).unwrap();
+        let (control, metrics) = (port(), port());
+        let log = File::create(folder.path().join("log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_agentaccess-operator"))
+            .args([
+                "--namespace",
+                NAMESPACE,
+                "--identity",
+                "test-0",
+                "--sidecar-image",
+                "none@sha256:0",
+                "--webhook",
+                &port().to_string(),
+                "--control",
+                &control.to_string(),
+                "--metrics",
+                &metrics.to_string(),
+                "--max-policy-age",
+                "60s",
+                "--log-level",
+                "debug",
+            ])
+            .env("KUBECONFIG", &kubeconfig)
+            .stdout(Stdio::from(log.try_clone().unwrap()))
+            .stderr(Stdio::from(log))
+            .spawn()
+            .unwrap();
+        let mut installed =
+            Self { cluster: cluster.clone(), child, folder, control, metrics, ca: String::new(), policies: client() };
+        let ready = wait::eventually("the operator is ready", Duration::from_secs(60), || {
+            installed.get("/readyz").is_some_and(|text| text.starts_with("HTTP/1.1 200"))
+        });
+        assert!(ready.is_ok(), "{ready:?}\n{:?}\n{}", installed.get("/readyz"), installed.log());
+        installed.ca = installed.stored_ca();
+        installed
+    }
+
+    fn stored_ca(&self) -> String {
+        use base64::Engine as _;
+        let secret = self.cluster.get(&["secret", "agentaccess-webhook-ca", "-n", NAMESPACE]).unwrap();
+        let text = secret["data"]["ca.crt"].as_str().unwrap();
+        String::from_utf8(base64::engine::general_purpose::STANDARD.decode(text).unwrap()).unwrap()
+    }
+
+    /// What a values file of the chart would say.
+    pub(crate) fn may_read(&self, namespace: &str, secret: &str) {
+        let rbac = "rbac.authorization.k8s.io/v1";
+        let rules = json!([{"apiGroups": [""], "resources": ["secrets"], "resourceNames": [secret], "verbs": ["get", "list", "watch"]}]);
+        let metadata = json!({"name": "agentaccess-credentials", "namespace": namespace});
+        let role = json!({"apiVersion": rbac, "kind": "Role", "metadata": metadata, "rules": rules});
+        let binding = json!({"apiVersion": rbac, "kind": "RoleBinding", "metadata": metadata,
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "agentaccess-credentials"},
+            "subjects": [{"kind": "ServiceAccount", "name": "agentaccess-operator", "namespace": NAMESPACE}]});
+        for object in [role, binding] {
+            self.cluster.create(&object).unwrap().accepted("a role").unwrap();
+        }
+    }
+
+    /// As fast as a client can.
+    pub(crate) async fn change(&self, namespace: &str, policy: &Value) {
+        let kind = GroupVersionKind::gvk("agentaccess.dev", "v1alpha1", "AgentAccessPolicy");
+        let resource = ApiResource::from_gvk_with_plural(&kind, "agentaccesspolicies");
+        let api: Api<DynamicObject> = Api::namespaced_with(self.policies.clone(), namespace, &resource);
+        let patch = Patch::Merge(json!({"spec": policy["spec"]}));
+        api.patch("p", &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    pub(crate) fn metrics(&self) -> String {
+        self.get("/metrics").unwrap()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    fn get(&self, path: &str) -> Option<String> {
+        use std::io::{Read as _, Write as _};
+        let mut stream = std::net::TcpStream::connect(self.metrics).ok()?;
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        Some(text)
+    }
+}
+
+impl Drop for Installed {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = self.log();
+            eprintln!("{}", log.lines().rev().take(40).collect::<Vec<_>>().join("\n"));
+        }
+    }
+}
+
+fn client() -> Client {
+    tokio::task::block_in_place(|| {
+        tokio::runtime::Handle::current()
+            .block_on(async { Client::try_from(kube::Config::infer().await.unwrap()).unwrap() })
+    })
+}
+
+/// The cluster as the operator's service account sees it.
+fn as_operator(cluster: &Cluster) -> Value {
+    let token = ["create", "token", "agentaccess-operator", "-n", NAMESPACE, "--duration=1h"];
+    let token = cluster.run(&token, None).unwrap();
+    token.accepted("a token").unwrap();
+    let view = cluster.run(&["config", "view", "--raw", "--minify", "-o", "json"], None).unwrap();
+    let mut config: Value = serde_json::from_str(&view.text).unwrap();
+    config["users"][0]["user"] = json!({"token": token.text.trim()});
+    config
+}
