@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::sleep;
 
 use crate::admin::{self, Ready};
+use crate::approvals::Approvals;
 use crate::certificate::bundle::Bundle;
 use crate::certificate::keeper::Keeper;
 use crate::certificate::replica::Replica;
@@ -27,6 +28,8 @@ use crate::webhook::serve::{self, Webhook};
 
 /// Of one request to the API server.
 const API: Duration = Duration::from_secs(10);
+/// Of one read of a watch: the API server says something each minute.
+const WATCH: Duration = Duration::from_secs(295);
 /// Between two looks at the CA.
 const LOOK: Duration = Duration::from_secs(15);
 /// The same while there is no leaf yet.
@@ -42,10 +45,11 @@ pub async fn run(config: Config) -> Result<()> {
     // A name that cannot stand in a certificate, before anything is bound.
     certificate::Authority::make(certificate::now())?.leaf(&config.names(), certificate::now())?;
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))?);
-    let client = client().await?;
+    let client = client(API).await?;
     let store = Store::new(client.clone(), &config.namespace, &config.ca_secret);
     let replica = Replica::new(store.clone(), config.names());
     let keeper = Mutex::new(Keeper::new(store, Bundle::new(client.clone(), &config.webhook_configuration)));
+    let approvals = Approvals::new(&client, &config, &metrics);
     let election = Election {
         client,
         namespace: config.namespace.clone(),
@@ -59,16 +63,22 @@ pub async fn run(config: Config) -> Result<()> {
     tokio::spawn(admin::serve(admin, Arc::clone(&metrics), ready(replica.current(), Arc::clone(&stopping))));
     let (stop, stopped) = watch::channel(false);
     let tls = serve::tls(replica.current())?;
-    let shared = Arc::new(Webhook { rules: config.rules(), current: replica.current(), metrics: Arc::clone(&metrics) });
+    let shared = Arc::new(Webhook {
+        rules: config.rules(),
+        approvals: approvals.reviewer.clone(),
+        current: replica.current(),
+        metrics: Arc::clone(&metrics),
+    });
     let served = tokio::spawn(serve::serve(webhook, tls, shared, stopped));
     tokio::spawn(renew(replica, Arc::clone(&metrics)));
+    approvals.start(self::client(WATCH).await?);
     tracing::info!(event = "started", version = env!("CARGO_PKG_VERSION"), identity = config.identity);
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     // Whichever ends first ends the process, so what the others lose does not matter.
     let lost = tokio::select! {
-        lost = election.lead(&metrics, || keep(&keeper, &metrics)) => Some(lost),
+        lost = election.lead(&metrics, || keep(&keeper, &approvals, &metrics)) => Some(lost),
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
     };
@@ -81,9 +91,9 @@ pub async fn run(config: Config) -> Result<()> {
     lost.map_or(Ok(()), |lost| Err(lost.into()))
 }
 
-async fn client() -> Result<Client> {
+async fn client(read: Duration) -> Result<Client> {
     let mut config = kube::Config::infer().await.context("no way to the API server is configured")?;
-    (config.connect_timeout, config.read_timeout, config.write_timeout) = (Some(API), Some(API), Some(API));
+    (config.connect_timeout, config.read_timeout, config.write_timeout) = (Some(API), Some(read), Some(API));
     Client::try_from(config).context("cannot set up the way to the API server")
 }
 
@@ -120,7 +130,8 @@ async fn renew(replica: Replica, metrics: Arc<Metrics>) {
 }
 
 /// The leader's work.
-async fn keep(keeper: &Mutex<Keeper>, metrics: &Metrics) {
+async fn keep(keeper: &Mutex<Keeper>, approvals: &Approvals, metrics: &Metrics) {
+    approvals.lead().await;
     if let Err(error) = keeper.lock().await.step(certificate::now()).await {
         metrics.certificate_failed("ca");
         tracing::warn!(event = "ca_not_kept", %error);
