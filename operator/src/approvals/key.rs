@@ -152,6 +152,6 @@ mod tests {
 
     #[test]
     fn a_key_is_not_shown() {
-        assert_eq!(format!("{:?}", Held::of(Key::new(&[7; 32]))), "Held(ArcSwapAny(<secret>))");
+        assert_eq!(format!("{:?}", Held::of(Key::new(&[7; 32]))), "Held(ArcSwapAny(Some(<secret>)))");
     }
 }
