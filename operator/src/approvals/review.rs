@@ -59,7 +59,7 @@ pub(crate) struct Unreadable(String);
 
 #[derive(Debug)]
 pub(super) enum Step {
-    Done(Answer),
+    Done(Box<Answer>),
     /// What the voter may approve has to be asked for.
     Ask(Box<Vote>),
 }
@@ -96,11 +96,11 @@ pub(super) fn begin(body: &[u8], key: Option<&Key>, now: Timestamp) -> Result<St
         review.try_into().map_err(|_| Unreadable("it has no request".to_owned()))?;
     let response = AdmissionResponse::from(&review);
     let vote = match judged(&review, &object, &old) {
-        Judged::Pass => return Ok(Step::Done(done(response, Outcome::Passed))),
-        Judged::Refuse(outcome, message) => return Ok(Step::Done(refuse(response, outcome, message))),
+        Judged::Pass => return Ok(Step::Done(Box::new(done(response, Outcome::Passed)))),
+        Judged::Refuse(outcome, message) => return Ok(Step::Done(Box::new(refuse(response, outcome, message)))),
         Judged::Vote(annotations) => cast(response, review.user_info, annotations, old, key, now),
     };
-    Ok(vote.unwrap_or_else(|refused| Step::Done(refuse(refused.0, Outcome::Refused, refused.1))))
+    Ok(vote.unwrap_or_else(|refused| Step::Done(Box::new(refuse(refused.0, Outcome::Refused, refused.1)))))
 }
 
 enum Judged {

@@ -35,7 +35,7 @@ impl Reviewer {
 
     pub(crate) async fn answer(&self, body: &[u8]) -> Result<Answer, Unreadable> {
         let vote = match begin(body, self.key.get().as_deref(), Timestamp::now())? {
-            Step::Done(answer) => return Ok(answer),
+            Step::Done(answer) => return Ok(*answer),
             Step::Ask(vote) => vote,
         };
         let mut asked = JoinSet::new();

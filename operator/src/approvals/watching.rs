@@ -1,6 +1,5 @@
 //! The watch that fills the book, on every replica.
 
-use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,10 +23,8 @@ const TICK: Duration = Duration::from_millis(500);
 const LOOK: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(1));
 
 /// Watches until it is dropped. `client` must not give up a read that is silent for less than five minutes.
-pub fn watch(book: Arc<Book>, key: Store, client: Client) -> impl Future<Output = ()> + Send {
-    async move {
-        tokio::join!(requests(&book, client), keys(&book, &key), ticks(&book));
-    }
+pub async fn watch(book: Arc<Book>, key: Store, client: Client) {
+    tokio::join!(requests(&book, client), keys(&book, &key), ticks(&book));
 }
 
 async fn requests(book: &Book, client: Client) {

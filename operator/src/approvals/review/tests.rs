@@ -50,7 +50,7 @@ fn step(review: &Value) -> Step {
 /// Ends the review with a right to approve on these places.
 fn sent(review: &Value, allowed: &[usize]) -> Answer {
     match step(review) {
-        Step::Done(answer) => answer,
+        Step::Done(answer) => *answer,
         Step::Ask(vote) => vote.conclude(Ok(allowed.iter().copied().collect())),
     }
 }
