@@ -8,6 +8,18 @@ use crate::limits;
 use crate::policy::Scope;
 use crate::shared::Protocol;
 
+/// Written by an approver: `approve` or `deny`. The approvals webhook turns it into a record and takes it away.
+pub const DECISION_ANNOTATION: &str = "agentaccess.dev/decision";
+/// Written beside it: why.
+pub const REASON_ANNOTATION: &str = "agentaccess.dev/reason";
+/// Before the number of a record, 1 to [`LAST_RECORD`]; only the webhook writes it.
+pub const RECORD_PREFIX: &str = "agentaccess.dev/decision.";
+pub const LAST_RECORD: u32 = 999;
+/// The line that decides, for whoever reads the request.
+pub const HOW_ANNOTATION: &str = "agentaccess.dev/how-to-decide";
+/// Hash of who asks and what for: how an open request is found again.
+pub const ASKED_LABEL: &str = "agentaccess.dev/asked";
+
 #[derive(CustomResource, Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
 #[kube(
     group = "agentaccess.dev",

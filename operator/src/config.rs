@@ -68,6 +68,9 @@ pub struct Config {
     /// The Secret that holds the webhooks' CA.
     #[arg(long, default_value = "agentaccess-webhook-ca")]
     pub ca_secret: String,
+    /// The Secret that holds the key of approvals.
+    #[arg(long, default_value = "agentaccess-approval-key")]
+    pub approval_key_secret: String,
     /// The Lease of the leader.
     #[arg(long, default_value = "agentaccess-operator")]
     pub lease: String,

@@ -1,10 +1,12 @@
 //! What the operator counts. Labels are words of ours, so their number is bounded; no pod and no user is among them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder as _, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 #[derive(Debug)]
@@ -19,6 +21,10 @@ pub struct Metrics {
     streams: IntGauge,
     snapshots: IntCounterVec,
     watches_lost: IntCounterVec,
+    approvals_pending: IntGaugeVec,
+    approvals: IntCounterVec,
+    approval_release_seconds: Histogram,
+    approval_records_ignored: IntCounter,
 }
 
 // === impl Metrics ===
@@ -43,11 +49,24 @@ impl Metrics {
             Opts::new("agentaccess_enrolments_total", "Certificates that sidecars asked for, by the answer.");
         let snapshots = Opts::new("agentaccess_snapshots_total", "Snapshots for sidecars, by what became of them.");
         let lost = Opts::new("agentaccess_watch_errors_total", "Watches of the API server that broke.");
+        let pending = Opts::new("agentaccess_approvals_pending", "Requests that wait for people, told by the leader.");
+        let approvals = Opts::new("agentaccess_approvals_total", "Approval requests, by what became of them.");
+        let release = HistogramOpts::new(
+            "agentaccess_approval_release_seconds",
+            "From the last vote that was needed to the word to the sidecar.",
+        )
+        .buckets(vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0]);
+        let ignored = "agentaccess_approval_records_ignored_total";
+        let ignored = IntCounter::new(ignored, "Records of votes that were seen and not signed by us.")?;
         Ok(Self {
             enrolments: register(&registry, IntCounterVec::new(enrolments, &["result"])?)?,
             streams: register(&registry, IntGauge::new("agentaccess_sidecars", "Sidecars that follow this replica.")?)?,
             snapshots: register(&registry, IntCounterVec::new(snapshots, &["result"])?)?,
             watches_lost: register(&registry, IntCounterVec::new(lost, &["of"])?)?,
+            approvals_pending: register(&registry, IntGaugeVec::new(pending, &["namespace"])?)?,
+            approvals: register(&registry, IntCounterVec::new(approvals, &["outcome"])?)?,
+            approval_release_seconds: register(&registry, Histogram::with_opts(release)?)?,
+            approval_records_ignored: register(&registry, ignored)?,
             injections: register(&registry, IntCounterVec::new(injections, &["result"])?)?,
             admission_seconds: register(&registry, HistogramVec::new(seconds, &["webhook", "result"])?)?,
             certificate_ends: register(&registry, IntGauge::new(ends, "When the webhook's certificate expires.")?)?,
@@ -106,6 +125,27 @@ impl Metrics {
     /// `part` is `ca` or `leaf`.
     pub fn certificate_failed(&self, part: &'static str) {
         self.failures.with_label_values(&[part]).inc();
+    }
+
+    /// Of the leader; `None`: this replica leads no longer.
+    pub fn approvals_pending(&self, by_namespace: Option<BTreeMap<String, i64>>) {
+        self.approvals_pending.reset();
+        for (namespace, count) in by_namespace.into_iter().flatten() {
+            self.approvals_pending.with_label_values(&[namespace]).set(count);
+        }
+    }
+
+    /// `outcome` is a word of ours.
+    pub fn approval_ended(&self, outcome: &'static str) {
+        self.approvals.with_label_values(&[outcome]).inc();
+    }
+
+    pub fn approval_released(&self, after: Duration) {
+        self.approval_release_seconds.observe(after.as_secs_f64());
+    }
+
+    pub fn approval_records_ignored(&self, count: usize) {
+        self.approval_records_ignored.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
 }
 

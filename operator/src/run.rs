@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::sleep;
 
 use crate::admin::{self, Ready};
+use crate::approvals::Approvals;
 use crate::certificate::bundle::Bundle;
 use crate::certificate::keeper::Keeper;
 use crate::certificate::profile::Profile;
@@ -61,6 +62,7 @@ pub async fn run(config: Config) -> Result<()> {
     let enrol = Arc::new(Enrol::new(client.clone(), &config.namespace, &config.audience, replica.current()));
     let work = Mutex::new(Work { keeper, enrol: Arc::clone(&enrol), index: Arc::clone(&index), swept: None });
     let watching = self::client(WATCH).await?;
+    let approvals = Approvals::new(&client, &config, &metrics);
     let election = Election {
         client,
         namespace: config.namespace.clone(),
@@ -76,20 +78,33 @@ pub async fn run(config: Config) -> Result<()> {
     tokio::spawn(admin::serve(admin, Arc::clone(&metrics), ready));
     index.follow(&watching, &metrics);
     let (stop, stopped) = watch::channel(false);
-    let service = Service::new(enrol, index, config.max_policy_age, stopped.clone(), Arc::clone(&metrics));
+    let service = Service::new(
+        enrol,
+        index,
+        Arc::clone(&approvals.desk),
+        config.max_policy_age,
+        stopped.clone(),
+        Arc::clone(&metrics),
+    );
     let pods = Arc::new(Tls::new(replica.current()));
     let governed = tokio::spawn(control::serve::serve(dialled, pods, service, stopped.clone()));
     let tls = serve::tls(replica.current())?;
-    let shared = Arc::new(Webhook { rules: config.rules(), current: replica.current(), metrics: Arc::clone(&metrics) });
+    let shared = Arc::new(Webhook {
+        rules: config.rules(),
+        approvals: approvals.reviewer.clone(),
+        current: replica.current(),
+        metrics: Arc::clone(&metrics),
+    });
     let served = tokio::spawn(serve::serve(webhook, tls, shared, stopped));
     tokio::spawn(renew(replica, Arc::clone(&metrics)));
+    approvals.start(watching);
     tracing::info!(event = "started", version = env!("CARGO_PKG_VERSION"), identity = config.identity);
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     // Whichever ends first ends the process, so what the others lose does not matter.
     let lost = tokio::select! {
-        lost = election.lead(&metrics, || keep(&work, &metrics)) => Some(lost),
+        lost = election.lead(&metrics, || keep(&work, &approvals, &metrics)) => Some(lost),
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
     };
@@ -157,7 +172,8 @@ struct Work {
 }
 
 /// The leader's work.
-async fn keep(work: &Mutex<Work>, metrics: &Metrics) {
+async fn keep(work: &Mutex<Work>, approvals: &Approvals, metrics: &Metrics) {
+    approvals.lead().await;
     let mut work = work.lock().await;
     if let Err(error) = work.keeper.step(certificate::now()).await {
         metrics.certificate_failed("ca");

@@ -1,6 +1,6 @@
-//! The admission webhook: `/inject`, over HTTPS.
+//! The admission webhooks: `/inject` and `/approvals`, over HTTPS.
 //!
-//! It has no side effects, so a dry run needs nothing special. What it cannot read, judge or write is not admitted.
+//! They have no side effects, so a dry run needs nothing special. What they cannot read, judge or write is not admitted.
 
 pub mod review;
 pub mod serve;

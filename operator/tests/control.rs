@@ -14,6 +14,8 @@ use control::v1::{
     ConsumeRequest, IssueRequest, Name, Question, RenewRequest, Snapshot, Still, Update, WatchRequest, update,
 };
 use crds::manifest::SecretBytes;
+use operator::approvals::key::Store;
+use operator::approvals::{Book, Desk};
 use operator::certificate::{self, Authorities, Authority, ClientKey, Current};
 use operator::control::enrol::Enrol;
 use operator::control::serve;
@@ -51,8 +53,11 @@ async fn serve() -> Served {
     let (stop, stopped) = watch::channel(false);
     // Nobody is there: what asks the API server fails.
     let client = kube::Client::try_from(kube::Config::new("http://127.0.0.1:9".parse().unwrap())).unwrap();
+    let key = Store::new(client.clone(), "agentaccess-system", "none").held();
+    let book = Arc::new(Book::new(key.clone(), Arc::clone(&metrics)));
+    let desk = Arc::new(Desk::new(client.clone(), book, key));
     let enrol = Arc::new(Enrol::new(client, "agentaccess-system", "agentaccess.dev", current.clone()));
-    let service = Service::new(enrol, Arc::clone(&index), MAX_AGE, stopped.clone(), Arc::clone(&metrics));
+    let service = Service::new(enrol, Arc::clone(&index), desk, MAX_AGE, stopped.clone(), Arc::clone(&metrics));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let tls = Arc::new(Tls::new(current.clone()));

@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use operator::approvals::key::Held;
+use operator::approvals::reviewer::Reviewer;
 use operator::certificate::{self, Authority, Current};
 use operator::inject::Settings;
 use operator::metrics::Metrics;
@@ -47,7 +49,10 @@ async fn serve() -> Served {
     };
     let (current, metrics) = (Current::default(), Arc::new(Metrics::new("0").unwrap()));
     let rules = Rules { inject, excluded: Default::default() };
-    let webhook = Arc::new(Webhook { rules, current: current.clone(), metrics: Arc::clone(&metrics) });
+    // Nobody answers there: whose right cannot be asked for does not vote.
+    let nowhere = kube::Client::try_from(kube::Config::new("http://127.0.0.1:9".parse().unwrap())).unwrap();
+    let approvals = Reviewer::new(nowhere, Held::default());
+    let webhook = Arc::new(Webhook { rules, approvals, current: current.clone(), metrics: Arc::clone(&metrics) });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
@@ -136,6 +141,34 @@ async fn pods_are_injected_or_refused_on_one_connection() {
     let body: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!((status, &body["response"]["allowed"]), (200, &json!(false)));
     assert!(served.counted("injected") && served.counted("refused"));
+}
+
+#[tokio::test]
+async fn votes_are_reviewed_on_a_path_of_their_own() {
+    let served = serve().await;
+    let mut stream = served.dial(&served.hold()).await.unwrap();
+    let request = json!({
+        "uid": "u", "kind": {"group": "agentaccess.dev", "version": "v1alpha1", "kind": "ApprovalRequest"},
+        "resource": {"group": "agentaccess.dev", "version": "v1alpha1", "resource": "approvalrequests"},
+        "namespace": "agents", "operation": "CREATE", "userInfo": {}, "object": {"metadata": {"name": "a"}},
+    });
+    let mut review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request});
+    let (status, body) = ask(&mut stream, "POST", "/approvals?timeout=5s", review.to_string().as_bytes()).await;
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((status, &body["response"]["allowed"]), (200, &json!(true)));
+    review["request"]["object"]["metadata"]["annotations"] = json!({"agentaccess.dev/decision.1": "x"});
+    let (status, body) = ask(&mut stream, "POST", "/approvals", review.to_string().as_bytes()).await;
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((status, &body["response"]["allowed"]), (200, &json!(false)));
+    // A pod is none of its business, nor is a vote one of the other's.
+    let pod = pod_review();
+    let (_, body) = ask(&mut stream, "POST", "/approvals", &pod).await;
+    assert_eq!(serde_json::from_slice::<Value>(&body).unwrap()["response"]["allowed"], false);
+    assert_eq!(ask(&mut stream, "POST", "/approvals", b"{}").await.0, 400);
+}
+
+fn pod_review() -> Vec<u8> {
+    review(&json!({"containers": [{"name": "a"}]}))
 }
 
 #[tokio::test]

@@ -1,50 +1,14 @@
-//! Questions to humans, handed on to who keeps them.
-//!
-//! TEMPORARY: the desk of `crate::approvals` is built elsewhere at this moment. Until it is put in here nobody is asked,
-//! and so nothing that needs an approval is approved.
+//! The standing of a question to humans, told to the sidecar that asked.
 
-use control::v1::{ConsumeRequest, Consumed, Name, Question, Standing, Withdrawn, standing};
+use control::v1::{Standing, standing};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::tls::Peer;
-use crate::index::Pod;
-
 pub(super) type Standings = ReceiverStream<Result<Standing, Status>>;
 
-/// Who asks: proven by the certificate, described by the API server.
-#[derive(Debug)]
-pub(super) struct From<'a> {
-    pub(super) peer: &'a Peer,
-    pub(super) pod: &'a Pod,
-    #[expect(dead_code, reason = "TEMPORARY: for `follow`")]
-    pub(super) until: Instant,
-    #[expect(dead_code, reason = "TEMPORARY: for `follow`")]
-    pub(super) stop: watch::Receiver<bool>,
-}
-
-pub(super) async fn ask(from: From<'_>, question: Question) -> Result<Standings, Status> {
-    // TEMPORARY: let (name, standing) = desk.ask(&asker, question).await?; Ok(follow(standing, from.until, from.stop))
-    let _ = (from.peer, from.pod, question);
-    Err(Status::unimplemented("approvals are not served yet"))
-}
-
-pub(super) async fn withdraw(from: From<'_>, name: Name) -> Result<Withdrawn, Status> {
-    // TEMPORARY: desk.withdraw(&asker, &name.name).await?; Ok(Withdrawn {})
-    let _ = (from.peer, from.pod, name);
-    Err(Status::unimplemented("approvals are not served yet"))
-}
-
-pub(super) async fn consume(from: From<'_>, request: ConsumeRequest) -> Result<Consumed, Status> {
-    // TEMPORARY: Ok(Consumed { by: desk.consume(&asker, &request.name, &request.digest).await? })
-    let _ = (from.peer, from.pod, request);
-    Err(Status::unimplemented("approvals are not served yet"))
-}
-
 /// Tells what a request's standing becomes, the newest alone, until it ends or nobody listens.
-#[cfg_attr(not(test), expect(dead_code, reason = "TEMPORARY: for what the desk answers"))]
 pub(super) fn follow(
     mut standing: watch::Receiver<Standing>,
     until: Instant,

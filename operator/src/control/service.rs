@@ -14,12 +14,13 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::ask::{self, Standings};
+use super::ask::{Standings, follow};
 use super::enrol::Enrol;
 use super::follow::Follow;
 use super::places::Places;
 use super::serve::Caller;
 use super::tls::Peer;
+use crate::approvals::{Asker, Desk};
 use crate::certificate;
 use crate::index::{Index, Pod};
 use crate::metrics::Metrics;
@@ -31,6 +32,7 @@ const WATCHES: usize = 4;
 pub struct Service {
     enrol: Arc<Enrol>,
     index: Arc<Index>,
+    desk: Arc<Desk>,
     max_age: u32,
     stop: watch::Receiver<bool>,
     metrics: Arc<Metrics>,
@@ -44,11 +46,12 @@ impl Service {
     pub fn new(
         enrol: Arc<Enrol>,
         index: Arc<Index>,
+        desk: Arc<Desk>,
         max_age: u32,
         stop: watch::Receiver<bool>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { enrol, index, max_age, stop, metrics, watches: Places::new(WATCHES) }
+        Self { enrol, index, desk, max_age, stop, metrics, watches: Places::new(WATCHES) }
     }
 
     /// The pod as the API server has it now.
@@ -60,8 +63,10 @@ impl Service {
         pod.ok_or_else(|| Status::not_found("the pod is not there, or not governed"))
     }
 
-    fn from<'a>(&self, peer: &'a Peer, pod: &'a Pod) -> ask::From<'a> {
-        ask::From { peer, pod, until: until(peer), stop: self.stop.clone() }
+    /// Whom the certificate and the API server say that it is.
+    fn asker(&self, peer: &Peer) -> Result<Asker, Status> {
+        let Pod { name, service_account, .. } = self.pod(&peer.pod)?;
+        Ok(Asker { pod: peer.pod.clone(), pod_name: name, service_account })
     }
 }
 
@@ -125,19 +130,20 @@ impl Control for Service {
 
     async fn ask(&self, request: Request<Question>) -> Result<Response<Self::AskStream>, Status> {
         let peer = peer(&request)?;
-        let pod = self.pod(&peer.pod)?;
-        ask::ask(self.from(&peer, &pod), request.into_inner()).await.map(Response::new)
+        let (_, standing) = self.desk.ask(&self.asker(&peer)?, request.into_inner()).await?;
+        Ok(Response::new(follow(standing, until(&peer), self.stop.clone())))
     }
 
     async fn withdraw(&self, request: Request<Name>) -> Result<Response<Withdrawn>, Status> {
-        let peer = peer(&request)?;
-        let pod = self.pod(&peer.pod)?;
-        ask::withdraw(self.from(&peer, &pod), request.into_inner()).await.map(Response::new)
+        let asker = self.asker(&*peer(&request)?)?;
+        self.desk.withdraw(&asker, &request.into_inner().name).await?;
+        Ok(Response::new(Withdrawn {}))
     }
 
     async fn consume(&self, request: Request<ConsumeRequest>) -> Result<Response<Consumed>, Status> {
-        let peer = peer(&request)?;
-        let pod = self.pod(&peer.pod)?;
-        ask::consume(self.from(&peer, &pod), request.into_inner()).await.map(Response::new)
+        let asker = self.asker(&*peer(&request)?)?;
+        let ConsumeRequest { name, digest } = request.into_inner();
+        let by = self.desk.consume(&asker, &name, &digest).await?;
+        Ok(Response::new(Consumed { by }))
     }
 }

@@ -15,16 +15,20 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use kube::core::DynamicObject;
+use kube::core::admission::AdmissionReview;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::review::{self, Rules};
+use crate::approvals::reviewer::Reviewer;
 use crate::certificate::{self, Current};
 use crate::inject::Moment;
 use crate::metrics::Metrics;
 
+const UNREADABLE: &str = "unreadable";
 const CONNECTIONS: usize = 256;
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// For the head of a request, and for a connection between two: longer than the API server keeps one that is idle, so
@@ -40,6 +44,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Webhook {
     pub rules: Rules,
+    pub approvals: Reviewer,
     pub current: Current,
     pub metrics: Arc<Metrics>,
 }
@@ -132,38 +137,46 @@ async fn connection(stream: TcpStream, tls: TlsAcceptor, webhook: Arc<Webhook>, 
 }
 
 async fn respond(request: Request<Incoming>, webhook: &Webhook) -> Response<Full<Bytes>> {
-    if request.uri().path() != "/inject" {
-        return text(StatusCode::NOT_FOUND, "only /inject is served\n");
-    }
+    let name = match request.uri().path() {
+        "/inject" => "inject",
+        "/approvals" => "approvals",
+        _ => return text(StatusCode::NOT_FOUND, "only /inject and /approvals are served\n"),
+    };
     if request.method() != Method::POST {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only POST\n");
     }
     let started = Instant::now();
-    let (result, response) = inject(request, webhook).await;
-    webhook.metrics.admission("inject", result, started.elapsed());
+    let (result, response) = match body(request).await {
+        Ok(body) if name == "inject" => inject(&body, webhook),
+        Ok(body) => approvals(&body, webhook).await,
+        Err(response) => (UNREADABLE, response),
+    };
+    webhook.metrics.admission(name, result, started.elapsed());
     response
 }
 
-async fn inject(request: Request<Incoming>, webhook: &Webhook) -> (&'static str, Response<Full<Bytes>>) {
-    const UNREADABLE: &str = "unreadable";
-    let too_large = || (UNREADABLE, text(StatusCode::PAYLOAD_TOO_LARGE, "at most 4 MiB\n"));
+async fn body(request: Request<Incoming>) -> Result<Bytes, Response<Full<Bytes>>> {
+    let too_large = || text(StatusCode::PAYLOAD_TOO_LARGE, "at most 4 MiB\n");
     // As it was announced, before any of it is read.
     if usize::try_from(request.body().size_hint().lower()).map_or(true, |length| length > MOST_BODY) {
-        return too_large();
+        return Err(too_large());
     }
-    let body = match tokio::time::timeout(BODY, Limited::new(request.into_body(), MOST_BODY).collect()).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return too_large(),
-        Ok(Err(_)) => return (UNREADABLE, text(StatusCode::BAD_REQUEST, "the body broke off\n")),
-        Err(_) => return (UNREADABLE, text(StatusCode::REQUEST_TIMEOUT, "the body came too slowly\n")),
-    };
+    match tokio::time::timeout(BODY, Limited::new(request.into_body(), MOST_BODY).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(text(StatusCode::BAD_REQUEST, "the body broke off\n")),
+        Err(_) => Err(text(StatusCode::REQUEST_TIMEOUT, "the body came too slowly\n")),
+    }
+}
+
+fn inject(body: &[u8], webhook: &Webhook) -> (&'static str, Response<Full<Bytes>>) {
     let mut draw = [0; 8];
     let (Some(held), Ok(())) = (webhook.current.get(), rand::fill(&mut draw)) else {
         return ("failed", text(StatusCode::SERVICE_UNAVAILABLE, "no CA or no randomness yet\n"));
     };
     let moment =
         Moment { now: certificate::now(), draw: u64::from_le_bytes(draw), seal: &held.seal, roots: &held.roots };
-    let answer = match review::answer(&body, &webhook.rules, &moment) {
+    let answer = match review::answer(body, &webhook.rules, &moment) {
         Ok(answer) => answer,
         Err(error) => {
             tracing::warn!(event = "review_unreadable", %error);
@@ -175,7 +188,28 @@ async fn inject(request: Request<Incoming>, webhook: &Webhook) -> (&'static str,
         Some(message) => tracing::info!(event = "pod_reviewed", result, namespace = answer.namespace, message),
         None => tracing::info!(event = "pod_reviewed", result, namespace = answer.namespace),
     }
-    match serde_json::to_vec(&answer.review) {
+    written(result, &answer.review)
+}
+
+async fn approvals(body: &[u8], webhook: &Webhook) -> (&'static str, Response<Full<Bytes>>) {
+    let answer = match webhook.approvals.answer(body).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            tracing::warn!(event = "review_unreadable", %error);
+            return (UNREADABLE, text(StatusCode::BAD_REQUEST, &format!("{error}\n")));
+        }
+    };
+    let result = answer.outcome.word();
+    // One vote may come here many times, so that nothing is counted or told of it; who was refused is worth a line.
+    match &answer.message {
+        Some(message) => tracing::info!(event = "vote_reviewed", result, message),
+        None => tracing::debug!(event = "vote_reviewed", result),
+    }
+    written(result, &answer.review)
+}
+
+fn written(result: &'static str, review: &AdmissionReview<DynamicObject>) -> (&'static str, Response<Full<Bytes>>) {
+    match serde_json::to_vec(review) {
         Ok(json) => {
             let mut response = Response::new(Full::new(Bytes::from(json)));
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -1,0 +1,11 @@
+//! Who asks: what a pod's certificate and the live pod say, never what its sidecar writes into a question.
+
+use control::PodName;
+
+#[derive(Clone, Debug)]
+pub struct Asker {
+    /// Of the certificate.
+    pub pod: PodName,
+    pub pod_name: String,
+    pub service_account: String,
+}

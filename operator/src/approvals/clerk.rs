@@ -1,0 +1,267 @@
+//! The leader's part: it writes into `status` what everybody counts, tells of it in Events, and deletes what ended a day
+//! ago.
+//!
+//! Nothing that it writes approves anything. Each write is over the version that was counted, so that of two leaders one
+//! writes, and no word of others (withdrawn, used) is overwritten.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crds::approval::{ApprovalRequest, ApproverDecision, Decision, Phase};
+use crds::limits;
+use crds::policy::Reason;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Api, Client};
+use parking_lot::Mutex;
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::book::{Book, Counted};
+use super::question::how;
+use super::request::Id;
+use super::tally::Tally;
+use crate::metrics::Metrics;
+
+const FIELD_MANAGER: &str = "agentaccess-operator";
+/// For one request to the API server.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks when nothing changes.
+const LOOK: Duration = Duration::from_secs(1);
+/// After a write that failed, or whose echo has not come yet.
+const AGAIN: Duration = Duration::from_secs(2);
+/// How long one word that this replica leads is good.
+const TERM: Duration = Duration::from_secs(20);
+/// What ended is kept so long.
+const KEPT: SignedDuration = SignedDuration::from_hours(24);
+
+pub struct Clerk {
+    client: Client,
+    book: Arc<Book>,
+    metrics: Arc<Metrics>,
+    /// Whom Events name.
+    identity: String,
+    leads_until: Mutex<Option<Instant>>,
+}
+
+/// What has happened since the status was written.
+#[derive(Debug, PartialEq, Eq)]
+enum News {
+    Asked,
+    Voted { number: usize, user: String, decision: Decision },
+    Now(Phase),
+}
+
+#[derive(Debug, PartialEq)]
+enum Work {
+    Nothing,
+    Delete,
+    Write { phase: Phase, approvals: i32, decisions: Vec<ApproverDecision>, news: Vec<News> },
+}
+
+// === impl Clerk ===
+
+impl Clerk {
+    pub fn new(client: Client, book: Arc<Book>, metrics: Arc<Metrics>, identity: &str) -> Self {
+        Self { client, book, metrics, identity: identity.to_owned(), leads_until: Mutex::default() }
+    }
+
+    /// This replica leads, for now; to be said again and again.
+    pub fn lead(&self) {
+        *self.leads_until.lock() = Instant::now().checked_add(TERM);
+    }
+
+    /// Works until it is dropped, while this replica leads.
+    pub async fn work(&self) {
+        let reporter =
+            Reporter { controller: "agentaccess-operator".to_owned(), instance: Some(self.identity.clone()) };
+        let recorder = Recorder::new(self.client.clone(), reporter);
+        let mut tried: HashMap<Id, Instant> = HashMap::new();
+        loop {
+            // A change is a wake-up and no more: nothing is lost when the wait ends first.
+            let _ = timeout(LOOK, self.book.change()).await;
+            if !self.leads_until.lock().is_some_and(|until| Instant::now() < until) {
+                self.metrics.approvals_pending(None);
+                continue;
+            }
+            if !self.book.is_ready() {
+                continue;
+            }
+            tried.retain(|_, at| at.elapsed() < AGAIN);
+            for counted in self.book.all() {
+                let now = Timestamp::now();
+                let work = work(&counted, &counted.tally(now), now);
+                if work != Work::Nothing && !tried.contains_key(&counted.request.id) {
+                    self.done(&recorder, &counted, work, &mut tried).await;
+                }
+            }
+            self.metrics.approvals_pending(Some(self.book.pending(Timestamp::now())));
+        }
+    }
+
+    async fn done(&self, recorder: &Recorder, counted: &Counted, work: Work, tried: &mut HashMap<Id, Instant>) {
+        let request = &counted.request;
+        let (namespace, name) = &request.id;
+        let api: Api<ApprovalRequest> = Api::namespaced(self.client.clone(), namespace);
+        let (done, news) = match work {
+            Work::Nothing => return,
+            Work::Delete => {
+                let only =
+                    Preconditions { uid: Some(request.uid.clone()), resource_version: Some(request.version.clone()) };
+                let params = DeleteParams { preconditions: Some(only), ..DeleteParams::default() };
+                (timeout(PATIENCE, api.delete(name, &params)).await.map(|done| done.map(|_| None)), Vec::new())
+            }
+            Work::Write { phase, approvals, decisions, news } => {
+                let status = json!({
+                    "apiVersion": crds::API_VERSION, "kind": "ApprovalRequest",
+                    "metadata": {"resourceVersion": request.version, "uid": request.uid},
+                    "status": {"phase": phase, "approvals": approvals, "decisions": decisions},
+                });
+                let params = PatchParams::apply(FIELD_MANAGER).force();
+                let patch = Patch::Apply(&status);
+                (timeout(PATIENCE, api.patch_status(name, &params, &patch)).await.map(|done| done.map(Some)), news)
+            }
+        };
+        match done {
+            Ok(Ok(written)) => {
+                // So that the next look sees it, and not only when the watch has said so.
+                if let Some(Ok(request)) = written.as_ref().map(super::request::Request::read) {
+                    self.book.put(request, Timestamp::now());
+                }
+                for one in &news {
+                    self.tell(recorder, counted, one).await;
+                }
+            }
+            Ok(Err(kube::Error::Api(status))) if status.is_conflict() || status.is_not_found() => {
+                tried.insert(request.id.clone(), Instant::now());
+            }
+            Ok(Err(error)) => {
+                tried.insert(request.id.clone(), Instant::now());
+                tracing::warn!(event = "approval_status_not_written", namespace, name, %error);
+            }
+            Err(_) => {
+                tried.insert(request.id.clone(), Instant::now());
+                tracing::warn!(event = "approval_status_not_written", namespace, name, error = "too slow");
+            }
+        }
+    }
+
+    async fn tell(&self, recorder: &Recorder, counted: &Counted, news: &News) {
+        let request = &counted.request;
+        let (namespace, name) = &request.id;
+        if let News::Now(phase) = news {
+            self.metrics.approval_ended(outcome(*phase));
+            tracing::info!(event = "approval_ended", namespace, name, phase = ?phase);
+        }
+        let reference = ObjectReference {
+            api_version: Some(crds::API_VERSION.to_owned()),
+            kind: Some("ApprovalRequest".to_owned()),
+            name: Some(name.clone()),
+            namespace: Some(namespace.clone()),
+            uid: Some(request.uid.clone()),
+            ..ObjectReference::default()
+        };
+        let reason = request.spec.reason == Reason::Required;
+        let event = told(news, &request.spec.subject.service_account, &how(name, namespace, reason));
+        // Events are for people: one that is lost changes nothing.
+        match timeout(PATIENCE, recorder.publish(&event, &reference)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(event = "event_not_written", namespace, name, %error),
+            Err(_) => tracing::warn!(event = "event_not_written", namespace, name, error = "too slow"),
+        }
+    }
+}
+
+impl std::fmt::Debug for Clerk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Clerk").finish_non_exhaustive()
+    }
+}
+
+fn work(counted: &Counted, tally: &Tally, now: Timestamp) -> Work {
+    let request = &counted.request;
+    let phase = tally.standing.phase();
+    let open = matches!(phase, Phase::Pending);
+    let ended = if open { None } else { counted.ballot.last().max(Some(request.expires)) };
+    if ended.and_then(|ended| ended.checked_add(KEPT).ok()).is_some_and(|until| now >= until) {
+        return Work::Delete;
+    }
+    let approvals = i32::from(tally.approvals).min(limits::QUORUM);
+    let before = request.status.clone().unwrap_or_default();
+    let written = request.status.is_some();
+    if written && (before.phase, before.approvals, &before.decisions) == (phase, approvals, &tally.decisions) {
+        return Work::Nothing;
+    }
+    let mut news = Vec::new();
+    if !written {
+        news.push(News::Asked);
+    }
+    for (at, decision) in tally.decisions.iter().enumerate().filter(|(_, one)| !before.decisions.contains(one)) {
+        news.push(News::Voted { number: at, user: decision.user.clone(), decision: decision.decision });
+    }
+    if phase != before.phase {
+        news.push(News::Now(phase));
+    }
+    Work::Write { phase, approvals, decisions: tally.decisions.clone(), news }
+}
+
+fn told(news: &News, agent: &str, how: &str) -> Event {
+    let (type_, reason, action, note) = match news {
+        News::Asked => (
+            EventType::Normal,
+            "ApprovalRequested",
+            "Ask".to_owned(),
+            format!("{agent} waits for approval. To decide: {how}"),
+        ),
+        // The number keeps votes apart: Events that are alike are counted, not listed.
+        News::Voted { number, user, decision } => {
+            let word = match decision {
+                Decision::Approve => "approved",
+                Decision::Deny => "denied",
+                Decision::Revoke => "revoked",
+            };
+            (EventType::Normal, "Voted", format!("Vote{number}"), format!("{word} by {user}"))
+        }
+        News::Now(phase) => {
+            let note = match phase {
+                Phase::Pending => "it waits for approval again: votes no longer count",
+                Phase::Approved => "enough people approved; it can be used once",
+                Phase::Denied => "it was denied",
+                Phase::Expired => "nobody decided or used it in time",
+                Phase::Withdrawn => "the agent gave it up",
+                Phase::Revoked => "the approval was revoked",
+            };
+            let type_ = if *phase == Phase::Pending { EventType::Warning } else { EventType::Normal };
+            (type_, word(*phase), "Decide".to_owned(), note.to_owned())
+        }
+    };
+    Event { type_, reason: reason.to_owned(), note: Some(note), action, secondary: None }
+}
+
+fn word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Pending => "Pending",
+        Phase::Approved => "Approved",
+        Phase::Denied => "Denied",
+        Phase::Expired => "Expired",
+        Phase::Withdrawn => "Withdrawn",
+        Phase::Revoked => "Revoked",
+    }
+}
+
+fn outcome(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Pending => "reopened",
+        Phase::Approved => "approved",
+        Phase::Denied => "denied",
+        Phase::Expired => "expired",
+        Phase::Withdrawn => "withdrawn",
+        Phase::Revoked => "revoked",
+    }
+}
+
+#[cfg(test)]
+mod tests;

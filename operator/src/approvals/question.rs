@@ -1,0 +1,310 @@
+//! A sidecar's question, checked again, and the request that it becomes: pure.
+//!
+//! Refused: what the schema would refuse, text with characters that cannot be seen, rules that do not exist, are not of
+//! the asker's namespace or do not ask. How many must agree and for how long it is open is what those rules say, and
+//! what the question says where that is stricter.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use control::v1::Question;
+use crds::approval::{
+    ASKED_LABEL, ApprovalRequest, ApprovalRequestSpec, HOW_ANNOTATION, PolicyRef, RequestAction, RequestSubject,
+    RequestTarget,
+};
+use crds::limits;
+use crds::policy::{Action, AgentAccessPolicySpec, ApprovalSettings, ClusterAgentAccessPolicySpec, Reason, Scope};
+use crds::shared::Protocol;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use policy::redact::Redacted;
+
+use super::asker::Asker;
+use super::hex;
+
+pub(super) const KIND: &str = "AgentAccessPolicy";
+pub(super) const CLUSTER_KIND: &str = "ClusterAgentAccessPolicy";
+const DIGEST: usize = 32;
+const LONGEST_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+const LABEL_DIGITS: usize = 40;
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refused {
+    #[error("{0}")]
+    Malformed(&'static str),
+    #[error("rule `{0}` is not one that asks for approval of operations on this target")]
+    Rule(String),
+    #[error("approval settings of rule `{0}` cannot be read")]
+    Settings(String),
+    #[error("target `{0}` is not there")]
+    Target(String),
+}
+
+/// A rule that asks, as the question names it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Asking {
+    pub(super) cluster: bool,
+    pub(super) policy: String,
+    pub(super) rule: String,
+}
+
+/// What a question is about once its form is checked.
+#[derive(Clone, Debug)]
+pub(super) struct Checked {
+    pub(super) question: Question,
+    /// `hmac-sha256:HEX`.
+    pub(super) digest: String,
+    pub(super) asking: BTreeSet<Asking>,
+    terms: Terms,
+}
+
+/// What the policies say about it, as the API server has them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sources {
+    pub(super) host: String,
+    pub(super) port: i32,
+    pub(super) policies: BTreeMap<String, AgentAccessPolicySpec>,
+    pub(super) cluster: BTreeMap<String, ClusterAgentAccessPolicySpec>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Terms {
+    required: i32,
+    denials: i32,
+    ttl: Duration,
+    reason: Reason,
+}
+
+// === impl Checked ===
+
+impl Checked {
+    pub(super) fn read(question: Question, asker: &Asker) -> Result<Self, Refused> {
+        let malformed = |wrong: bool, what| if wrong { Err(Refused::Malformed(what)) } else { Ok(()) };
+        malformed(!is_name(&question.target), "target is not a name")?;
+        malformed(!is_line(&question.action, 1, limits::LABEL_CHARS), "action is not one short line")?;
+        malformed(question.resources.len() > limits::REQUEST_RESOURCES, "more resources than a person can be shown")?;
+        let bad = |resource: &String| !is_line(resource, 1, limits::FUNCTION_CHARS);
+        malformed(question.resources.iter().any(bad), "a resource is not one short line")?;
+        malformed(!is_seen(&question.statement), "statement holds characters that cannot be seen")?;
+        let long = question.statement.chars().count() > limits::STATEMENT_CHARS;
+        malformed(long || question.statement.is_empty(), "statement is empty or cannot be shown whole")?;
+        malformed(question.digest.len() != DIGEST, "digest is not 32 bytes long")?;
+        malformed(!is_revision(&question.revision), "revision is not sha256:HEX")?;
+        malformed(question.rules.is_empty(), "no rule asks")?;
+        malformed(question.rules.len() > limits::RULES * limits::POLICY_REFS, "too many rules ask")?;
+        let asking = question.rules.iter().map(|rule| Asking::read(rule, asker.pod.namespace()));
+        let asking = fewer(asking.collect::<Result<_, _>>()?).ok_or(Refused::Malformed("too many policies ask"))?;
+        let terms = terms(&question).ok_or(Refused::Malformed("terms are missing or out of range"))?;
+        Ok(Self { digest: format!("hmac-sha256:{}", hex(&question.digest)), question, asking, terms })
+    }
+
+    /// By which an open request of the same pod for the same operation is found.
+    pub(super) fn label(&self, asker: &Asker) -> String {
+        let text = format!("{}\n{}", asker.pod, self.digest);
+        let sum = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+        hex(sum.as_ref()).chars().take(LABEL_DIGITS).collect()
+    }
+
+    /// The request under this name. `subject` is the asker's alone.
+    pub(super) fn object(
+        &self,
+        asker: &Asker,
+        sources: &Sources,
+        name: &str,
+        now: Timestamp,
+    ) -> Result<ApprovalRequest, Refused> {
+        let mut terms = self.terms;
+        for asking in &self.asking {
+            terms = terms.and(asking.terms(sources, &self.question.target)?);
+        }
+        // Whole seconds: it stands in a column.
+        let expires = now.checked_add(terms.ttl).ok().and_then(|at| Timestamp::from_second(at.as_second()).ok());
+        let expires = expires.ok_or(Refused::Malformed("its end is out of range"))?;
+        let statement = &self.question.statement;
+        let spec = ApprovalRequestSpec {
+            subject: RequestSubject {
+                namespace: asker.pod.namespace().to_owned(),
+                service_account: asker.service_account.clone(),
+                pod: Some(asker.pod_name.clone()),
+                pod_uid: Some(asker.pod.uid().to_owned()),
+            },
+            target: RequestTarget {
+                name: self.question.target.clone(),
+                host: sources.host.clone(),
+                port: sources.port,
+            },
+            protocol: Protocol::Postgres,
+            action: RequestAction { verb: self.question.action.clone(), resources: self.question.resources.clone() },
+            summary: cut(&statement.replace(['\n', '\t'], " ")),
+            statement: statement.clone(),
+            digest: self.digest.clone(),
+            policy_refs: self.asking.iter().map(|asking| asking.reference(&self.question.revision)).collect(),
+            required_approvals: terms.required,
+            deny_threshold: terms.denials,
+            reason: terms.reason,
+            scope: Scope::Once,
+            expires_at: expires.to_string(),
+        };
+        let reason = matches!(spec.reason, Reason::Required);
+        let mut object = ApprovalRequest::new(name, spec);
+        let namespace = asker.pod.namespace().to_owned();
+        object.metadata.annotations =
+            Some([(HOW_ANNOTATION.to_owned(), how(name, &namespace, reason))].into_iter().collect());
+        object.metadata.namespace = Some(namespace);
+        object.metadata.labels = Some([(ASKED_LABEL.to_owned(), self.label(asker))].into_iter().collect());
+        // It goes with the pod: nobody else can use it.
+        object.metadata.owner_references = Some(vec![OwnerReference {
+            api_version: "v1".to_owned(),
+            kind: "Pod".to_owned(),
+            name: asker.pod_name.clone(),
+            uid: asker.pod.uid().to_owned(),
+            block_owner_deletion: Some(false),
+            controller: Some(false),
+        }]);
+        Ok(object)
+    }
+}
+
+/// What an approver types.
+pub(super) fn how(name: &str, namespace: &str, reason: bool) -> String {
+    let reason = if reason { " agentaccess.dev/reason=\"WHY\"" } else { "" };
+    format!("kubectl annotate areq {name} -n {namespace} agentaccess.dev/decision=approve{reason}  (or =deny)")
+}
+
+// === impl Asking ===
+
+impl Asking {
+    /// `policy/rule` or `namespace/policy/rule`, and `cluster:policy/rule`.
+    fn read(text: &str, namespace: &str) -> Result<Self, Refused> {
+        let unknown = || Refused::Rule(text.chars().take(64).flat_map(char::escape_debug).collect());
+        let (cluster, rest) = match text.strip_prefix("cluster:") {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        let mut parts: Vec<&str> = rest.split('/').collect();
+        if !cluster && parts.len() == 3 && parts.first() == Some(&namespace) {
+            parts.remove(0);
+        }
+        match parts.as_slice() {
+            [policy, rule] if is_name(policy) && is_label(rule) => {
+                Ok(Self { cluster, policy: (*policy).to_owned(), rule: (*rule).to_owned() })
+            }
+            _ => Err(unknown()),
+        }
+    }
+
+    fn terms(&self, sources: &Sources, target: &str) -> Result<Terms, Refused> {
+        let settings = match self.cluster {
+            true => sources.cluster.get(&self.policy).and_then(|policy| self.in_cluster(policy)),
+            false => sources.policies.get(&self.policy).and_then(|policy| self.in_namespace(policy, target)),
+        };
+        let settings = settings.ok_or_else(|| Refused::Rule(self.to_string()))?;
+        let ttl = settings.pending_ttl.to_std().map_err(|_| Refused::Settings(self.to_string()))?;
+        Ok(Terms {
+            required: settings.required_approvals,
+            denials: settings.deny_threshold,
+            ttl: ttl.min(LONGEST_TTL),
+            reason: settings.reason,
+        })
+    }
+
+    fn in_namespace<'a>(&self, policy: &'a AgentAccessPolicySpec, target: &str) -> Option<&'a ApprovalSettings> {
+        let targets = policy.targets.iter().filter(|rules| rules.target_ref.name == target);
+        let mut rules = targets.filter_map(|rules| rules.postgres.as_ref()).flat_map(|postgres| &postgres.rules);
+        let rule = rules.find(|rule| rule.name == self.rule && rule.action == Action::RequireApproval)?;
+        policy.approvals.iter().find(|settings| Some(&settings.name) == rule.approval.as_ref())
+    }
+
+    fn in_cluster<'a>(&self, policy: &'a ClusterAgentAccessPolicySpec) -> Option<&'a ApprovalSettings> {
+        let asks = |rule: &&crds::policy::ClusterRule| rule.name == self.rule && rule.action == Action::RequireApproval;
+        let rule = policy.rules.iter().find(asks)?;
+        policy.approvals.iter().find(|settings| Some(&settings.name) == rule.approval.as_ref())
+    }
+
+    fn reference(&self, revision: &str) -> PolicyRef {
+        PolicyRef {
+            kind: if self.cluster { CLUSTER_KIND } else { KIND }.to_owned(),
+            name: self.policy.clone(),
+            rule: self.rule.clone(),
+            revision: revision.to_owned(),
+        }
+    }
+}
+
+impl std::fmt::Display for Asking {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}{}/{}", if self.cluster { "cluster:" } else { "" }, self.policy, self.rule)
+    }
+}
+
+/// As many as a request can name: all of them, or one of each policy.
+fn fewer(mut asking: BTreeSet<Asking>) -> Option<BTreeSet<Asking>> {
+    if asking.len() > limits::POLICY_REFS {
+        let mut seen = BTreeSet::new();
+        asking.retain(|one| seen.insert((one.cluster, one.policy.clone())));
+    }
+    (asking.len() <= limits::POLICY_REFS).then_some(asking)
+}
+
+// === impl Terms ===
+
+impl Terms {
+    /// The strictest of each.
+    fn and(self, other: Self) -> Self {
+        Self {
+            required: self.required.max(other.required),
+            denials: self.denials.min(other.denials),
+            ttl: self.ttl.min(other.ttl),
+            reason: self.reason.max(other.reason),
+        }
+    }
+}
+
+fn terms(question: &Question) -> Option<Terms> {
+    let terms = question.terms.as_ref()?;
+    let count = |count: u32| i32::try_from(count).ok().filter(|count| (1..=limits::QUORUM).contains(count));
+    let ttl = Duration::from_secs(terms.pending_ttl_seconds);
+    Some(Terms {
+        required: count(terms.required_approvals)?,
+        denials: count(terms.deny_threshold)?,
+        ttl: Some(ttl).filter(|ttl| !ttl.is_zero() && *ttl <= LONGEST_TTL)?,
+        reason: if terms.reason_required { Reason::Required } else { Reason::Optional },
+    })
+}
+
+fn is_seen(text: &str) -> bool {
+    Redacted::danger_caller_redacted(text).as_str() == text
+}
+
+fn is_line(text: &str, least: usize, most: usize) -> bool {
+    (least..=most).contains(&text.chars().count()) && !text.contains(['\n', '\t']) && is_seen(text)
+}
+
+/// A DNS subdomain.
+fn is_name(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.';
+    let edge = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    text.len() <= limits::NAME_CHARS
+        && text.bytes().all(inner)
+        && edge(text.bytes().next())
+        && edge(text.bytes().next_back())
+}
+
+fn is_label(text: &str) -> bool {
+    text.len() <= limits::LABEL_CHARS && !text.contains('.') && is_name(text)
+}
+
+fn is_revision(text: &str) -> bool {
+    let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    text.strip_prefix("sha256:").is_some_and(|hex| (6..=64).contains(&hex.len()) && hex.bytes().all(digit))
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(limits::TEXT_CHARS) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(limits::TEXT_CHARS - 1).chain(['…']).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,402 @@
+//! One vote, as `kubectl annotate` writes it, and the record that it becomes: pure, in two steps around the question of
+//! what the voter may approve.
+//!
+//! Refused: votes on what is not pending, by who asks and by any ServiceAccount, without a right to approve, without a
+//! reason where one is demanded, and every record that we did not write ourselves, from its creation to its end.
+//! Invariant: an object that is admitted holds the records it held, and at most one more, signed for who sent it. It may
+//! run many times for one vote, so it counts nothing and tells nobody.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crds::approval::{ApprovalRequest, DECISION_ANNOTATION, LAST_RECORD, PolicyRef, REASON_ANNOTATION, RECORD_PREFIX};
+use crds::limits;
+use crds::policy::Reason;
+use jiff::Timestamp;
+use k8s_openapi::api::authentication::v1::UserInfo;
+use kube::core::DynamicObject;
+use kube::core::admission::{AdmissionRequest, AdmissionResponse, AdmissionReview, Operation};
+use policy::approval::Standing;
+use policy::redact::Redacted;
+use serde::Deserialize as _;
+use serde_json::{Value, json};
+
+use super::request::{Request, policy_name};
+use super::stamp::{Key, Record, Word};
+use super::tally::{Ballot, Tally};
+use super::{request, sha256, written};
+
+const CREDENTIAL: &str = "authentication.kubernetes.io/credential-id";
+const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
+const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
+const SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
+const NOBODY: &[&str] = &["", "system:anonymous"];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// A vote was written.
+    Recorded,
+    /// A vote that was there already.
+    Repeated,
+    Refused,
+    /// Nobody decided anything.
+    Passed,
+    /// The webhook configuration names more than us.
+    Misused,
+}
+
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) review: AdmissionReview<DynamicObject>,
+    pub(crate) outcome: Outcome,
+    /// What was said to the user who was refused.
+    pub(crate) message: Option<String>,
+}
+
+/// The body is not an AdmissionReview with a request.
+#[derive(Debug, thiserror::Error)]
+#[error("not an AdmissionReview of admission.k8s.io/v1: {0}")]
+pub(crate) struct Unreadable(String);
+
+#[derive(Debug)]
+pub(super) enum Step {
+    Done(Box<Answer>),
+    /// What the voter may approve has to be asked for.
+    Ask(Box<Vote>),
+}
+
+/// A vote that is in order but for the right to cast it.
+#[derive(Debug)]
+pub(super) struct Vote {
+    response: AdmissionResponse,
+    pub(super) user: UserInfo,
+    /// Each policy once.
+    pub(super) policies: Vec<PolicyRef>,
+    request: Request,
+    ballot: Ballot,
+    key: Key,
+    now: Timestamp,
+    word: Word,
+    reason: Option<String>,
+    free: u32,
+    annotations: BTreeMap<String, String>,
+}
+
+/// Reads a review, and answers it if no right has to be asked for.
+pub(super) fn begin(body: &[u8], key: Option<&Key>, now: Timestamp) -> Result<Step, Unreadable> {
+    let unreadable = |error: serde_json::Error| Unreadable(error.to_string());
+    let mut body: Value = serde_json::from_slice(body).map_err(unreadable)?;
+    // As they were sent: a typed object would drop what it does not know.
+    let mut take = |path: &str| body.pointer_mut(path).map(Value::take).unwrap_or_default();
+    let (object, old) = (take("/request/object"), take("/request/oldObject"));
+    let review = AdmissionReview::<DynamicObject>::deserialize(body).map_err(unreadable)?;
+    if review.types.api_version != "admission.k8s.io/v1" || review.types.kind != "AdmissionReview" {
+        return Err(Unreadable(format!("it is a {} of {}", review.types.kind, review.types.api_version)));
+    }
+    let review: AdmissionRequest<DynamicObject> =
+        review.try_into().map_err(|_| Unreadable("it has no request".to_owned()))?;
+    let response = AdmissionResponse::from(&review);
+    let vote = match judged(&review, &object, &old) {
+        Judged::Pass => return Ok(Step::Done(Box::new(done(response, Outcome::Passed)))),
+        Judged::Refuse(outcome, message) => return Ok(Step::Done(Box::new(refuse(response, outcome, message)))),
+        Judged::Vote(annotations) => cast(response, review.user_info, annotations, old, key, now),
+    };
+    Ok(vote.unwrap_or_else(|refused| Step::Done(Box::new(refuse(refused.0, Outcome::Refused, refused.1)))))
+}
+
+enum Judged {
+    Pass,
+    Refuse(Outcome, String),
+    /// The annotations as they would be stored.
+    Vote(BTreeMap<String, String>),
+}
+
+fn judged(review: &AdmissionRequest<DynamicObject>, object: &Value, old: &Value) -> Judged {
+    let resource = &review.resource;
+    let ours = (resource.group.as_str(), resource.resource.as_str()) == (crds::GROUP, "approvalrequests")
+        && review.sub_resource.as_deref().unwrap_or_default().is_empty()
+        && matches!(review.operation, Operation::Create | Operation::Update);
+    if !ours {
+        let message = "agentaccess judges ApprovalRequests when they are made and changed, and nothing else: \
+                       the webhook configuration names more than that";
+        return Judged::Refuse(Outcome::Misused, message.to_owned());
+    }
+    let refuse = |message: &str| Judged::Refuse(Outcome::Refused, message.to_owned());
+    let (Some(now), Some(was)) = (annotations(object), annotations(old)) else {
+        return refuse("metadata.annotations must hold text");
+    };
+    let record = |key: &&String| key.starts_with(RECORD_PREFIX);
+    if review.operation == Operation::Create {
+        let decided = |key: &String| key.starts_with(DECISION_ANNOTATION) || key == REASON_ANNOTATION;
+        return match now.keys().any(decided) {
+            true => refuse("a new ApprovalRequest holds no decision: people decide when it is there"),
+            false => Judged::Pass,
+        };
+    }
+    if let Some(key) = now.keys().chain(was.keys()).filter(record).find(|key| now.get(*key) != was.get(*key)) {
+        return Judged::Refuse(
+            Outcome::Refused,
+            format!(
+                "metadata.annotations[{}] is a record, and records are written by agentaccess only, and stay; \
+                 to decide: kubectl annotate areq NAME {DECISION_ANNOTATION}=approve",
+                shown(key)
+            ),
+        );
+    }
+    match now.contains_key(DECISION_ANNOTATION) {
+        true => Judged::Vote(now),
+        false if now.contains_key(REASON_ANNOTATION) => refuse(
+            "a reason is written together with the decision: kubectl annotate areq NAME \
+                    agentaccess.dev/decision=approve agentaccess.dev/reason=\"...\"",
+        ),
+        false => Judged::Pass,
+    }
+}
+
+type Refused = (AdmissionResponse, String);
+
+fn cast(
+    response: AdmissionResponse,
+    user: UserInfo,
+    mut annotations: BTreeMap<String, String>,
+    old: Value,
+    key: Option<&Key>,
+    now: Timestamp,
+) -> Result<Step, Box<Refused>> {
+    let vote = || -> Result<_, String> {
+        let object: ApprovalRequest =
+            serde_json::from_value(old).map_err(|error| format!("the request cannot be read: {error}"))?;
+        let request = Request::read(&object).map_err(|error| error.to_string())?;
+        voter(&user, &request)?;
+        let word = match annotations.remove(DECISION_ANNOTATION).unwrap_or_default().as_str() {
+            "approve" => Word::Approve,
+            "deny" => Word::Deny,
+            other => return Err(format!("`{}` is no decision: write approve or deny", shown(other))),
+        };
+        let reason = reason(annotations.get(REASON_ANNOTATION), &request)?;
+        let key = key.ok_or("agentaccess has no key to sign with yet: try again in a moment")?;
+        let ballot = Ballot::read(&request, key);
+        if let Some(closed) = closed(&Tally::of(&request, &ballot, now).standing) {
+            return Err(format!("nobody can decide on {} any more: {closed}", request.id.1));
+        }
+        let taken = request::records(&annotations);
+        let free = (1..=LAST_RECORD).find(|number| !taken.contains_key(number));
+        let free = free.ok_or("it holds as many records as it can: ask again with a new request")?;
+        Ok((request, ballot, key.clone(), word, reason, free))
+    };
+    match vote() {
+        Ok((request, ballot, key, word, reason, free)) => {
+            let mut policies = request.spec.policy_refs.clone();
+            let mut seen = BTreeSet::new();
+            policies.retain(|policy| seen.insert(policy_name(policy)));
+            let vote = Vote { response, user, policies, request, ballot, key, now, word, reason, free, annotations };
+            Ok(Step::Ask(Box::new(vote)))
+        }
+        Err(message) => Err(Box::new((response, message))),
+    }
+}
+
+/// A person, and not the one who asks.
+fn voter(user: &UserInfo, request: &Request) -> Result<(), String> {
+    let name = user.username.as_deref().unwrap_or_default();
+    let subject = &request.spec.subject;
+    let own = format!("{SERVICE_ACCOUNT}{}:{}", subject.namespace, subject.service_account);
+    let pods = user.extra.iter().flatten().filter(|(key, _)| *key == POD_UID).flat_map(|(_, values)| values);
+    if name == own || subject.pod_uid.as_ref().is_some_and(|uid| pods.into_iter().any(|pod| pod == uid)) {
+        return Err("who asks cannot decide; another person must".to_owned());
+    }
+    let grouped = user.groups.iter().flatten().any(|group| group == SERVICE_ACCOUNTS);
+    if grouped || name.starts_with(SERVICE_ACCOUNT) {
+        return Err("people decide, no ServiceAccount does".to_owned());
+    }
+    if NOBODY.contains(&name) {
+        return Err("who decides must be known".to_owned());
+    }
+    match is_line(name, limits::TEXT_CHARS) && is_line(user.uid.as_deref().unwrap_or_default(), limits::TEXT_CHARS) {
+        true => Ok(()),
+        false => Err("the name of who decides is too long or cannot be shown as it is".to_owned()),
+    }
+}
+
+fn reason(text: Option<&String>, request: &Request) -> Result<Option<String>, String> {
+    let text = text.map(|text| text.trim()).filter(|text| !text.is_empty());
+    match text {
+        None if request.spec.reason == Reason::Required => {
+            Err(format!("a reason is required: add {REASON_ANNOTATION}=\"...\""))
+        }
+        Some(text) if !is_line(text, limits::TEXT_CHARS) => {
+            Err(format!("the reason must be one line of at most {} characters that can be seen", limits::TEXT_CHARS))
+        }
+        text => Ok(text.map(str::to_owned)),
+    }
+}
+
+// === impl Vote ===
+
+impl Vote {
+    pub(super) fn namespace(&self) -> String {
+        self.request.id.0.clone()
+    }
+
+    /// Ends with the record, if `allowed` (by place in `policies`) names one.
+    pub(super) fn conclude(self, allowed: Result<BTreeSet<usize>, String>) -> Answer {
+        let allowed = match allowed {
+            Ok(allowed) => allowed,
+            Err(why) => {
+                let message = format!("whether you may approve could not be found out, try again: {why}");
+                return refuse(self.response, Outcome::Refused, message);
+            }
+        };
+        let named = self.policies.iter().enumerate().filter(|(at, _)| allowed.contains(at));
+        let policies: BTreeSet<String> = named.map(|(_, policy)| policy_name(policy)).collect();
+        let user = self.user.username.clone().unwrap_or_default();
+        if policies.is_empty() {
+            let wanted: Vec<String> = self.policies.iter().map(policy_name).collect();
+            let message = format!("{user} may not decide: it takes the verb `approve` on {}", wanted.join(" or "));
+            return refuse(self.response, Outcome::Refused, message);
+        }
+        let uid = self.user.uid.clone().unwrap_or_default();
+        let own: Vec<&Record> = self.ballot.votes.iter().filter(|vote| vote.is_by(&user, &uid)).collect();
+        let denied = own.iter().any(|vote| vote.decision == Word::Deny);
+        let covered: BTreeSet<&String> = own.iter().flat_map(|vote| &vote.policies).collect();
+        match self.word {
+            Word::Approve if denied => {
+                let message = format!("{user} has denied {}, and a denial stays", self.request.id.1);
+                refuse(self.response, Outcome::Refused, message)
+            }
+            Word::Deny if denied => self.repeated(&user),
+            // Who may approve for more policies than before says more than before.
+            Word::Approve if policies.iter().all(|policy| covered.contains(policy)) => self.repeated(&user),
+            Word::Approve | Word::Deny => self.recorded(user, uid, policies),
+        }
+    }
+
+    fn repeated(mut self, user: &str) -> Answer {
+        let word = self.word.verb();
+        self.response.warnings = Some(vec![format!("recorded already: {word} by {user}; each person counts once")]);
+        let patch = self.taken_away();
+        patched(self.response, Outcome::Repeated, patch)
+    }
+
+    fn recorded(mut self, user: String, uid: String, policies: BTreeSet<String>) -> Answer {
+        let extra = self.user.extra.iter().flatten().find(|(key, _)| *key == CREDENTIAL);
+        let credential = extra.map(|(_, values)| sha256(values.join("\n").as_bytes())).unwrap_or_default();
+        let record = Record {
+            user,
+            uid,
+            credential,
+            decision: self.word,
+            policies: policies.into_iter().collect(),
+            reason: self.reason.clone().unwrap_or_default(),
+            time: written(self.now),
+            request: self.request.uid.clone(),
+            spec: self.request.digest.clone(),
+        };
+        let text = match record.sign(&self.key) {
+            Ok(text) => text,
+            Err(error) => {
+                return refuse(self.response, Outcome::Refused, format!("the record cannot be written: {error}"));
+            }
+        };
+        let mut after = self.ballot.clone();
+        after.votes.push(record.clone());
+        let tally = Tally::of(&self.request, &after, self.now);
+        let count = match self.word {
+            Word::Approve => format!(" ({} of {} needed)", tally.approvals, self.request.spec.required_approvals),
+            Word::Deny => String::new(),
+        };
+        let said = format!("recorded: {} by {}{count}", self.word.verb(), record.user);
+        self.response.warnings = Some(vec![said]);
+        let mut patch = self.taken_away();
+        patch.push(json!({"op": "add", "path": path(&format!("{RECORD_PREFIX}{}", self.free)), "value": text}));
+        patched(self.response, Outcome::Recorded, patch)
+    }
+
+    fn taken_away(&self) -> Vec<Value> {
+        let reason = self.annotations.contains_key(REASON_ANNOTATION).then_some(REASON_ANNOTATION);
+        let keys = [DECISION_ANNOTATION].into_iter().chain(reason);
+        keys.map(|key| json!({"op": "remove", "path": path(key)})).collect()
+    }
+}
+
+impl Word {
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Approve => "approve",
+            Self::Deny => "deny",
+        }
+    }
+}
+
+impl Outcome {
+    /// For metrics and logs.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Recorded => "recorded",
+            Self::Repeated => "repeated",
+            Self::Refused => "refused",
+            Self::Passed => "passed",
+            Self::Misused => "misused",
+        }
+    }
+}
+
+fn closed(standing: &Standing) -> Option<&'static str> {
+    match standing {
+        Standing::Pending { .. } => None,
+        Standing::Approved => Some("it is approved"),
+        Standing::Denied => Some("it is denied"),
+        Standing::Expired => Some("it has expired"),
+        Standing::Withdrawn => Some("the agent has given it up"),
+        Standing::Revoked => Some("it is revoked"),
+        Standing::Consumed => Some("it was approved and used"),
+    }
+}
+
+fn done(response: AdmissionResponse, outcome: Outcome) -> Answer {
+    Answer { review: response.into_review(), outcome, message: None }
+}
+
+fn refuse(response: AdmissionResponse, outcome: Outcome, message: String) -> Answer {
+    let mut response = response.deny(&message);
+    response.result.code = 403;
+    response.result.reason = "Forbidden".to_owned();
+    response.warnings = None;
+    Answer { review: response.into_review(), outcome, message: Some(message) }
+}
+
+fn patched(response: AdmissionResponse, outcome: Outcome, patch: Vec<Value>) -> Answer {
+    // Without its patch the vote would stay as it was sent; refused, nothing stays.
+    let mut kept = AdmissionResponse::invalid("");
+    kept.uid = response.uid.clone();
+    match serde_json::from_value(Value::Array(patch)).map(|patch| response.with_patch(patch)) {
+        Ok(Ok(response)) => done(response, outcome),
+        Ok(Err(error)) => refuse(kept, Outcome::Refused, error.to_string()),
+        Err(error) => refuse(kept, Outcome::Refused, error.to_string()),
+    }
+}
+
+/// RFC 6901.
+fn path(key: &str) -> String {
+    format!("/metadata/annotations/{}", key.replace('~', "~0").replace('/', "~1"))
+}
+
+/// `None`: not all of them are text.
+fn annotations(object: &Value) -> Option<BTreeMap<String, String>> {
+    match object.pointer("/metadata/annotations") {
+        None | Some(Value::Null) => Some(BTreeMap::new()),
+        Some(annotations) => BTreeMap::deserialize(annotations).ok(),
+    }
+}
+
+fn is_line(text: &str, most: usize) -> bool {
+    text.chars().count() <= most
+        && !text.contains(['\n', '\t'])
+        && Redacted::danger_caller_redacted(text).as_str() == text
+}
+
+fn shown(text: &str) -> String {
+    text.chars().take(64).flat_map(char::escape_debug).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,326 @@
+//! A namespace with policies and people, two replicas of the operator's part in this process, and the webhook at which
+//! the API server dials it. The chart is installed; its own webhooks give way to this one.
+
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Parser as _;
+use control::PodName;
+use control::v1::{Question, Standing, Terms, standing};
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
+use operator::approvals::{Approvals, Asker};
+use operator::certificate::{self, Authority, Current};
+use operator::config::Config;
+use operator::metrics::Metrics;
+use operator::webhook::serve::{self, Webhook};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+pub(crate) const OPERATOR: &str = "agentaccess-system";
+/// Where the API server finds this machine.
+const HOST: &str = "10.199.0.1";
+
+pub(crate) struct Replica {
+    pub(crate) approvals: Approvals,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+pub(crate) struct Scene {
+    pub(crate) namespace: String,
+    pub(crate) replicas: Vec<Replica>,
+    pub(crate) pods: Vec<Asker>,
+    hook: Value,
+    number: std::sync::atomic::AtomicU8,
+    _stop: watch::Sender<bool>,
+}
+
+/// What `kubectl` said, and whether it did it.
+pub(crate) fn kubectl(arguments: &[&str], input: Option<&Value>) -> (bool, String) {
+    let mut command = Command::new("kubectl");
+    command.arg("--request-timeout=20s").args(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let stdin = child.stdin.take().unwrap();
+    if let Some(input) = input {
+        serde_json::to_writer(&stdin, input).unwrap();
+    }
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+}
+
+fn apply(object: &Value) {
+    let (done, text) = kubectl(&["apply", "-f", "-"], Some(object));
+    assert!(done, "{text}");
+}
+
+/// As this user, or as the operator's own ServiceAccount with the rights of the chart.
+async fn client(user: Option<&str>, token: Option<&str>) -> Client {
+    let mut config = kube::Config::infer().await.unwrap();
+    if let Some(token) = token {
+        config.auth_info = kube::config::AuthInfo { token: Some(token.to_owned().into()), ..Default::default() };
+    }
+    config.auth_info.impersonate = user.map(str::to_owned);
+    Client::try_from(config).unwrap()
+}
+
+async fn replica(identity: &str, token: &str) -> Replica {
+    let arguments = ["x", "--namespace", OPERATOR, "--identity", identity, "--sidecar-image=i@sha256:0"];
+    let (config, metrics) = (Config::parse_from(arguments), Arc::new(Metrics::new("0").unwrap()));
+    let api = client(None, Some(token)).await;
+    let approvals = Approvals::new(&api, &config, &metrics);
+    approvals.start(client(None, Some(token)).await);
+    Replica { approvals, metrics }
+}
+
+impl Scene {
+    pub(crate) async fn new() -> Self {
+        let namespace = format!("approvals-{}", std::process::id());
+        apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}));
+        rights();
+        let (done, token) = kubectl(&["create", "token", "agentaccess-operator", "-n", OPERATOR], None);
+        assert!(done, "{token}");
+        let token = token.trim();
+        let replicas = vec![replica("a", token).await, replica("b", token).await];
+        replicas[0].approvals.lead().await;
+
+        let authority = Authority::make(certificate::now()).unwrap();
+        let current = Current::default();
+        current.renew(&authority, &[HOST.to_owned()], certificate::now()).unwrap();
+        let listener = TcpListener::bind((HOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let arguments = ["x", "--namespace", OPERATOR, "--identity=a", "--sidecar-image=i@sha256:0"];
+        let webhook = Webhook {
+            rules: Config::parse_from(arguments).rules(),
+            approvals: replicas[0].approvals.reviewer.clone(),
+            current: current.clone(),
+            metrics: Arc::clone(&replicas[0].metrics),
+        };
+        let (stop, stopped) = watch::channel(false);
+        tokio::spawn(serve::serve(listener, serve::tls(current).unwrap(), Arc::new(webhook), stopped));
+        let hook = hook(port, &authority);
+
+        let mut scene = Self { namespace, replicas, pods: Vec::new(), hook, number: 0.into(), _stop: stop };
+        scene.policies();
+        scene.people();
+        scene.pods = vec![scene.pod("agent-0"), scene.pod("agent-1")];
+        scene.webhook(true);
+        scene
+            .until("the replicas have the key and the first list", || async {
+                scene.ask(1, 0, "one", 60).await.is_ok()
+            })
+            .await;
+        scene
+    }
+
+    /// Sets the webhook up, or takes it away.
+    pub(crate) fn webhook(&self, on: bool) {
+        match on {
+            true => apply(&self.hook),
+            false => {
+                kubectl(&["delete", "mutatingwebhookconfiguration", "agentaccess"], None);
+            }
+        }
+    }
+
+    fn policies(&self) {
+        apply(&json!({
+            "apiVersion": "agentaccess.dev/v1alpha1", "kind": "AccessTarget",
+            "metadata": {"name": "orders", "namespace": self.namespace},
+            "spec": {"protocol": "Postgres", "host": "orders.example", "port": 5432, "postgres": {"databases": ["orders"]},
+                "credentialRef": {"name": "orders", "usernameKey": "username", "passwordKey": "password"}},
+        }));
+        let rule = |name: &str| json!({"name": name, "action": "RequireApproval", "approval": name, "verbs": ["Update"], "relations": ["public.orders"]});
+        let settings = |name: &str, required: i32, reason: &str| json!({"name": name, "requiredApprovals": required, "reason": reason});
+        let names = ["one", "two", "five", "why"];
+        apply(&json!({
+            "apiVersion": "agentaccess.dev/v1alpha1", "kind": "AgentAccessPolicy",
+            "metadata": {"name": "support", "namespace": self.namespace},
+            "spec": {
+                "podSelector": {},
+                "approvals": [settings("one", 1, "Optional"), settings("two", 2, "Optional"), settings("five", 5, "Optional"), settings("why", 1, "Required")],
+                "targets": [{"targetRef": {"name": "orders"}, "postgres": {"rules": names.map(rule)}}],
+            },
+        }));
+    }
+
+    /// Approvers alice, bob and p0 to p11, and two ServiceAccounts; mallory may write requests and approve nothing.
+    fn people(&self) {
+        let user = |name: &str| json!({"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": name});
+        let mut approvers: Vec<Value> = ["alice", "bob"].iter().map(|name| user(name)).collect();
+        approvers.extend((0..12).map(|n| user(&format!("p{n}"))));
+        for account in ["agent", "other"] {
+            approvers.push(json!({"kind": "ServiceAccount", "name": account, "namespace": self.namespace}));
+        }
+        let binding = |name: &str, kind: &str, role: &str, subjects: Value| {
+            json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+                "metadata": {"name": name, "namespace": self.namespace}, "subjects": subjects,
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
+            })
+        };
+        apply(&binding("approvers", "ClusterRole", "agentaccess-approver", json!(approvers)));
+        apply(&json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+            "metadata": {"name": "writer", "namespace": self.namespace},
+            "rules": [{"apiGroups": ["agentaccess.dev"], "resources": ["approvalrequests"], "verbs": ["get", "patch"]}],
+        }));
+        apply(&binding("writers", "Role", "writer", json!([user("mallory")])));
+    }
+
+    /// That never runs: requests need an owner that is there.
+    fn pod(&self, name: &str) -> Asker {
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": self.namespace},
+            "spec": {"nodeSelector": {"nowhere": "yes"}, "containers": [{"name": "a", "image": "localhost/busybox:1"}]},
+        });
+        let until = Instant::now() + Duration::from_secs(30);
+        // The default ServiceAccount takes a moment.
+        while !kubectl(&["apply", "-f", "-"], Some(&pod)).0 {
+            assert!(Instant::now() < until, "no pod");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        let uid = kubectl(&["get", "pod", name, "-n", &self.namespace, "-o", "jsonpath={.metadata.uid}"], None).1;
+        let pod = PodName::new(&self.namespace, uid.trim()).unwrap();
+        Asker { pod, pod_name: name.to_owned(), service_account: "agent".to_owned() }
+    }
+
+    pub(crate) fn question(&self, rule: &str, digest: u8, ttl: u64) -> Question {
+        Question {
+            target: "orders".to_owned(),
+            action: "UPDATE".to_owned(),
+            resources: vec!["table public.orders".to_owned()],
+            statement: "UPDATE public.orders SET state = '***'".to_owned(),
+            digest: vec![digest; 32],
+            rules: vec![format!("support/{rule}")],
+            revision: format!("sha256:{}", "0".repeat(64)),
+            terms: Some(Terms {
+                required_approvals: 1,
+                deny_threshold: 1,
+                pending_ttl_seconds: ttl,
+                reason_required: false,
+            }),
+        }
+    }
+
+    pub(crate) async fn ask(
+        &self,
+        replica: usize,
+        digest: u8,
+        rule: &str,
+        ttl: u64,
+    ) -> Result<(String, watch::Receiver<Standing>), tonic::Status> {
+        self.replicas[replica].approvals.desk.ask(&self.pods[0], self.question(rule, digest, ttl)).await
+    }
+
+    /// A request that nothing else here asks for.
+    pub(crate) async fn open(&self, rule: &str) -> (String, watch::Receiver<Standing>, Vec<u8>) {
+        let digest = 1 + self.number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let (name, standing) = self.ask(1, digest, rule, 600).await.unwrap();
+        (name, standing, vec![digest; 32])
+    }
+
+    /// `kubectl annotate` as this user.
+    pub(crate) fn annotate(&self, user: &str, name: &str, annotations: &[&str]) -> (bool, String) {
+        let who = format!("--as={user}");
+        let arguments = ["annotate", "areq", name, "-n", &self.namespace, who.as_str()];
+        kubectl(&[&arguments[..], annotations].concat(), None)
+    }
+
+    /// The same without a program: for figures, and for many at once.
+    pub(crate) async fn patch(&self, user: &str, name: &str, annotations: Value) -> Result<(), kube::Error> {
+        let api: Api<crds::approval::ApprovalRequest> =
+            Api::namespaced(client(Some(user), None).await, &self.namespace);
+        let patch = json!({"metadata": {"annotations": annotations}});
+        api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+    }
+
+    pub(crate) async fn person(&self, user: &str) -> Api<crds::approval::ApprovalRequest> {
+        Api::namespaced(client(Some(user), None).await, &self.namespace)
+    }
+
+    pub(crate) fn stored(&self, name: &str) -> Value {
+        let (done, text) = kubectl(&["get", "areq", name, "-n", &self.namespace, "-o", "json"], None);
+        assert!(done, "{text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    pub(crate) async fn until<F: Future<Output = bool>>(&self, what: &str, mut done: impl FnMut() -> F) {
+        let begun = Instant::now();
+        while !done().await {
+            assert!(begun.elapsed() < Duration::from_secs(20), "waited in vain for: {what}");
+            self.replicas[0].approvals.lead().await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// The leader's status says so.
+    pub(crate) async fn phase(&self, name: &str, phase: &str) -> Value {
+        self.until(&format!("{name} is {phase}"), || async { self.stored(name)["status"]["phase"] == phase }).await;
+        self.stored(name)["status"].clone()
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        self.webhook(false);
+        kubectl(&["delete", "namespace", &self.namespace, "--wait=false"], None);
+    }
+}
+
+/// What the chart will grant beside what it grants already.
+fn rights() {
+    let metadata = json!({"name": "agentaccess-approval-key", "namespace": OPERATOR});
+    kubectl(&["create", "-f", "-"], Some(&json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata})));
+    apply(&json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata,
+        "rules": [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["agentaccess-approval-key"], "verbs": ["get", "update"]}],
+    }));
+    apply(&json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": metadata,
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "agentaccess-approval-key"},
+        "subjects": [{"kind": "ServiceAccount", "name": "agentaccess-operator", "namespace": OPERATOR}],
+    }));
+}
+
+/// The chart's, but for where it is.
+fn hook(port: u16, authority: &Authority) -> Value {
+    let bundle = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, authority.pem());
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
+        "metadata": {"name": "agentaccess"},
+        "webhooks": [{
+            "name": "approvals.agentaccess.dev", "admissionReviewVersions": ["v1"], "failurePolicy": "Fail",
+            "matchPolicy": "Equivalent", "reinvocationPolicy": "Never", "sideEffects": "None", "timeoutSeconds": 5,
+            "clientConfig": {"url": format!("https://{HOST}:{port}/approvals"), "caBundle": bundle},
+            "matchConditions": [{"name": "annotations-differ", "expression":
+                "request.operation == 'CREATE' || object.metadata.?annotations != oldObject.metadata.?annotations"}],
+            "rules": [{"apiGroups": ["agentaccess.dev"], "apiVersions": ["v1alpha1"], "operations": ["CREATE", "UPDATE"],
+                "resources": ["approvalrequests"], "scope": "Namespaced"}],
+        }],
+    })
+}
+
+/// As text, to compare with.
+pub(crate) fn shown(told: &watch::Receiver<Standing>) -> String {
+    match told.borrow().standing.clone() {
+        Some(standing::Standing::Pending(pending)) => format!("{}/{}", pending.have, pending.need),
+        Some(standing::Standing::Approved(approved)) => format!("approved by {}", approved.by.join(",")),
+        Some(standing::Standing::Denied(denied)) => format!("denied by {}: {}", denied.by, denied.reason),
+        Some(standing::Standing::Ended(ended)) => format!("{:?}", control::v1::Ended::try_from(ended).unwrap()),
+        None => "nothing".to_owned(),
+    }
+}
+
+/// Waits until the sidecar is told so.
+pub(crate) async fn told(standing: &mut watch::Receiver<Standing>, what: &str) {
+    let waited = tokio::time::timeout(Duration::from_secs(10), async {
+        while shown(standing) != what {
+            standing.changed().await.unwrap();
+        }
+    });
+    assert!(waited.await.is_ok(), "it is `{}`, not `{what}`", shown(standing));
+}
