@@ -21,6 +21,7 @@ pub mod outside;
 pub mod outward;
 mod pod;
 pub mod protocol;
+pub mod proxy;
 pub mod recorder;
 pub mod secret;
 mod serving;
