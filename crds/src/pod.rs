@@ -23,6 +23,14 @@ pub const OPERATOR_ARGUMENT: &str = "--operator";
 pub const ROOTS_ARGUMENT: &str = "--roots";
 /// Where the operator answers sidecars.
 pub const CONTROL_PORT: u16 = 9_444;
+/// Which pod the sidecar is in.
+pub const ENV_NAMESPACE: &str = "AGENTACCESS_POD_NAMESPACE";
+pub const ENV_NAME: &str = "AGENTACCESS_POD_NAME";
+pub const ENV_UID: &str = "AGENTACCESS_POD_UID";
+/// The size limit of [`STATE_VOLUME`], over which the kubelet evicts the pod.
+pub const ENV_STATE_SIZE: &str = "AGENTACCESS_STATE_SIZE";
+/// Where it is not told.
+pub const STATE_SIZE: &str = "1Gi";
 
 /// First and last of the ports that only the sidecar uses.
 pub const PORTS: (u16, u16) = (15_000, 15_099);
@@ -48,3 +56,6 @@ pub const TRUST_FILE: &str = "ca-certificates.crt";
 /// What the agent finds at the place of its service account: `ca.crt`, `namespace` and a token that is worth nothing.
 pub const ACCOUNT_VOLUME: &str = "agentaccess-account";
 pub const ACCOUNT_FOLDER: &str = "/run/agentaccess/account";
+pub const ACCOUNT_CA: &str = "ca.crt";
+pub const ACCOUNT_NAMESPACE: &str = "namespace";
+pub const ACCOUNT_TOKEN: &str = "token";

@@ -133,7 +133,7 @@ fn a_bad_policy_changes_nothing_and_is_reported() {
 }
 
 #[test]
-fn deny_all_stops_everything_in_an_open_session() {
+fn deny_all_cuts_an_open_session_and_lets_nobody_in() {
     let world = own(&Policy::default());
     let mut wire = world.agent().unwrap();
     assert_eq!(wire.query("SELECT 1").unwrap().fault, None);
@@ -144,7 +144,9 @@ fn deny_all_stops_everything_in_an_open_session() {
         wire.query("SELECT note FROM orders WHERE id = 1").unwrap().sqlstate() == "42501"
     })
     .unwrap();
-    assert!(wire.query("SELECT 1").unwrap().fault.is_some());
+    wire.closed().unwrap();
+    let refused = format!("{:#}", world.agent().unwrap_err());
+    assert!(refused.contains("42501"), "{refused}");
 }
 
 // === copy ===

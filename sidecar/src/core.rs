@@ -27,7 +27,7 @@ pub struct Core {
     pub metrics: Arc<Metrics>,
     pub drain: Drain,
     /// What agents see when they ask for TLS.
-    pub tls: Downstream,
+    pub tls: Arc<Downstream>,
     /// 32 random bytes a start, in memory only: digests of different lives cannot be compared.
     pub digest_key: hmac::Key,
     pub catalogs: Catalogs,
@@ -55,7 +55,7 @@ impl Core {
         limits: Limits,
         metrics: Arc<Metrics>,
         drain: Drain,
-        tls: Downstream,
+        tls: Arc<Downstream>,
         catalog_dir: Option<PathBuf>,
     ) -> Result<Arc<Self>, NoRandomness> {
         let random = SystemRandom::new();

@@ -1,12 +1,13 @@
 //! The one gate: decide, ask people, record, mint the `Permit`. All protocols pass here and nowhere else.
 //!
 //! Refused is: what policy denies, what people deny or do not answer, what cannot be recorded in time, and everything
-//! while the policy is too old. Invariant: a `Permit` exists only after its intent is durable at the level that policy
+//! while the policy is too old, or once the session's pod is another to policy than at its begin. Invariant: a `Permit` exists only after its intent is durable at the level that policy
 //! asks for, under a verdict of the policy in force at that moment, and after the approval it needed was used up.
 //! The gate knows no protocol: it says hold, progress and refuse, and the protocol folder finds the words.
 
 mod permit;
 mod refusal;
+mod revoked;
 mod running;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -24,9 +25,10 @@ pub use permit::{Permit, Released};
 pub use refusal::{NotHeld, Refusal, Refused};
 pub use running::{Outcome, Running};
 
+use self::revoked::{ANOTHER, changed};
 use crate::failpoint::failpoint;
 use crate::metrics::Metrics;
-use crate::outside::{Approvals, Ask, AskError, Policies, Standing, Target, Ticket};
+use crate::outside::{Approvals, Ask, AskError, Policies, Standing, Subjects, Target, Ticket};
 use crate::recorder::{OpRef, Recorder, SessionRef};
 
 /// How long the approval service may take to open a request.
@@ -99,10 +101,14 @@ impl std::fmt::Debug for Gate {
 #[derive(Debug)]
 pub struct Desk {
     gate: Arc<Gate>,
+    subjects: Subjects,
+    /// As it was at the beginning: what was planned and masked counts for this one alone.
     subject: Arc<Subject>,
     target: Arc<Target>,
     session: SessionRef,
     policies: Policies,
+    /// With a mark of its own: whoever looks at the view does not take a change away from who waits for one.
+    changes: Policies,
     view: View,
 }
 
@@ -145,10 +151,13 @@ impl Gate {
     }
 
     /// A desk for one session.
-    pub fn desk(self: &Arc<Self>, session: SessionRef, subject: Arc<Subject>, target: Arc<Target>) -> Desk {
+    pub fn desk(self: &Arc<Self>, session: SessionRef, subjects: impl Into<Subjects>, target: Arc<Target>) -> Desk {
+        let subjects = subjects.into();
+        let subject = subjects.now();
         let mut policies = self.policies.clone();
         let view = policies.borrow_and_update().set.view(&subject, &target.key);
-        Desk { gate: Arc::clone(self), subject, target, session, policies, view }
+        let changes = policies.clone();
+        Desk { gate: Arc::clone(self), subjects, subject, target, session, policies, changes, view }
     }
 }
 
@@ -177,14 +186,6 @@ impl Desk {
         &self.target
     }
 
-    /// Resolves when the policy changes. Cancel-safe.
-    pub async fn policy_changed(&mut self) {
-        if self.policies.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        self.view = self.policies.borrow_and_update().set.view(&self.subject, &self.target.key);
-    }
-
     /// Decides, asks, records; then a permit for exactly the payload of `op`, or the refusal, recorded too.
     ///
     /// `Refusal::Denied(DenyReason::Stale)` is the one refusal that is not recorded: the caller plans again.
@@ -196,9 +197,15 @@ impl Desk {
         agent: &mut A,
     ) -> Result<Permit, Refused> {
         let op_ref = OpRef::new(&self.session, self.gate.ops.fetch_add(1, Ordering::Relaxed).saturating_add(1));
-        let too_old = self.policies.borrow().too_old();
+        let (too_old, age) = {
+            let snapshot = self.policies.borrow();
+            (snapshot.too_old(), snapshot.confirmed.elapsed())
+        };
         if op.origin == Origin::Agent && too_old {
-            return Err(self.refuse(&op_ref, op, None, Refusal::PolicyTooOld, agent).await);
+            return Err(self.refuse(&op_ref, op, None, Refusal::PolicyTooOld(age), agent).await);
+        }
+        if op.origin == Origin::Agent && self.is_another() {
+            return Err(self.refuse(&op_ref, op, None, Refusal::Revoked(ANOTHER), agent).await);
         }
         let begun = Instant::now();
         let verdict = decide(self.view(), op);
@@ -272,7 +279,7 @@ impl Desk {
     }
 
     async fn wait<A: AgentSide>(
-        &self,
+        &mut self,
         mut ticket: Ticket,
         terms: &ApprovalTerms,
         hold: Duration,
@@ -284,6 +291,8 @@ impl Desk {
         let end = if hold >= terms.pending_ttl { begun + hold + EXPIRY } else { begun + hold };
         let mut ticks = interval_at(begun, PROGRESS_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Marks of their own, so that the session learns of the change too.
+        let (mut policies, mut subjects) = (self.changes.clone(), self.subjects.clone());
         loop {
             let standing = ticket.standing.borrow_and_update().clone();
             let request = ticket.name.clone();
@@ -301,7 +310,7 @@ impl Desk {
             if tokio::time::Instant::now() >= end {
                 return Err(Refusal::Pending { request, why });
             }
-            // Every arm may be dropped at any time: a watch, two timers, and `gave_up`, which promises it.
+            // Every arm may be dropped at any time: watches, two timers, and `gave_up`, which promises it.
             let tick = tokio::select! {
                 changed = ticket.standing.changed() => {
                     if changed.is_err() {
@@ -311,6 +320,13 @@ impl Desk {
                 }
                 () = sleep_until(end) => false,
                 _ = ticks.tick() => true,
+                () = changed(&mut policies, &mut subjects) => {
+                    if let Some(why) = self.revoked() {
+                        self.gate.approvals.withdraw(&request).await;
+                        return Err(Refusal::Revoked(why));
+                    }
+                    false
+                }
                 () = agent.gave_up() => {
                     self.gate.approvals.withdraw(&request).await;
                     return Err(Refusal::Withdrawn { request });
@@ -332,6 +348,7 @@ impl Desk {
     ) -> Result<Permit, Refused> {
         let verdict = decide(self.view(), op);
         let refusal = match &verdict.decision {
+            _ if self.is_another() => Some(Refusal::Revoked(ANOTHER)),
             Decision::Deny(DenyReason::Stale) => {
                 return Err(Refused { refusal: Refusal::Denied(DenyReason::Stale), id: op_ref.to_string() });
             }

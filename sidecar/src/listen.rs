@@ -12,12 +12,10 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use policy::subject::Subject;
-
 use crate::config::{Auth, Bind, Listener};
 use crate::drain::Drain;
 use crate::metrics::{ConnectionRefused, Metrics};
-use crate::outside::{ClientAuth, Connection, Connections, Stream, Target};
+use crate::outside::{ClientAuth, Connection, Connections, Stream, Subjects, Target};
 use crate::socket;
 
 pub mod transparent;
@@ -82,7 +80,7 @@ pub struct Lobby {
 
 /// All that makes an accepted stream a [`Connection`].
 struct Entry {
-    subject: Arc<Subject>,
+    subject: Subjects,
     target: Arc<Target>,
     auth: ClientAuth,
 }
@@ -144,7 +142,7 @@ impl Lobby {
         let unavailable = |reason| Refused(ConnectionRefused::Unavailable, reason);
         let target = self.doorman.target(listener).map_err(unavailable)?;
         let auth = self.doorman.client_auth(listener).map_err(unavailable)?;
-        Ok(Entry { subject: Arc::clone(&listener.subject), target, auth })
+        Ok(Entry { subject: Arc::clone(&listener.subject).into(), target, auth })
     }
 
     fn refuse(&self, door: &str, Refused(why, text): &Refused) {

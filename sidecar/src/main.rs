@@ -7,12 +7,14 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
 use rustix::fs::Mode;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit, umask};
-use sidecar::config::{Config, LogFormat};
+use sidecar::config::{Config, LogFormat, LogLevel};
+use sidecar::control::line::{Operator, Roots};
 use sidecar::fence::install::install;
 use sidecar::fence::probe::Nonce;
 use sidecar::fence::ruleset::Fence;
 use sidecar::fence::verify::Verify;
-use sidecar::{log, standalone};
+use sidecar::proxy::Settings;
+use sidecar::{log, proxy, standalone};
 
 /// Governs what AI agents do to databases: policy, approval, masking, recording.
 #[derive(Parser)]
@@ -36,6 +38,21 @@ enum Command {
     Check {
         #[arg(long, default_value = "agentaccess.yaml")]
         config: PathBuf,
+    },
+    /// In a pod, behind its fence: serve until SIGTERM what the operator says.
+    Proxy {
+        /// What `verify` knows this sidecar by.
+        #[arg(long)]
+        nonce: Nonce,
+        /// `https://HOST:PORT` of the operator.
+        #[arg(long)]
+        operator: Operator,
+        /// Certificates that the operator's must chain to: base64 of DER, with commas between them.
+        #[arg(long)]
+        roots: Roots,
+        /// Where the folders of the pod are; another root than `/` is for tests.
+        #[arg(long, default_value = "/")]
+        root: PathBuf,
     },
     /// In a pod, before its other containers: fence its network, so that only the sidecar's user gets out.
     Init {
@@ -66,6 +83,10 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = harden().and_then(|()| match arguments.command {
         Command::Run { config, log_format } => run(load(config)?, log_format),
+        Command::Proxy { nonce, operator, roots, root } => {
+            let environment = |name: &str| std::env::var(name).ok();
+            proxy(Settings::new(nonce, operator, roots, &root, environment)?)
+        }
         Command::Check { config } => check(&load(config)?),
         Command::Init { user, inbound, own } => Ok(install(&Fence { user, inbound, own })?),
         Command::Verify { user, nonce } => {
@@ -105,6 +126,15 @@ fn run(config: Config, log_format: Option<LogFormat>) -> Result<()> {
     let runtime = runtime(config.threads)?;
     let done = runtime.block_on(standalone::run::run(config));
     // What still blocks, a disk for example, must not keep the process alive.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    Ok(done?)
+}
+
+fn proxy(settings: Settings) -> Result<()> {
+    log::init(LogFormat::Json, LogLevel::Info);
+    let runtime = runtime(1)?;
+    let done = runtime.block_on(proxy::run(settings));
+    // What still blocks, a look-up of a name for example, must not keep the process alive.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     Ok(done?)
 }

@@ -1,7 +1,7 @@
 //! All that the core knows of the world around it: five narrow interfaces.
 //!
-//! Standalone mode feeds them from a directory and a local socket, a control plane will feed them from a stream, tests
-//! feed them from memory. Nothing behind them can loosen a verdict: a policy that is missing or too old denies, an
+//! Standalone mode feeds them from a directory and a local socket, the operator feeds them over streams, tests feed them
+//! from memory. Nothing behind them can loosen a verdict: a policy that is missing or too old denies, an
 //! approval that cannot be asked for or proven refuses, a credential that is not there refuses the connection.
 
 use std::future::Future;
@@ -140,6 +140,39 @@ pub trait Witness: Send + Sync {
     fn checkpoint(&self, note: &str) -> Option<String>;
 }
 
+// === subjects ===
+
+/// Who a connection belongs to. In a pod the labels change while it lives.
+#[derive(Clone, Debug)]
+pub struct Subjects(watch::Receiver<Arc<Subject>>);
+
+impl Subjects {
+    pub fn now(&self) -> Arc<Subject> {
+        Arc::clone(&self.0.borrow())
+    }
+
+    /// Resolves when it is another one than before. Cancel-safe.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            // Nobody can change it any more.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// One that never changes.
+impl From<Arc<Subject>> for Subjects {
+    fn from(subject: Arc<Subject>) -> Self {
+        Self(watch::channel(subject).1)
+    }
+}
+
+impl From<watch::Receiver<Arc<Subject>>> for Subjects {
+    fn from(subject: watch::Receiver<Arc<Subject>>) -> Self {
+        Self(subject)
+    }
+}
+
 // === connections ===
 
 /// A byte stream from an agent.
@@ -187,9 +220,27 @@ pub struct Target {
     pub postgres: crds::target::PostgresTarget,
 }
 
+impl Target {
+    /// As an AccessTarget names it.
+    ///
+    /// # Errors
+    /// When there is none, or none that is meant for sessions.
+    pub fn of(key: &TargetKey, spec: Option<&crds::target::AccessTargetSpec>) -> Result<Self, String> {
+        let spec = spec.ok_or_else(|| format!("there is no AccessTarget `{key}` any more"))?;
+        Ok(Self {
+            key: key.clone(),
+            host: spec.host.clone(),
+            port: u16::try_from(spec.port).map_err(|_| format!("the port of AccessTarget `{key}` is not a port"))?,
+            reach: Reach::Anywhere,
+            tls: spec.tls.mode,
+            postgres: spec.postgres.clone().ok_or_else(|| format!("AccessTarget `{key}` is not a Postgres target"))?,
+        })
+    }
+}
+
 /// One accepted stream.
 pub struct Connection {
-    pub subject: Arc<Subject>,
+    pub subject: Subjects,
     pub target: Arc<Target>,
     pub stream: Box<dyn Stream>,
     pub auth: ClientAuth,

@@ -4,8 +4,6 @@ pub mod approvals;
 pub mod check;
 mod discard;
 pub mod folder;
-pub mod pod;
 pub mod policies;
 mod preflight;
 pub mod run;
-pub mod state;

@@ -1,11 +1,14 @@
-//! TLS on both sides, with one crypto provider. Downstream: a certificate from our own CA. Upstream: the target's chain
+//! TLS on both sides, with one crypto provider. Downstream: certificates from our own CA, one for the doors of the
+//! configuration and one for each host that agents of a pod believe to dial. Upstream: the target's chain
 //! and name are always verified; there is no way to switch that off here.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
+use parking_lot::Mutex;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -26,13 +29,21 @@ const SYSTEM_BUNDLES: [&str; 5] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// What agents see: our certificate, made anew at each start.
-#[derive(Clone)]
+/// Hosts whose certificates are kept; minting one again costs little.
+const KEPT: usize = 1_024;
+
+/// What agents see: certificates of our CA, made anew at each start.
 pub struct Downstream {
+    ca: LocalCa,
+    configured: Arc<Presented>,
+    /// By host, as sessions come.
+    minted: Mutex<HashMap<String, Arc<Presented>>>,
+}
+
+/// One certificate of ours with its key.
+pub struct Presented {
     pub config: Arc<ServerConfig>,
     leaf: CertificateDer<'static>,
-    /// The file that agents give as `sslrootcert`.
-    pub ca_file: PathBuf,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -95,8 +106,55 @@ fn system_roots() -> Result<RootCertStore, TlsError> {
 // === impl Downstream ===
 
 impl Downstream {
-    /// A server configuration with a new leaf from `ca` for localhost and `names`.
-    pub fn new(ca: &LocalCa, names: &[String]) -> Result<Self, CaError> {
+    /// With a new leaf for localhost, the loopback addresses and `names`.
+    pub fn new(ca: LocalCa, names: &[String]) -> Result<Self, CaError> {
+        let local = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+        let configured = Arc::new(Presented::new(&ca, &[&local, names].concat())?);
+        Ok(Self { ca, configured, minted: Mutex::default() })
+    }
+
+    /// The file that agents give as `sslrootcert`.
+    pub fn ca_file(&self) -> &Path {
+        self.ca.file()
+    }
+
+    /// For the doors of the configuration.
+    pub fn configured(&self) -> Arc<Presented> {
+        Arc::clone(&self.configured)
+    }
+
+    /// For agents that believe to dial `host`: a leaf with that name alone, made when it is first needed, since targets
+    /// come and go while we run.
+    pub fn for_host(&self, host: &str) -> Result<Arc<Presented>, CaError> {
+        let name = canonical(host);
+        if let Some(presented) = self.minted.lock().get(&name) {
+            return Ok(Arc::clone(presented));
+        }
+        let presented = Arc::new(Presented::new(&self.ca, std::slice::from_ref(&name))?);
+        let mut minted = self.minted.lock();
+        if minted.len() >= KEPT {
+            minted.clear();
+        }
+        minted.insert(name, Arc::clone(&presented));
+        Ok(presented)
+    }
+}
+
+/// As names are compared: in lower case, without the final dot.
+pub fn canonical(host: &str) -> String {
+    host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
+}
+
+impl fmt::Debug for Downstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Downstream").field("ca", &self.ca).finish_non_exhaustive()
+    }
+}
+
+// === impl Presented ===
+
+impl Presented {
+    fn new(ca: &LocalCa, names: &[String]) -> Result<Self, CaError> {
         let (leaf, key) = ca.leaf(names)?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
@@ -107,7 +165,7 @@ impl Downstream {
                 PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key)),
             )?;
         config.alpn_protocols = vec![ALPN.to_vec()];
-        Ok(Self { config: Arc::new(config), leaf, ca_file: ca.file().to_owned() })
+        Ok(Self { config: Arc::new(config), leaf })
     }
 
     /// Our leaf certificate, as sent to agents.
@@ -121,8 +179,8 @@ impl Downstream {
     }
 }
 
-impl fmt::Debug for Downstream {
+impl fmt::Debug for Presented {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Downstream").field("ca_file", &self.ca_file).finish_non_exhaustive()
+        f.debug_struct("Presented").finish_non_exhaustive()
     }
 }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use control::PodName;
 use control::v1::control_client::ControlClient;
 use control::v1::control_server::{Control, ControlServer};
 use control::v1::*;
@@ -18,6 +19,7 @@ use recording::entry::{Approval, What};
 use secrecy::ExposeSecret as _;
 use sidecar::control::approvals::ClusterApprovals;
 use sidecar::control::feed::Feed;
+use sidecar::control::line::Line;
 use sidecar::ledger::{Ledger, NotRecorded};
 use sidecar::metrics::Metrics;
 use sidecar::outside::{Answer, Approvals as _, Ask, Credentials as _, NotConsumed, Standing as Stands};
@@ -155,14 +157,22 @@ fn pending(have: u32) -> control::v1::Standing {
 async fn what_the_operator_says_is_in_force_and_what_is_not_usable_changes_nothing() {
     let (operator, client) = serve().await;
     let (metrics, book) = (Arc::new(Metrics::new("test").unwrap()), Arc::new(Book::default()));
+    let told = Arc::new(Mutex::new(Vec::new()));
     let first = tokio::spawn({
-        let (mut client, book) = (client.clone(), Arc::clone(&book) as Arc<dyn Ledger>);
-        let metrics = Arc::clone(&metrics);
-        async move { Feed::first(&mut client, metrics, book).await }
+        let (line, book) = (Line::from(client.clone()), Arc::clone(&book) as Arc<dyn Ledger>);
+        let (metrics, told) = (Arc::clone(&metrics), Arc::clone(&told));
+        let pod = PodName::new("shop", "0f8b1c9e-6a0d-4a57-9c1d-0123456789ab").unwrap();
+        async move { Feed::first(line, pod, Arc::new(move |text| told.lock().push(text)), metrics, book).await }
     });
-    // Not usable at first: it waits for one that is.
+    // Not usable at first, then another pod's: it waits for its own.
     operator.send(update::Update::Snapshot(Snapshot { objects: vec!["{".into()], ..snapshot("0", "a.b", "x") })).await;
     eventually("another try", || operator.watchers.lock().len() == 2).await;
+    assert!(told.lock()[0].contains("no policy from the operator since 20"), "{:?}", told.lock());
+    let mut others = snapshot("0", "a.b", "x");
+    others.subject.as_mut().unwrap().pod_uid = "0f8b1c9e-6a0d-4a57-9c1d-00000000000a".to_owned();
+    operator.send(update::Update::Snapshot(others)).await;
+    eventually("a third try", || operator.watchers.lock().len() == 3).await;
+    assert!(told.lock().last().unwrap().contains("a pod keeps its identity"), "{:?}", told.lock());
     operator.send(update::Update::Snapshot(snapshot("1", "public.orders", "one"))).await;
     let feed = tokio::time::timeout(Duration::from_secs(20), first).await.unwrap().unwrap();
     let (policies, secrets) = (feed.policies(), feed.secrets());
@@ -173,7 +183,7 @@ async fn what_the_operator_says_is_in_force_and_what_is_not_usable_changes_nothi
     };
     assert_eq!((password().as_str(), policies.borrow().max_age), ("one", Duration::from_secs(60)));
     assert_eq!(feed.subject().borrow().pod.as_deref(), Some("agent-0"));
-    feed.follow(client.clone());
+    feed.follow();
     eventually("it follows", || operator.watchers.lock().last().unwrap().0 == "1").await;
 
     // A rotated secret alone, then a policy.
@@ -212,11 +222,14 @@ async fn what_the_operator_says_is_in_force_and_what_is_not_usable_changes_nothi
         other(|s| s.subject.as_mut().unwrap().namespace = "bank".to_owned()),
     ] {
         let (confirmed, told) = (policies.borrow().confirmed, book.0.lock().len());
+        let streams = operator.watchers.lock().len();
         operator.send(update::Update::Snapshot(wrong)).await;
         eventually("it is on record", || book.0.lock().len() > told).await;
         assert!(book.0.lock().last().unwrap().starts_with("refused, the old ones stay"));
         assert_eq!((in_force(), password().as_str()), (three, "two"));
         assert_eq!(policies.borrow().confirmed, confirmed);
+        // What is sent on the stream that just ended would be lost.
+        eventually("a new stream", || operator.watchers.lock().len() > streams).await;
     }
 
     // An operator that comes back is followed again.
@@ -227,7 +240,7 @@ async fn what_the_operator_says_is_in_force_and_what_is_not_usable_changes_nothi
 #[tokio::test]
 async fn an_approval_is_followed_over_broken_streams_and_counts_once() {
     let (operator, client) = serve().await;
-    let approvals = ClusterApprovals::new(client);
+    let approvals = ClusterApprovals::new(client.into());
     let digest = Digest([7; 32]);
     let ask = Ask {
         subject: Arc::default(),

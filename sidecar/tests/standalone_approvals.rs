@@ -21,7 +21,7 @@ use sidecar::ledger::{Ledger, NotRecorded};
 use sidecar::metrics::Metrics;
 use sidecar::outside::{Answer, Approvals as _, Ask, AskError, NotConsumed, Standing, Ticket};
 use sidecar::standalone::approvals::LocalApprovals;
-use sidecar::standalone::state::StateDir;
+use sidecar::state::StateDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 

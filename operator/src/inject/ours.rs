@@ -63,9 +63,14 @@ impl Ours<'_> {
         Container {
             restart_policy: Some("Always".to_owned()),
             env: Some(vec![
-                from_field("AGENTACCESS_POD_NAMESPACE", "metadata.namespace"),
-                from_field("AGENTACCESS_POD_NAME", "metadata.name"),
-                from_field("AGENTACCESS_POD_UID", "metadata.uid"),
+                from_field(pod::ENV_NAMESPACE, "metadata.namespace"),
+                from_field(pod::ENV_NAME, "metadata.name"),
+                from_field(pod::ENV_UID, "metadata.uid"),
+                EnvVar {
+                    name: pod::ENV_STATE_SIZE.to_owned(),
+                    value: Some(self.settings.state_size.clone()),
+                    value_from: None,
+                },
             ]),
             ports: Some(vec![ContainerPort {
                 name: Some("agentaccess".to_owned()),

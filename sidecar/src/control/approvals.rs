@@ -5,14 +5,14 @@
 
 use std::time::Duration;
 
-use control::v1::control_client::ControlClient;
 use control::v1::{self, ConsumeRequest, Name, Question, standing};
 use policy::operation::Digest;
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 
+use super::line::Line;
+use super::why;
 use crate::outside::{Answer, Approvals, Ask, AskError, NotConsumed, Standing, Ticket};
 
 /// For a single answer.
@@ -23,29 +23,29 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The operator's approvals.
 #[derive(Clone, Debug)]
 pub struct ClusterApprovals {
-    client: ControlClient<Channel>,
+    line: Line,
 }
 
 impl ClusterApprovals {
-    pub fn new(client: ControlClient<Channel>) -> Self {
-        Self { client }
+    pub fn new(line: Line) -> Self {
+        Self { line }
     }
 }
 
 impl Approvals for ClusterApprovals {
     fn ask(&self, ask: Ask) -> Answer<'_, Result<Ticket, AskError>> {
-        let mut client = self.client.clone();
+        let mut line = self.line.clone();
         Box::pin(async move {
             let question = question(&ask);
-            let (name, first, stream) = open(&mut client, question.clone()).await.map_err(|status| away(&status))?;
+            let (name, first, stream) = open(&mut line, question.clone()).await.map_err(|status| away(&status))?;
             let (sender, standing) = watch::channel(first);
-            tokio::spawn(follow(client, question, name.clone(), stream, sender));
+            tokio::spawn(follow(line, question, name.clone(), stream, sender));
             Ok(Ticket { name, standing })
         })
     }
 
     fn withdraw(&self, name: &str) -> Answer<'_, ()> {
-        let (mut client, name) = (self.client.clone(), name.to_owned());
+        let (mut client, name) = (self.line.clone().client(), name.to_owned());
         Box::pin(async move {
             // What cannot be withdrawn ends by its own deadline.
             let _ = timeout(PATIENCE, client.withdraw(Name { name })).await;
@@ -53,7 +53,7 @@ impl Approvals for ClusterApprovals {
     }
 
     fn consume(&self, name: &str, digest: Digest) -> Answer<'_, Result<Vec<String>, NotConsumed>> {
-        let (mut client, name) = (self.client.clone(), name.to_owned());
+        let (mut client, name) = (self.line.clone().client(), name.to_owned());
         Box::pin(async move {
             let request = ConsumeRequest { name, digest: digest.0.to_vec() };
             match timeout(PATIENCE, client.consume(request)).await {
@@ -70,8 +70,9 @@ impl Approvals for ClusterApprovals {
 
 type Opened = (String, Standing, tonic::Streaming<v1::Standing>);
 
-async fn open(client: &mut ControlClient<Channel>, question: Question) -> Result<Opened, Status> {
+async fn open(line: &mut Line, question: Question) -> Result<Opened, Status> {
     let late = |_| Status::unavailable("no answer in time");
+    let mut client = line.client();
     let mut stream = timeout(PATIENCE, client.ask(question)).await.map_err(late)??.into_inner();
     let first = timeout(PATIENCE, stream.message()).await.map_err(late)??;
     let first = first.ok_or_else(|| Status::unavailable("the answer ended"))?;
@@ -85,16 +86,18 @@ async fn open(client: &mut ControlClient<Channel>, question: Question) -> Result
 
 /// Until the request ends or nobody waits for it. A stream that breaks is opened again: it finds the same request.
 async fn follow(
-    mut client: ControlClient<Channel>,
+    mut line: Line,
     question: Question,
     name: String,
     mut stream: tonic::Streaming<v1::Standing>,
     sender: watch::Sender<Standing>,
 ) {
     loop {
-        // Both arms are cancel-safe: `message` keeps what it has read of the next one.
+        // All arms are cancel-safe: `message` keeps what it has read of the next one. On a new connection it is asked
+        // again, as on a broken one.
         let message = tokio::select! {
             message = stream.message() => message,
+            () = line.moved() => Ok(None),
             () = sender.closed() => return,
         };
         if let Ok(Some(message)) = message {
@@ -114,7 +117,7 @@ async fn follow(
                 () = tokio::time::sleep(PAUSE) => {}
                 () = sender.closed() => return,
             }
-            match open(&mut client, question.clone()).await {
+            match open(&mut line, question.clone()).await {
                 Ok((again, standing, opened)) if again == name => {
                     sender.send_replace(standing);
                     stream = opened;
@@ -171,7 +174,7 @@ fn away(status: &Status) -> AskError {
     match status.code() {
         Code::ResourceExhausted => AskError::TooMany(OPEN),
         _ => {
-            tracing::warn!(event = "operator_away", code = ?status.code(), "an approval could not be asked for");
+            tracing::warn!(event = "operator_away", error = why(status), "an approval could not be asked for");
             AskError::Away
         }
     }

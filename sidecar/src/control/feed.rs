@@ -1,21 +1,23 @@
 //! Keeps policies and Secrets in force the same as the operator says, and says back what is in force.
 //!
-//! A snapshot that is not usable changes nothing and is not confirmed, as a bad folder in standalone mode. A subject
-//! that changes its identity is refused: a pod never becomes another one.
+//! A snapshot that is not usable changes nothing and is not confirmed, as a bad folder in standalone mode. One about
+//! another pod than ours is refused: a pod never becomes another one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use control::v1::control_client::ControlClient;
+use control::PodName;
 use control::v1::{Still, Update, WatchRequest, update};
 use policy::subject::Subject;
 use recording::entry::What;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tonic::Status;
-use tonic::transport::Channel;
 
+use super::away::{Away, Tell};
+use super::line::Line;
 use super::snapshot::{Received, Unusable};
+use super::{FIRST_PAUSE, longer, why};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::outside::{Policies, PolicySnapshot};
@@ -23,12 +25,12 @@ use crate::secret::Secrets;
 
 /// The operator says something at least every third of it.
 const SILENCE: Duration = Duration::from_secs(30);
-/// Between two attempts: doubled from the first to the last.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LAST_PAUSE: Duration = Duration::from_secs(5);
 
 /// What is in force, fed from the operator.
 pub struct Feed {
+    line: Line,
+    pod: PodName,
+    away: Away,
     subject: watch::Sender<Arc<Subject>>,
     snapshots: watch::Sender<PolicySnapshot>,
     secrets: Arc<Secrets>,
@@ -51,8 +53,10 @@ pub enum Interrupted {
     Ended,
     #[error("the operator was silent for {} s", SILENCE.as_secs())]
     Silent,
-    #[error("the operator answered: {} ({:?})", .0.message(), .0.code())]
+    #[error("the operator answered: {}", why(.0))]
     Status(#[from] Status),
+    #[error("there is a new connection")]
+    Moved,
     #[error("the operator sent a message of a newer version that says nothing here")]
     Unknown,
     #[error("the operator calls this pod {0} now: a pod keeps its identity")]
@@ -63,22 +67,33 @@ pub enum Interrupted {
 
 impl Feed {
     /// Waits for the first usable snapshot and puts it in force; tries until the operator has one.
-    pub async fn first(client: &mut ControlClient<Channel>, metrics: Arc<Metrics>, ledger: Arc<dyn Ledger>) -> Self {
+    pub async fn first(
+        mut line: Line,
+        pod: PodName,
+        tell: Tell,
+        metrics: Arc<Metrics>,
+        ledger: Arc<dyn Ledger>,
+    ) -> Self {
         let mut pause = FIRST_PAUSE;
+        let mut away = Away::new("policy from the operator", tell);
         let received = loop {
-            match first(client).await {
+            match first(&mut line, &pod).await {
                 Ok(received) => break received,
-                Err(error) => tell(&error, &metrics),
+                Err(error) => told(&error, &mut away, &metrics),
             }
             tokio::time::sleep(pause).await;
             pause = longer(pause);
         };
+        away.well();
         let Received { revision, subject, held, max_age } = received;
         let snapshot = PolicySnapshot { set: Arc::new(held.set.clone()), confirmed: Instant::now(), max_age };
         tracing::info!(event = "policy_loaded", %revision);
         metrics.policy_reload(false);
         metrics.policy_confirmed(jiff::Timestamp::now().as_second());
         Self {
+            line,
+            pod,
+            away,
             subject: watch::Sender::new(Arc::new(subject)),
             snapshots: watch::Sender::new(snapshot),
             secrets: Secrets::new(held),
@@ -101,16 +116,19 @@ impl Feed {
     }
 
     /// Follows the operator until the runtime ends.
-    pub fn follow(mut self, mut client: ControlClient<Channel>) {
+    pub fn follow(mut self) {
         crate::vital::spawn("control", async move {
             let mut pause = FIRST_PAUSE;
             loop {
                 let before = self.snapshots.borrow().confirmed;
-                let error = self.stream(&mut client).await;
+                let error = self.stream().await;
                 if self.snapshots.borrow().confirmed > before {
                     pause = FIRST_PAUSE;
                 }
-                tell(&error, &self.metrics);
+                if let Interrupted::Moved = error {
+                    continue;
+                }
+                told(&error, &mut self.away, &self.metrics);
                 if let Interrupted::Unusable(_) | Interrupted::Identity(_) = error {
                     self.ledger.marker(What::PolicyReload, format!("refused, the old ones stay: {error}"));
                 }
@@ -121,12 +139,19 @@ impl Feed {
     }
 
     /// One stream, as long as it lasts.
-    async fn stream(&mut self, client: &mut ControlClient<Channel>) -> Interrupted {
+    async fn stream(&mut self) -> Interrupted {
+        let mut line = self.line.clone();
         let end: Result<std::convert::Infallible, Interrupted> = async {
             let request = WatchRequest { in_force: self.revision.clone() };
+            let mut client = line.client();
             let mut updates = timeout(SILENCE, client.watch(request)).await.map_err(|_| Interrupted::Silent)??;
             loop {
-                match next(updates.get_mut()).await? {
+                // Both arms are cancel-safe: a message that is read in part stays in the stream.
+                let update = tokio::select! {
+                    update = next(updates.get_mut()) => update?,
+                    () = line.moved() => return Err(Interrupted::Moved),
+                };
+                match update {
                     update::Update::Snapshot(snapshot) => self.put_in_force(snapshot.try_into()?)?,
                     update::Update::Still(Still { revision }) if revision == self.revision => self.confirm(),
                     // It speaks of one that never came: a new stream brings it.
@@ -142,9 +167,9 @@ impl Feed {
     fn put_in_force(&mut self, received: Received) -> Result<(), Interrupted> {
         let Received { revision, subject, held, max_age } = received;
         let known = Arc::clone(&self.subject.borrow());
-        let identity = |s: &Subject| (s.namespace.clone(), s.service_account.clone(), s.pod.clone(), s.pod_uid.clone());
-        if identity(&known) != identity(&subject) {
-            return Err(Interrupted::Identity(format!("{}/{}", subject.namespace, subject.service_account)));
+        ours(&subject, &self.pod)?;
+        if (&known.service_account, &known.pod) != (&subject.service_account, &subject.pod) {
+            return Err(another(&subject));
         }
         self.subject.send_if_modified(|current| {
             let changed = **current != subject;
@@ -173,7 +198,8 @@ impl Feed {
     }
 
     /// Nobody is woken by it: only the age changes.
-    fn confirm(&self) {
+    fn confirm(&mut self) {
+        self.away.well();
         self.snapshots.send_if_modified(|current| {
             current.confirmed = Instant::now();
             false
@@ -182,13 +208,29 @@ impl Feed {
     }
 }
 
-async fn first(client: &mut ControlClient<Channel>) -> Result<Received, Interrupted> {
+async fn first(line: &mut Line, pod: &PodName) -> Result<Received, Interrupted> {
+    let mut client = line.client();
     let request = WatchRequest { in_force: String::new() };
     let mut updates = timeout(SILENCE, client.watch(request)).await.map_err(|_| Interrupted::Silent)??;
     match next(updates.get_mut()).await? {
-        update::Update::Snapshot(snapshot) => Ok(snapshot.try_into()?),
+        update::Update::Snapshot(snapshot) => {
+            let received: Received = snapshot.try_into()?;
+            ours(&received.subject, pod)?;
+            Ok(received)
+        }
         update::Update::Still(_) => Err(Interrupted::Ended),
     }
+}
+
+fn ours(subject: &Subject, pod: &PodName) -> Result<(), Interrupted> {
+    match subject.namespace == pod.namespace() && subject.pod_uid.as_deref() == Some(pod.uid()) {
+        true => Ok(()),
+        false => Err(another(subject)),
+    }
+}
+
+fn another(subject: &Subject) -> Interrupted {
+    Interrupted::Identity(format!("{}/{}", subject.namespace, subject.service_account))
 }
 
 async fn next(updates: &mut tonic::Streaming<Update>) -> Result<update::Update, Interrupted> {
@@ -196,18 +238,10 @@ async fn next(updates: &mut tonic::Streaming<Update>) -> Result<update::Update, 
     message.ok_or(Interrupted::Ended)?.update.ok_or(Interrupted::Unknown)
 }
 
-fn tell(error: &Interrupted, metrics: &Metrics) {
-    match error {
-        Interrupted::Unusable(_) | Interrupted::Identity(_) | Interrupted::Unknown => {
-            tracing::error!(event = "policy_reload_failed", %error, "the policies in force before stay in force");
-            metrics.policy_reload(true);
-        }
-        Interrupted::Ended | Interrupted::Silent | Interrupted::Status(_) => {
-            tracing::warn!(event = "operator_away", %error, "the policies in force stay until they are too old");
-        }
+fn told(error: &Interrupted, away: &mut Away, metrics: &Metrics) {
+    away.failed(error);
+    if let Interrupted::Unusable(_) | Interrupted::Identity(_) | Interrupted::Unknown = error {
+        tracing::error!(event = "policy_reload_failed", %error, "the policies in force before stay in force");
+        metrics.policy_reload(true);
     }
-}
-
-fn longer(pause: Duration) -> Duration {
-    pause.saturating_mul(2).min(LAST_PAUSE)
 }

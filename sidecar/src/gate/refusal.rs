@@ -1,5 +1,7 @@
 //! What the gate says instead of a `Permit`, in no protocol's words.
 
+use std::time::Duration;
+
 use policy::verdict::DenyReason;
 
 /// Why an operation was not let out. Texts hold names of rules and resources, never values.
@@ -25,8 +27,10 @@ pub enum Refusal {
     CannotAsk(String),
     /// It could not be recorded, so it was not sent.
     Unrecorded(String),
-    /// The policy is older than it may be.
-    PolicyTooOld,
+    /// The policy was last known to be current so long ago, which is longer than it counts.
+    PolicyTooOld(Duration),
+    /// The session may not go on at all.
+    Revoked(&'static str),
     /// A limit of ours.
     Limit(String),
     /// The target is away.
@@ -47,7 +51,8 @@ impl Refusal {
             Self::CannotShow => "cannot_show",
             Self::CannotAsk(_) => "cannot_ask",
             Self::Unrecorded(_) => "unrecorded",
-            Self::PolicyTooOld => "policy_too_old",
+            Self::PolicyTooOld(_) => "policy_too_old",
+            Self::Revoked(_) => "revoked",
             Self::Limit(_) => "limit",
             Self::UpstreamAway(_) => "upstream_away",
         }
@@ -66,7 +71,8 @@ impl Refusal {
             | Self::CannotShow
             | Self::CannotAsk(_)
             | Self::Unrecorded(_)
-            | Self::PolicyTooOld
+            | Self::PolicyTooOld(_)
+            | Self::Revoked(_)
             | Self::Limit(_)
             | Self::UpstreamAway(_) => None,
         }

@@ -9,7 +9,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use policy::subject::Subject;
 use socket2::{SockAddr, SockRef};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -17,7 +16,7 @@ use super::{Entry, ListenError, Lobby, PAUSE, Refused, tcp, tcp_error};
 use crate::fence::probe::{Nonce, is_probe};
 use crate::fence::ruleset::TCP_PORT;
 use crate::metrics::ConnectionRefused;
-use crate::outside::{ClientAuth, Target};
+use crate::outside::{ClientAuth, Subjects, Target};
 use crate::socket;
 
 const FIELD: &str = "pod";
@@ -33,7 +32,7 @@ pub trait Guide: Send + Sync {
 /// What the door behind the fence knows.
 #[derive(Clone)]
 pub struct Pod {
-    pub subject: Arc<Subject>,
+    pub subject: Subjects,
     pub nonce: Nonce,
     pub guide: Arc<dyn Guide>,
 }
@@ -132,7 +131,7 @@ impl Pod {
                 .map_err(|why| Refused(ConnectionRefused::Destination, format!("{destination} from {peer}: {why}")))?;
             let _ = SockRef::from(&stream).set_linger(None);
             socket::prepare(&stream);
-            Ok(Entry { subject: Arc::clone(&self.subject), target, auth: ClientAuth::Proven })
+            Ok(Entry { subject: self.subject.clone(), target, auth: ClientAuth::Proven })
         };
         match lobby.admit(FIELD, entry) {
             Some((entry, slot)) => lobby.hand_on(entry, Box::new(stream), peer.to_string(), slot).await,

@@ -17,11 +17,11 @@ use policy::redact::Redacted;
 use recording::entry::{Approval, ApprovalEvent, Vote, What};
 use tokio::sync::{Notify, broadcast};
 
-use super::state::StateDir;
 use crate::config::Approver;
 use crate::ledger::Ledger;
 use crate::metrics::{ApprovalOutcome, Metrics};
 use crate::outside::{Answer, Approvals, Ask, AskError, NotConsumed, Ticket};
+use crate::state::StateDir;
 use crate::vital;
 
 mod book;

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use recording::SigningKey;
 
 use super::folder::load;
-use super::pod;
 use super::preflight::{Throwaway, unknown_names};
-use super::run::{CHECKPOINT_KEY, check_metrics, target};
-use super::state::{ADDRESSES, StateDir, StateError};
+use super::run::check_metrics;
 use crate::config::Config;
 use crate::listen;
 use crate::metrics::Metrics;
+use crate::outside::Target;
+use crate::pod;
 use crate::protocol::postgres::session::login::login;
 use crate::secret::Held;
+use crate::serving::CHECKPOINT_KEY;
+use crate::state::{ADDRESSES, StateDir, StateError};
 use crate::tls::{self, LocalCa};
 
 /// One thing that was looked at.
@@ -47,7 +49,7 @@ pub async fn check(config: &Config) -> Vec<Finding> {
             add(listener.field.clone(), free.map_err(|e| e.to_string()));
         }
         if let Some(of) = &config.pod {
-            let free = pod::check(of, &config.state_dir.join(ADDRESSES));
+            let free = pod::check(&of.subject.namespace, &config.state_dir.join(ADDRESSES));
             add("pod".to_owned(), free.map_err(|e| e.to_string()));
         }
         if let Some(address) = config.metrics {
@@ -97,7 +99,7 @@ async fn targets(config: &Config, held: Arc<Held>, add: &mut impl FnMut(String, 
     };
     for (key, spec) in held.set.targets() {
         let name = format!("target {key}");
-        let prepared = target(key, Some(spec)).and_then(|target| {
+        let prepared = Target::of(key, Some(spec)).and_then(|target| {
             let credential = held.secrets.credential(key, spec).map_err(|e| e.to_string())?;
             let anchor = held.secrets.trust_anchor(key, spec).map_err(|e| e.to_string())?;
             Ok((Arc::new(target), credential, anchor))

@@ -16,7 +16,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use zeroize::Zeroizing;
 
-use crate::standalone::state::write_whole;
+use crate::state::write_whole;
 
 const CA_YEARS: i16 = 10;
 const LEAF_YEARS: i16 = 2;
@@ -64,6 +64,16 @@ impl LocalCa {
         }
     }
 
+    /// The same in a pod, where nobody could repair it: a key whose certificate was never written, since a start ended
+    /// between the two, is nobody's trust yet and is made again.
+    pub fn open_in_pod(folder: &Path) -> Result<Self, CaError> {
+        let (file, key_file) = (folder.join(CERTIFICATE), folder.join(KEY));
+        match (file.exists(), key_file.exists()) {
+            (false, true) => Self::make(file, &key_file),
+            _ => Self::open(folder),
+        }
+    }
+
     pub fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
     }
@@ -73,12 +83,9 @@ impl LocalCa {
         &self.file
     }
 
-    /// A new key and certificate for `localhost`, the loopback addresses and `names`. The key is PKCS #8 DER.
+    /// A new key and certificate for exactly `names`. The key is PKCS #8 DER.
     pub(super) fn leaf(&self, names: &[String]) -> Result<(CertificateDer<'static>, Vec<u8>), CaError> {
-        let mut params = CertificateParams::new(vec!["localhost".to_owned()])?;
-        for address in [IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1u16])] {
-            params.subject_alt_names.push(SanType::IpAddress(address));
-        }
+        let mut params = CertificateParams::default();
         for name in names {
             let bad = || CaError::Name { name: name.clone() };
             if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:*".contains(&b)) {
@@ -202,6 +209,12 @@ mod tests {
         message("is damaged");
         std::fs::remove_file(dir.path().join(CERTIFICATE)).unwrap();
         message("exists without");
+        let again = LocalCa::open_in_pod(dir.path()).unwrap();
+        assert_ne!(again.certificate(), made.certificate());
+        assert_eq!(LocalCa::open_in_pod(dir.path()).unwrap().certificate(), again.certificate());
+        std::fs::remove_file(dir.path().join(KEY)).unwrap();
+        let error = LocalCa::open_in_pod(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("exists without"), "{error}");
     }
 
     #[test]

@@ -94,10 +94,12 @@ pub fn words(refused: &Refused) -> Words {
         }
         Refusal::Unrecorded(why) => Words::new("PX004", format!("refused because it cannot be recorded: {why} ({id})"))
             .hint("Nothing was executed. Try again later."),
-        Refusal::PolicyTooOld => {
-            Words::new("42501", format!("denied: the access policy is too old to be trusted ({id})"))
-                .hint("The control plane is out of reach. Nothing was executed; try again later.")
+        Refusal::PolicyTooOld(age) => {
+            let age = age.as_secs();
+            Words::new("42501", format!("denied: the access policy was last confirmed {age} s ago, too long ({id})"))
+                .hint("What gives out the policies is away since then. Nothing was executed; try again later.")
         }
+        Refusal::Revoked(why) => Words::new("42501", format!("denied: {why} ({id})")).hint("Nothing was executed."),
         Refusal::Limit(what) => Words::new("54000", format!("refused: {what} ({id})")),
         Refusal::UpstreamAway(why) => Words::new("08001", format!("the target is not available: {why} ({id})"))
             .hint("Nothing was executed. Try again later."),

@@ -103,6 +103,8 @@ pub(super) enum End {
     Drained,
     /// A result was longer than policy allows and could not be ended alone.
     TooManyRows,
+    /// Policy allows nothing of it any more.
+    Revoked(&'static str),
 }
 
 impl End {
@@ -116,6 +118,7 @@ impl End {
             Self::Caught(..) => "cut by a safety net",
             Self::Drained => "drained",
             Self::TooManyRows => "a result was longer than the policy's limit",
+            Self::Revoked(why) => why,
         }
     }
 }
@@ -198,7 +201,7 @@ impl Session {
                 }
                 read = from_agent.read(), if takes => read.map_err(|_| End::HungUp)?,
                 () = self.cancel.notified() => self.cancel_upstream(),
-                () = self.desk.policy_changed() => self.policy_changed()?,
+                () = self.desk.changed() => self.policy_changed()?,
                 () = drain.draining(), if !draining => draining = true,
             }
         }
@@ -217,7 +220,7 @@ impl Session {
             // Nobody will send the rest of the stream; without an end to it the target would wait for ever.
             let _ = self.control(&control);
         }
-        let answers = matches!(end, End::Terminated | End::HungUp | End::Agent(_) | End::TooManyRows);
+        let answers = matches!(end, End::Terminated | End::HungUp | End::Agent(_) | End::TooManyRows | End::Revoked(_));
         if answers && self.outcomes_owed() {
             if self.machine.unsynced() {
                 // Without the end of the batch the target keeps its answers to itself.
@@ -311,8 +314,13 @@ impl Session {
         Ok(())
     }
 
-    /// The policy changed: streams and long answers that it no longer allows are cut.
+    /// The policy changed: a session that it allows nothing is cut, streams and long answers that it no longer allows
+    /// are too.
     fn policy_changed(&mut self) -> Result<(), End> {
+        if let Some(why) = self.desk.revoked() {
+            self.cancel_upstream();
+            return Err(End::Revoked(why));
+        }
         let view = self.desk.view().clone();
         let mut cut = Vec::new();
         for (token, flight) in &mut self.flights {
@@ -375,6 +383,7 @@ fn farewell(end: &End) -> Option<Words> {
         End::TooManyRows => {
             Some(Words::new("54000", "a result has more rows than the policy's limit; the session is closed"))
         }
+        End::Revoked(why) => Some(Words::new("42501", format!("denied: {why}; the session is closed"))),
         End::Drained => Some(Words::new("57P01", "terminating connection: the sidecar is shutting down")),
     }
 }

@@ -15,8 +15,8 @@ use recording::entry::What;
 use rustix::fs::{Mode, OFlags};
 use tokio::sync::Notify;
 
-use super::super::state::{beside, write_whole};
 use crate::ledger::Ledger;
+use crate::state::{beside, write_whole};
 use crate::vital;
 
 /// How soon an edit is found.

@@ -9,7 +9,6 @@ use pgcodec::backend::{Authentication, KeyData};
 use pgcodec::cancel::CancelKey;
 use pgcodec::{Backend, Framer, Machine, TxState, startup as wire};
 use policy::operation::Protocol;
-use policy::subject::Subject;
 use recording::entry::{self, Status, What};
 use tokio::sync::Notify;
 
@@ -29,7 +28,7 @@ use super::{End, Session};
 use crate::core::Core;
 use crate::gate::{Moment, Outcome, Stage};
 use crate::metrics::Direction;
-use crate::outside::Target;
+use crate::outside::{Subjects, Target};
 use crate::recorder::SessionRef;
 use crate::upstream::CancelError;
 
@@ -42,13 +41,7 @@ const PINS: &str = "SELECT pg_catalog.current_setting('search_path'), pg_catalog
 /// Why a session did not come about: the words for the agent and the text for the record.
 struct Failed(Words, String);
 
-pub(super) async fn establish(
-    proven: Proven,
-    subject: Arc<Subject>,
-    target: Arc<Target>,
-    peer: String,
-    core: Arc<Core>,
-) {
+pub(super) async fn establish(proven: Proven, subjects: Subjects, target: Arc<Target>, peer: String, core: Arc<Core>) {
     let Ok(random) = core.random::<5>() else { return };
     let id: String = random.iter().map(|b| format!("{b:02x}")).collect();
     let session = SessionRef::new(&format!("s-{id}"));
@@ -57,7 +50,8 @@ pub(super) async fn establish(
     let Proven { stream, rest, startup, database, settings, tls, auth } = proven;
     let Ok(mut agent) = Agent::new(stream, framer, &rest) else { return };
     let recorder = Arc::clone(core.gate.recorder());
-    let desk = core.gate.desk(session.clone(), Arc::clone(&subject), Arc::clone(&target));
+    let desk = core.gate.desk(session.clone(), subjects, Arc::clone(&target));
+    let subject = Arc::clone(desk.subject());
     let open = entry::Open {
         subject: entry::Subject {
             namespace: subject.namespace.clone(),

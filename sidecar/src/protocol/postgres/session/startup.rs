@@ -2,8 +2,8 @@
 //!
 //! Refused: bytes behind an SSLRequest before the handshake (the class of CVE-2021-23214), a second SSLRequest, direct
 //! TLS without ALPN `postgresql`, replication in any spelling, a database that the target does not list, a parameter
-//! that is not on the list, another `client_encoding` than UTF8, and an agent that cannot prove itself. Each step has a
-//! deadline.
+//! that is not on the list, another `client_encoding` than UTF8, a TLS server name that is not the target's, and an agent
+//! that cannot prove itself. Each step has a deadline.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +23,8 @@ use super::super::refusal::Words;
 use super::super::settings;
 use super::agent::{Replay, fields};
 use crate::core::Core;
-use crate::outside::{ClientAuth, Stream, Target};
-use crate::tls::ALPN;
+use crate::outside::{ClientAuth, Reach, Stream, Target};
+use crate::tls::{ALPN, CaError, canonical};
 
 /// What an agent wants and has proven.
 pub(super) struct Proven {
@@ -63,6 +63,10 @@ pub(super) enum StartupError {
     NoAlpn,
     #[error("the tls handshake failed: {0}")]
     Tls(std::io::Error),
+    #[error("no certificate for the target can be made: {0}")]
+    Certificate(#[from] CaError),
+    #[error("the tls server name is not that of the target")]
+    ServerName,
     #[error("the connection broke: {0}")]
     Io(#[from] std::io::Error),
     #[error("{}", .0.message)]
@@ -92,8 +96,8 @@ pub(super) async fn begin(
     let startup = loop {
         match starting.opening().await? {
             None => return Ok(Begun::Gone),
-            Some(Opening::DirectTls) => starting = starting.direct_tls(core).await?,
-            Some(Opening::SslRequest) => starting = starting.requested_tls(core).await?,
+            Some(Opening::DirectTls) => starting = starting.direct_tls(target, core).await?,
+            Some(Opening::SslRequest) => starting = starting.requested_tls(target, core).await?,
             Some(Opening::GssEncRequest) if gss_asked => return Err(StartupError::SecondGss),
             Some(Opening::GssEncRequest) => {
                 gss_asked = true;
@@ -171,7 +175,7 @@ impl Starting {
         timeout_at(until, read).await.unwrap_or(Ok(None))
     }
 
-    async fn requested_tls(mut self, core: &Arc<Core>) -> Result<Self, StartupError> {
+    async fn requested_tls(mut self, target: &Target, core: &Arc<Core>) -> Result<Self, StartupError> {
         if self.tls.is_some() {
             return Err(StartupError::SecondTls);
         }
@@ -179,20 +183,24 @@ impl Starting {
             return Err(StartupError::BytesBeforeTls);
         }
         self.answer(b"S").await?;
-        self.handshake(core, false).await
+        self.handshake(target, core, false).await
     }
 
-    async fn direct_tls(mut self, core: &Arc<Core>) -> Result<Self, StartupError> {
+    async fn direct_tls(mut self, target: &Target, core: &Arc<Core>) -> Result<Self, StartupError> {
         if self.tls.is_some() {
             return Err(StartupError::SecondTls);
         }
         let framer = std::mem::replace(&mut self.framer, StartupFramer::new(&core.codec_limits()));
         self.stream = Box::new(Replay::new(framer.into_rest(), self.stream));
-        self.handshake(core, true).await
+        self.handshake(target, core, true).await
     }
 
-    async fn handshake(self, core: &Arc<Core>, direct: bool) -> Result<Self, StartupError> {
-        let acceptor = TlsAcceptor::from(Arc::clone(&core.tls.config));
+    async fn handshake(self, target: &Target, core: &Arc<Core>, direct: bool) -> Result<Self, StartupError> {
+        let presented = match target.reach {
+            Reach::Anywhere => core.tls.configured(),
+            Reach::OutOfThePod => core.tls.for_host(&target.host)?,
+        };
+        let acceptor = TlsAcceptor::from(Arc::clone(&presented.config));
         let tls = match timeout_at(self.until, acceptor.accept(self.stream)).await {
             Ok(Ok(tls)) => tls,
             Ok(Err(error)) => return Err(StartupError::Tls(error)),
@@ -202,12 +210,17 @@ impl Starting {
         if direct && connection.alpn_protocol() != Some(ALPN) {
             return Err(StartupError::NoAlpn);
         }
+        // Who dialled a target and names another is told nothing. Addresses are never named here (RFC 6066).
+        let named = connection.server_name().is_none_or(|name| canonical(name) == canonical(&target.host));
+        if target.reach == Reach::OutOfThePod && !named {
+            return Err(StartupError::ServerName);
+        }
         let version = connection.protocol_version().and_then(|v| v.as_str()).unwrap_or("TLS").to_owned();
         Ok(Self {
             stream: Box::new(tls),
             framer: StartupFramer::new(&core.codec_limits()),
             tls: Some(version),
-            end_point: Some(core.tls.end_point()),
+            end_point: Some(presented.end_point()),
             deadline: self.deadline,
             until: self.until,
         })

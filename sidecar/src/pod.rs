@@ -1,4 +1,4 @@
-//! In a pod behind the fence: what names and destinations of its agents mean, kept the same as the folder of policies.
+//! In a pod behind the fence: what names and destinations of its agents mean, kept the same as the policies in force.
 //!
 //! The addresses of names are on disk before anybody is told them, so that they are the same after a restart. Where they
 //! cannot be written, the destinations in force stay as they are, new names have none, and writing is tried again.
@@ -13,19 +13,17 @@ use policy::PolicySet;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::run::target;
-use super::state::write_whole;
-use crate::config;
 use crate::destinations::Destinations;
 use crate::destinations::addresses::{Addresses, Damaged};
 use crate::dns::{DnsServer, Names};
-use crate::fence::probe::ADDRESS_V4;
+use crate::fence::probe::{ADDRESS_V4, Nonce};
 use crate::fence::ruleset::{DNS_PORT, TCP_PORT};
 use crate::listen::transparent::{Guide, Pod, TransparentDoor, on_loopback};
 use crate::listen::{ListenError, Lobby};
 use crate::metrics::Metrics;
-use crate::outside::{Policies, Reach, Target};
+use crate::outside::{Policies, Reach, Subjects, Target};
 use crate::secret::Secrets;
+use crate::state::write_whole;
 use crate::vital;
 
 /// After a write that failed.
@@ -44,7 +42,7 @@ pub enum PodError {
 }
 
 /// What listens behind the fence, and not yet accepts.
-pub(super) struct Served {
+pub(crate) struct Served {
     pod: Pod,
     doors: Vec<TransparentDoor>,
     dns: DnsServer,
@@ -65,41 +63,35 @@ struct Book {
 ///
 /// # Errors
 /// When the file cannot be read, understood or written, or a port not bound.
-pub(super) fn open(
-    of: &config::Pod,
+pub(crate) fn open(
+    subject: Subjects,
+    nonce: &Nonce,
     addresses: &Path,
     secrets: &Arc<Secrets>,
     policies: &Policies,
 ) -> Result<Served, PodError> {
-    let destinations = follow(addresses, &of.subject.namespace, policies.clone(), RETRY)?;
-    let (probe, current) = (of.nonce.name(), destinations.clone());
+    let destinations = follow(addresses, &subject.now().namespace, policies.clone(), RETRY)?;
+    let (probe, current) = (nonce.name(), destinations.clone());
     let names: Names = Arc::new(move |name| match name.eq_ignore_ascii_case(&probe) {
         true => Some(ADDRESS_V4),
         false => current.borrow().address(name),
     });
     let guide = Arc::new(Signpost { destinations, secrets: Arc::clone(secrets) });
-    let pod = Pod { subject: Arc::clone(&of.subject), nonce: of.nonce.clone(), guide };
+    let pod = Pod { subject, nonce: nonce.clone(), guide };
     Ok(Served { pod, doors: TransparentDoor::open()?, dns: DnsServer::open()?, names })
 }
 
 /// Whether [`open`] could succeed now; for `check`. The ports are bound for a moment.
-pub(super) fn check(of: &config::Pod, addresses: &Path) -> Result<String, PodError> {
-    Book::open(addresses, &of.subject.namespace)?;
+pub(crate) fn check(namespace: &str, addresses: &Path) -> Result<String, PodError> {
+    Book::open(addresses, namespace)?;
     on_loopback(TCP_PORT, std::net::TcpListener::bind)?;
     on_loopback(DNS_PORT, std::net::TcpListener::bind)?;
     on_loopback(DNS_PORT, std::net::UdpSocket::bind)?;
     Ok(format!("ports {TCP_PORT} and {DNS_PORT} of the loopback are free"))
 }
 
-/// What agents believe to dial, which our certificate has to name.
-pub(super) fn hosts(of: &config::Pod, secrets: &Secrets) -> Vec<String> {
-    let held = secrets.held();
-    let ours = held.set.targets().iter().filter(|(key, _)| key.namespace == of.subject.namespace);
-    ours.map(|(_, spec)| spec.host.trim_end_matches('.').to_owned()).collect()
-}
-
 impl Served {
-    pub(super) fn serve(self, lobby: &Lobby, metrics: &Arc<Metrics>) {
+    pub(crate) fn serve(self, lobby: &Lobby, metrics: &Arc<Metrics>) {
         self.dns.serve(self.names, Arc::clone(metrics));
         for door in self.doors {
             tokio::spawn(door.serve(self.pod.clone(), lobby.clone()));
@@ -180,8 +172,8 @@ impl Guide for Signpost {
     fn target(&self, destination: SocketAddr) -> Result<Arc<Target>, String> {
         let destinations = Arc::clone(&self.destinations.borrow());
         let meant = destinations.target(destination).ok_or("no AccessTarget stands for it")?;
-        let target = target(&meant.key, self.secrets.held().set.targets().get(&meant.key))?;
-        // Between a change of the folder and the destinations that follow from it, a name must not lead elsewhere.
+        let target = Target::of(&meant.key, self.secrets.held().set.targets().get(&meant.key))?;
+        // Between a change of the policies and the destinations that follow from it, a name must not lead elsewhere.
         match target.host == meant.host && target.port == meant.port {
             true => Ok(Arc::new(Target { reach: Reach::OutOfThePod, ..target })),
             false => Err(format!("AccessTarget `{}` is being changed", meant.key)),

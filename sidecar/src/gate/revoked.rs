@@ -1,0 +1,52 @@
+//! What reaches a session that is open: that policy lets it do nothing any more, or that its pod is another to policy.
+//!
+//! A session is planned and masked for one subject. With other labels the pod gets another session; this one ends.
+
+use std::sync::Arc;
+
+use super::Desk;
+use crate::outside::{Policies, Subjects};
+
+/// The words for a session whose pod has other labels now.
+pub(super) const ANOTHER: &str = "the labels of this pod changed: connect again";
+
+impl Desk {
+    /// Resolves when policy or subject change. Cancel-safe.
+    pub async fn changed(&mut self) {
+        changed(&mut self.changes, &mut self.subjects).await;
+    }
+
+    /// Why this session has to end now, if it has to: nothing of it could be allowed any more, or it was begun by
+    /// another one to policy.
+    pub fn revoked(&mut self) -> Option<&'static str> {
+        if self.is_another() {
+            return Some(ANOTHER);
+        }
+        let view = self.view();
+        if view.deny_all().is_some() {
+            return Some("an access policy stops everything (denyAll)");
+        }
+        if !view.selected() {
+            return Some("no access policy lets this agent use this target any more");
+        }
+        let held = Arc::clone(&self.policies.borrow().set);
+        match held.targets().get(&self.target.key) {
+            Some(spec) if spec.host == self.target.host && spec.port == i32::from(self.target.port) => None,
+            _ => Some("the target was removed, or is another server now: connect again"),
+        }
+    }
+
+    pub(super) fn is_another(&self) -> bool {
+        *self.subjects.now() != *self.subject
+    }
+}
+
+/// Resolves when one of them changes; cancel-safe.
+pub(super) async fn changed(policies: &mut Policies, subjects: &mut Subjects) {
+    tokio::select! {
+        changed = policies.changed() => if changed.is_err() {
+            std::future::pending::<()>().await;
+        },
+        () = subjects.changed() => {}
+    }
+}
