@@ -1,4 +1,5 @@
-//! The operator, installed without its chart: the objects that it needs, the rights that it needs, and its process.
+//! The operator, installed without its chart: the objects that it needs, the rights that it needs, and its process. All
+//! of it is taken away again.
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
@@ -205,6 +206,28 @@ impl Drop for Installed {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // All of it, so that the chart can be installed afterwards.
+        let kinds = [
+            "mutatingwebhookconfiguration/agentaccess",
+            "clusterrole/agentaccess-operator",
+            "clusterrolebinding/agentaccess-operator",
+        ];
+        let definitions = [
+            "accesstargets",
+            "agentaccesspolicies",
+            "approvalrequests",
+            "clusteragentaccesspolicies",
+            "injectionprofiles",
+        ];
+        let definitions = definitions.map(|name| format!("crd/{name}.agentaccess.dev"));
+        let namespace = format!("namespace/{NAMESPACE}");
+        let objects = kinds.into_iter().chain(definitions.iter().map(String::as_str)).chain([namespace.as_str()]);
+        for object in objects {
+            let deleted = self.cluster.run(&["delete", object, "--ignore-not-found", "--timeout=60s"], None);
+            if !deleted.as_ref().is_ok_and(|answer| answer.accepted) {
+                eprintln!("{object} stays: {deleted:?}");
+            }
+        }
         if std::thread::panicking() {
             let log = self.log();
             eprintln!("{}", log.lines().rev().take(40).collect::<Vec<_>>().join("\n"));
