@@ -8,7 +8,7 @@ cargo fmt --all --check
 say 'clippy'
 cargo clippy --locked --quiet --workspace --all-targets -- -D warnings
 say 'clippy, with failpoints and the tests on a cluster'
-cargo clippy --locked --quiet --workspace --all-targets --features sidecar/failpoints,e2e/cluster -- -D warnings
+cargo clippy --locked --quiet --workspace --all-targets --features sidecar/failpoints,e2e/cluster,operator/cluster -- -D warnings
 say 'documentation'
 RUSTDOCFLAGS='-D warnings' cargo doc --locked --quiet --workspace --no-deps --document-private-items
 say 'supply chain'

@@ -204,8 +204,7 @@ impl Desk {
         let open = |request: &Request| {
             let tally = Tally::of(request, &Ballot::read(request, &key), now);
             is_of(request, asker)
-                && request.spec.digest == checked.digest
-                && request.spec.target.name == checked.question.target
+                && checked.fits(&request.spec)
                 && matches!(tally.standing, Standing::Pending { .. } | Standing::Approved)
         };
         let alive = objects.iter().filter(|object| object.metadata.deletion_timestamp.is_none());

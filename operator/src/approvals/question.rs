@@ -105,6 +105,21 @@ impl Checked {
         hex(sum.as_ref()).chars().take(LABEL_DIGITS).collect()
     }
 
+    /// Whether an open request asks this question: of the same rules, and on terms that are no looser.
+    pub(super) fn fits(&self, open: &ApprovalRequestSpec) -> bool {
+        let named = |policy: &PolicyRef| Asking {
+            cluster: policy.kind == CLUSTER_KIND,
+            policy: policy.name.clone(),
+            rule: policy.rule.clone(),
+        };
+        open.digest == self.digest
+            && open.target.name == self.question.target
+            && open.policy_refs.iter().map(named).collect::<BTreeSet<_>>() == self.asking
+            && open.required_approvals >= self.terms.required
+            && open.deny_threshold <= self.terms.denials
+            && open.reason >= self.terms.reason
+    }
+
     /// The request under this name. `subject` is the asker's alone.
     pub(super) fn object(
         &self,

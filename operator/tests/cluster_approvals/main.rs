@@ -3,7 +3,7 @@
 //! KUBECONFIG names a cluster on which the chart is installed and nobody else works. One test, because there is one
 //! webhook configuration.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod scene;
 

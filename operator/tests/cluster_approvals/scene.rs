@@ -80,6 +80,8 @@ impl Scene {
     pub(crate) async fn new() -> Self {
         let namespace = format!("approvals-{}", std::process::id());
         apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}));
+        // This process stands in for it, and two who keep one webhook configuration would fight.
+        kubectl(&["scale", "deployment", "agentaccess-operator", "-n", OPERATOR, "--replicas=0"], None);
         rights();
         let (done, token) = kubectl(&["create", "token", "agentaccess-operator", "-n", OPERATOR], None);
         assert!(done, "{token}");
@@ -268,6 +270,7 @@ impl Drop for Scene {
     fn drop(&mut self) {
         self.webhook(false);
         kubectl(&["delete", "namespace", &self.namespace, "--wait=false"], None);
+        kubectl(&["scale", "deployment", "agentaccess-operator", "-n", OPERATOR, "--replicas=1"], None);
     }
 }
 

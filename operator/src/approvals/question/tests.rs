@@ -185,3 +185,23 @@ fn the_same_pod_and_digest_have_one_label() {
     let pod = PodName::new("agents", "5b1c0d6e-0000-4000-8000-000000000002").unwrap();
     assert_ne!(label(question(), &Asker { pod, ..asker() }), first);
 }
+
+#[test]
+fn an_open_request_on_looser_terms_is_not_found_again() {
+    let fits =
+        |question: Question| Checked::read(question, &asker()).unwrap().fits(&asked(self::question()).unwrap().spec);
+    let terms = |required_approvals, deny_threshold, reason_required| {
+        Some(v1::Terms { required_approvals, deny_threshold, pending_ttl_seconds: 60, reason_required })
+    };
+    assert!(fits(question()));
+    assert!(fits(Question { terms: terms(2, 1, false), revision: "sha256:abcdef".to_owned(), ..question() }));
+    // The policies were made stricter since.
+    assert!(!fits(Question { terms: terms(3, 1, false), ..question() }));
+    assert!(!fits(Question { terms: terms(1, 1, true), ..question() }));
+    assert!(!fits(Question { rules: vec!["support/other".to_owned()], ..question() }));
+    assert!(!fits(Question { rules: vec!["cluster:support/fixes".to_owned()], ..question() }));
+    let rules = vec!["support/fixes".to_owned(), "cluster:prod/writes".to_owned()];
+    assert!(!fits(Question { rules, ..question() }));
+    assert!(!fits(Question { target: "other".to_owned(), ..question() }));
+    assert!(!fits(Question { digest: vec![1; 32], ..question() }));
+}
