@@ -27,6 +27,7 @@ pub const CONTROL_PORT: u16 = 9_444;
 pub const ENV_NAMESPACE: &str = "AGENTACCESS_POD_NAMESPACE";
 pub const ENV_NAME: &str = "AGENTACCESS_POD_NAME";
 pub const ENV_UID: &str = "AGENTACCESS_POD_UID";
+pub const ENV_STATE_DIR: &str = "AGENTACCESS_STATE_DIR";
 /// The size limit of [`STATE_VOLUME`], over which the kubelet evicts the pod.
 pub const ENV_STATE_SIZE: &str = "AGENTACCESS_STATE_SIZE";
 /// Where it is not told.
@@ -49,6 +50,8 @@ pub const CA_FOLDER: &str = "/run/agentaccess/ca";
 /// Recordings and what else the sidecar keeps, in the sidecar alone.
 pub const STATE_VOLUME: &str = "agentaccess-state";
 pub const STATE_FOLDER: &str = "/var/lib/agentaccess";
+/// In it, and told to the CLI that reads recordings there.
+pub const STATE_DIR: &str = "/var/lib/agentaccess/state";
 /// The roots that the agent trusts: written by the sidecar, read by every other container.
 pub const TRUST_VOLUME: &str = "agentaccess-trust";
 pub const TRUST_FOLDER: &str = "/run/agentaccess/trust";

@@ -98,6 +98,8 @@ postgres_image() {
     cp -r "${bin%/bin}/lib" "$1${bin%/bin}/lib"
     cp -r --parents "/usr/share/postgresql/$(basename "${bin%/bin}")" /usr/share/zoneinfo "$1"
     chmod 1777 "$1/var/lib/postgresql/data"
+    # It looks its user up.
+    printf 'root:x:0:0::/:/bin/sh\npostgres:x:999:999::/var/lib/postgresql:/bin/sh\n' >"$1/etc/passwd"
     install -m 755 e2e/cluster/config/postgres-entrypoint.sh "$1/entrypoint.sh"
     echo /entrypoint.sh
 }

@@ -67,11 +67,12 @@ impl Cluster {
     /// When it cannot be run; a refusal is an answer.
     pub fn run(&self, arguments: &[&str], input: Option<&Value>) -> Result<Answer> {
         let mut command = Command::new("kubectl");
-        command.arg("--request-timeout=30s").args(arguments);
+        command.arg("--request-timeout=30s");
         if let Some(user) = &self.user {
             command.arg(format!("--as={user}"));
         }
-        command.args(self.groups.iter().map(|group| format!("--as-group={group}")));
+        // Ours first: after `--` all words are those of the program that is run.
+        command.args(self.groups.iter().map(|group| format!("--as-group={group}"))).args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().context("kubectl cannot be run")?;
         let mut stdin = child.stdin.take().context("kubectl has no input")?;

@@ -101,11 +101,13 @@ fn the_quick_start_is_true() {
     assert_eq!((ran(&cluster, "DELETE"), ran(&cluster, "DROP")), (1, 0));
 
     // What happened, for those who may see it.
-    let agent = ["-n", AGENTS, "exec", "deploy/support-agent", "-c", "agentaccess-proxy", "--", "/agentaccess"];
+    let pods = cluster.get(&["pods", "-n", AGENTS]).unwrap();
+    let pod = pods["items"][0]["metadata"]["name"].as_str().unwrap();
+    let agent = ["-n", AGENTS, "exec", pod, "-c", "agentaccess-proxy", "--", "/agentaccess"];
     let ada = cluster.user("ada");
     let sessions = ada.run(&[&agent[..], &["sessions", "ls", "-o", "json"]].concat(), None).unwrap();
     sessions.accepted("the sessions").unwrap();
-    let sessions: Vec<Value> = sessions.text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let sessions: Vec<Value> = serde_json::from_str(&sessions.text).unwrap();
     assert_eq!(sessions.len(), 3, "{sessions:?}");
     let session = sessions[2]["session"].as_str().unwrap();
     let replay = ada.run(&[&agent[..], &["replay", session]].concat(), None).unwrap();

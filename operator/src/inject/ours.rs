@@ -66,11 +66,8 @@ impl Ours<'_> {
                 from_field(pod::ENV_NAMESPACE, "metadata.namespace"),
                 from_field(pod::ENV_NAME, "metadata.name"),
                 from_field(pod::ENV_UID, "metadata.uid"),
-                EnvVar {
-                    name: pod::ENV_STATE_SIZE.to_owned(),
-                    value: Some(self.settings.state_size.clone()),
-                    value_from: None,
-                },
+                with_value(pod::ENV_STATE_DIR, pod::STATE_DIR),
+                with_value(pod::ENV_STATE_SIZE, &self.settings.state_size),
             ]),
             ports: Some(vec![ContainerPort {
                 name: Some("agentaccess".to_owned()),
@@ -174,6 +171,10 @@ fn empty(name: &str, medium: Option<&str>, size: &str) -> Volume {
 fn mount(volume: &str, path: &str, read_only: bool) -> VolumeMount {
     let read_only = read_only.then_some(true);
     VolumeMount { name: volume.to_owned(), mount_path: path.to_owned(), read_only, ..Default::default() }
+}
+
+fn with_value(name: &str, value: &str) -> EnvVar {
+    EnvVar { name: name.to_owned(), value: Some(value.to_owned()), value_from: None }
 }
 
 fn from_field(name: &str, field: &str) -> EnvVar {

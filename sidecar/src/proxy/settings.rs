@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use control::PodName;
 use crds::pod::{
-    CA_FOLDER, ENV_NAMESPACE, ENV_STATE_SIZE, ENV_UID, STATE_FOLDER, STATE_SIZE, TOKEN_FILE, TOKEN_FOLDER,
+    CA_FOLDER, ENV_NAMESPACE, ENV_STATE_SIZE, ENV_UID, STATE_DIR, STATE_SIZE, TOKEN_FILE, TOKEN_FOLDER,
 };
 
 use crate::config::units;
@@ -79,7 +79,7 @@ impl Folders {
 
     /// A folder of our own in the volume: the volume itself belongs to the kubelet and may be written by all.
     pub fn state(&self) -> PathBuf {
-        self.at(STATE_FOLDER).join("state")
+        self.at(STATE_DIR)
     }
 
     /// What the operator said last of its roots; beside the key of the pod's CA, where only we look.

@@ -27,6 +27,7 @@ containers:
   - {name: AGENTACCESS_POD_NAMESPACE, valueFrom: {fieldRef: {apiVersion: v1, fieldPath: metadata.namespace}}}
   - {name: AGENTACCESS_POD_NAME, valueFrom: {fieldRef: {apiVersion: v1, fieldPath: metadata.name}}}
   - {name: AGENTACCESS_POD_UID, valueFrom: {fieldRef: {apiVersion: v1, fieldPath: metadata.uid}}}
+  - {name: AGENTACCESS_STATE_DIR, value: /var/lib/agentaccess/state}
   - {name: AGENTACCESS_STATE_SIZE, value: {{ .Values.sidecar.stateSize }}}
   ports:
   - {name: agentaccess, containerPort: 15020, protocol: TCP}
