@@ -45,7 +45,7 @@ helm upgrade --install agentaccess charts/agentaccess -n "$namespace" --create-n
 say 'agents in their pods'
 # Each test is a database, a sidecar or two and kubectl: more at a time measure each other.
 cargo test --locked -p e2e --features cluster --test cluster_governed "$@" -- --test-threads=2
-cargo test --locked -p e2e --features cluster --test cluster_outage "$@"
+cargo test --locked -p e2e --features cluster --test cluster_outage "$@" -- --test-threads=1
 
 say 'the second wall: without webhook and without operator'
 kubectl -n "$namespace" scale deployment/agentaccess-operator --replicas=0 >/dev/null

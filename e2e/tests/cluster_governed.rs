@@ -8,6 +8,8 @@
 mod agent;
 #[path = "cluster_governed/approvals.rs"]
 mod approvals;
+#[path = "cluster_governed/asked.rs"]
+mod asked;
 #[path = "cluster_governed/bypass.rs"]
 mod bypass;
 #[path = "cluster_governed/database.rs"]

@@ -1,5 +1,5 @@
-//! The operator and the API server stopped past the greatest age of policies. It stops what all others need, so it runs by
-//! itself.
+//! What every governed pod feels: replicas that go, the kill switch, the operator and the API server stopped past the
+//! greatest age of policies. Each runs by itself.
 //!
 //! Not run by `make test`: the feature `cluster` builds it, `make e2e` runs it.
 
@@ -7,14 +7,21 @@
 
 #[path = "cluster_governed/agent.rs"]
 mod agent;
+#[path = "cluster_governed/asked.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
+mod asked;
 #[path = "cluster_governed/database.rs"]
 mod database;
+#[path = "cluster_governed/inside.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
+mod inside;
 
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use agent::{START, run};
+use asked::Asked;
 use database::World;
 use e2e::cluster::Cluster;
 use e2e::wait;
@@ -85,4 +92,64 @@ fn without_operator_and_api_server_all_is_denied_in_time_and_comes_back() {
     let gap = worked.windows(2).map(|pair| (pair[1] - pair[0], pair[0])).max().unwrap();
     assert!(gap.0 >= 10 && gap.1 <= away + MAX_AGE + 1, "{gap:?}, away since {away}: {worked:?}");
     assert_eq!(world.server.executed_with("AS turn"), worked.len());
+}
+
+#[test]
+fn a_question_outlives_its_replica_and_ends_in_time() {
+    let mut asked = Asked::new("{name: person, pendingTTL: 60s, holdFor: 50s}");
+    let held = asked.hold(1);
+    let pods = ["-n", "agentaccess-system", "get", "pods", "-l", "app.kubernetes.io/component=operator", "-o", "name"];
+    let replicas = || asked.world.cluster.run(&pods, None).unwrap().text;
+    let one = replicas().lines().next().unwrap().to_owned();
+    let delete = ["-n", "agentaccess-system", "delete", &one, "--wait=false"];
+    asked.world.cluster.run(&delete, None).unwrap().accepted("a replica is gone").unwrap();
+    thread::sleep(Duration::from_secs(6));
+    let voted = wait::until("a vote", START, || Ok(Some(asked.approve("alice", &held)).filter(|vote| vote.accepted)));
+    voted.unwrap();
+    assert!(asked.answer(&held).contains('1'));
+    assert_eq!(asked.deleted(), 1);
+}
+
+/// The kill switch.
+#[test]
+fn deny_all_cuts_what_is_open() {
+    let world = World::new(&Policy::default());
+    let name = world.namespace.name.as_str();
+    let open = || {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'agent_db' AND query LIKE '%pg_sleep%' AND state = 'active'";
+        world.server.admin(sql).unwrap()
+    };
+    let stop = json!({
+        "apiVersion": "agentaccess.dev/v1alpha1", "kind": "ClusterAgentAccessPolicy", "metadata": {"name": name},
+        "spec": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}, "podSelector": {}, "denyAll": true},
+    });
+    let mut times = Vec::new();
+    for _ in 0..5 {
+        let mut psql = world.psql();
+        assert_eq!(psql.ask("SELECT id FROM orders WHERE id = 1").as_deref(), Some("1\n"));
+        let mark = psql.send("SELECT count(*) FROM orders a, orders b, orders c, orders d WHERE a.note <> d.note");
+        wait::eventually("a long statement", Duration::from_secs(10), || {
+            world
+                .server
+                .admin("SELECT count(*) FROM pg_stat_activity WHERE usename = 'agent_db' AND state = 'active'")
+                .unwrap()
+                != "0"
+        })
+        .unwrap();
+        let begun = Instant::now();
+        world.cluster.run(&["apply", "-f", "-"], Some(&stop)).unwrap().accepted("denyAll").unwrap();
+        let answer = psql.until(&mark, Duration::from_secs(20));
+        times.push(begun.elapsed());
+        assert!(!answer.as_deref().unwrap_or_default().contains("1600000000"), "{answer:?}");
+        wait::eventually("the server is free", Duration::from_secs(10), || open() == "0").unwrap();
+        let refused = psql.ask("SELECT id FROM orders WHERE id = 1");
+        assert!(refused.as_deref() != Some("1\n"), "{refused:?}");
+        world.cluster.run(&["delete", "caap", name], None).unwrap().accepted("the end of denyAll").unwrap();
+        wait::eventually("agents work again", Duration::from_secs(20), || {
+            let mut psql = world.psql();
+            psql.ask("SELECT id FROM orders WHERE id = 1").as_deref() == Some("1\n")
+        })
+        .unwrap();
+    }
+    assert!(inside::told("denyAll to the cut", times) < Duration::from_secs(10));
 }

@@ -82,7 +82,7 @@ async fn start(settings: Settings) -> Result<Serving, ProxyError> {
     let feed = Feed::first(line.clone(), pod, tell, Arc::clone(&ground.metrics), ground.ledger()).await;
     let (policies, secrets, subject) = (feed.policies(), feed.secrets(), feed.subject());
 
-    let approvals = Arc::new(ClusterApprovals::new(line));
+    let approvals = Arc::new(ClusterApprovals::new(line, ground.ledger()));
     let core = ground.core(policies.clone(), &secrets, approvals, Arc::clone(&tls)).map_err(StartError::from)?;
     let behind = pod::open(subject.into(), &nonce, &ground.state.addresses(), &secrets, &policies);
     let behind = behind.map_err(StartError::from)?;

@@ -84,7 +84,9 @@ impl Control for Served {
 struct Book(Mutex<Vec<String>>);
 
 impl Ledger for Book {
-    fn approval(&self, _: Approval) -> Answer<'_, Result<(), NotRecorded>> {
+    fn approval(&self, approval: Approval) -> Answer<'_, Result<(), NotRecorded>> {
+        let by = approval.reviewer.unwrap_or_default();
+        self.0.lock().push(format!("{:?} {} {by}", approval.event, approval.name));
         Box::pin(async { Ok(()) })
     }
 
@@ -240,7 +242,8 @@ async fn what_the_operator_says_is_in_force_and_what_is_not_usable_changes_nothi
 #[tokio::test]
 async fn an_approval_is_followed_over_broken_streams_and_counts_once() {
     let (operator, client) = serve().await;
-    let approvals = ClusterApprovals::new(client.into());
+    let book = Arc::new(Book::default());
+    let approvals = ClusterApprovals::new(client.into(), Arc::clone(&book) as Arc<dyn Ledger>);
     let digest = Digest([7; 32]);
     let ask = Ask {
         subject: Arc::default(),
@@ -284,6 +287,8 @@ async fn an_approval_is_followed_over_broken_streams_and_counts_once() {
     assert_eq!(approvals.consume("areq-1", digest).await, Ok(vec!["alice".to_owned()]));
     let again = approvals.consume("areq-1", digest).await;
     assert_eq!(again, Err(NotConsumed("it was used, withdrawn or revoked, or has expired")));
+    let told = ["Requested areq-1 ", "Vote areq-1 alice", "Granted areq-1 ", "Consumed areq-1 "];
+    assert_eq!(*book.0.lock(), told);
     approvals.withdraw("areq-1").await;
     assert_eq!(*operator.withdrawn.lock(), ["areq-1"]);
     // Nobody waits any more: the stream is let go.

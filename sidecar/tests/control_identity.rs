@@ -192,7 +192,7 @@ async fn renewal_moves_the_feed_and_held_approvals_to_the_new_certificate() {
     let feed = Feed::first(line.clone(), pod, Arc::new(|_| ()), metrics, Arc::new(Silent)).await;
     let policies = feed.policies();
     feed.follow();
-    let approvals = ClusterApprovals::new(line);
+    let approvals = ClusterApprovals::new(line, Arc::new(Silent));
     let ticket = approvals.ask(ask()).await.unwrap();
     let certificates = || {
         let seen = place.operator.seen.lock();

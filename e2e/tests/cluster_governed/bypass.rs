@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::net::{TcpListener, UdpSocket};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -19,10 +19,11 @@ use super::inside::sh;
 /// This machine, as pods of the test cluster see it.
 const HERE: &str = "10.199.0.1";
 
-/// Counts what reaches it, over TCP and UDP on one port.
+/// Sees what reaches it, over TCP and UDP on one port.
 struct Sink {
     port: u16,
-    seen: Arc<AtomicUsize>,
+    tcp: Arc<AtomicBool>,
+    udp: Arc<AtomicBool>,
 }
 
 impl Sink {
@@ -30,31 +31,32 @@ impl Sink {
         let tcp = TcpListener::bind((HERE, 0)).unwrap();
         let port = tcp.local_addr().unwrap().port();
         let udp = UdpSocket::bind((HERE, port)).unwrap();
-        let seen = Arc::new(AtomicUsize::new(0));
-        let (by_tcp, by_udp) = (Arc::clone(&seen), Arc::clone(&seen));
+        let sink = Self { port, tcp: Arc::default(), udp: Arc::default() };
+        let (by_tcp, by_udp) = (Arc::clone(&sink.tcp), Arc::clone(&sink.udp));
         thread::spawn(move || {
             for mut stream in tcp.incoming().flatten() {
-                by_tcp.fetch_add(1, Ordering::Relaxed);
+                by_tcp.store(true, Ordering::Relaxed);
                 let _ = stream.set_read_timeout(Some(Duration::from_millis(100)));
                 let _ = stream.read(&mut [0; 64]);
             }
         });
         thread::spawn(move || {
             while udp.recv(&mut [0; 64]).is_ok() {
-                by_udp.fetch_add(1, Ordering::Relaxed);
+                by_udp.store(true, Ordering::Relaxed);
             }
         });
-        Self { port, seen }
+        sink
     }
 
-    fn seen(&self) -> usize {
-        self.seen.load(Ordering::Relaxed)
+    /// Whether anything came over TCP, over UDP.
+    fn seen(&self) -> (bool, bool) {
+        (self.tcp.load(Ordering::Relaxed), self.udp.load(Ordering::Relaxed))
     }
 
     /// Tries both ways, whatever comes of them.
     fn script(&self) -> String {
         let port = self.port;
-        format!("echo x | nc -w 2 {HERE} {port}; echo x | nc -u -w 1 {HERE} {port}; true")
+        format!("echo x | nc -w 2 {HERE} {port}; timeout 2 tftp -g -r x -l /tmp/x {HERE} {port}; true")
     }
 }
 
@@ -69,7 +71,7 @@ fn a_pod_that_is_not_governed_reaches_the_sink() {
     let free = cluster.namespace(&json!({})).unwrap();
     run(&cluster, &free.name, &pod("free"));
     sh(&cluster, &free.name, "free", &sink.script()).accepted("the probe").unwrap();
-    wait::eventually("both packets", Duration::from_secs(5), || sink.seen() == 2).unwrap();
+    wait::eventually("both ways", Duration::from_secs(5), || sink.seen() == (true, true)).unwrap();
 }
 
 #[test]
@@ -97,7 +99,7 @@ fn no_container_of_the_pod_is_outside_of_the_fence() {
         all.iter().any(|one| !one["state"]["terminated"].is_null())
     })
     .unwrap();
-    assert_eq!(sink.seen(), 0);
+    assert_eq!(sink.seen(), (false, false));
 }
 
 /// The process of the sidecar of this pod, as the node sees it.
@@ -123,5 +125,5 @@ fn a_killed_sidecar_leaves_the_fence_and_comes_back() {
         wait::eventually("the sidecar is back", START, || restarts() >= Some(turn)).unwrap();
     }
     sh(&cluster, &namespace.name, "victim", &sink.script()).accepted("the probe").unwrap();
-    assert_eq!(sink.seen(), 0);
+    assert_eq!(sink.seen(), (false, false));
 }

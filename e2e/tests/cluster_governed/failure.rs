@@ -15,7 +15,7 @@ fn recordings(world: &World, name: &str) -> PathBuf {
     let pod = world.cluster.get(&["pod", "-n", &world.namespace.name, name]).unwrap();
     Path::new("/var/lib/agentaccess-cluster/agentaccess/kubelet/pods")
         .join(pod["metadata"]["uid"].as_str().unwrap())
-        .join("volumes/kubernetes.io~empty-dir/agentaccess-state/recordings")
+        .join("volumes/kubernetes.io~empty-dir/agentaccess-state/state/recordings")
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Who is a sidecar to the operator: the first claimant of a live, injected pod, and nobody else.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -24,6 +25,8 @@ const HOST: &str = "agentaccess-operator.agentaccess-system.svc";
 struct Forward {
     child: Child,
     port: u16,
+    /// It ends when nobody reads what it says.
+    _said: BufReader<ChildStdout>,
 }
 
 impl Forward {
@@ -34,9 +37,10 @@ impl Forward {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap());
+        said.read_line(&mut line).unwrap();
         let port = line.split("127.0.0.1:").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
-        Self { child, port }
+        Self { child, port, _said: said }
     }
 }
 
@@ -65,19 +69,19 @@ async fn channel(forward: &Forward, roots: &str, identity: Option<Identity>) -> 
         tls = tls.identity(identity);
     }
     let endpoint = Endpoint::from_shared(format!("https://127.0.0.1:{}", forward.port)).unwrap();
-    endpoint.connect_timeout(Duration::from_secs(10)).tls_config(tls).unwrap().connect().await.unwrap()
+    let endpoint = endpoint.connect_timeout(Duration::from_secs(10)).tls_config(tls).unwrap();
+    endpoint.connect().await.unwrap_or_else(|error| panic!("{error:?}"))
 }
 
-/// A token as the kubelet would project it for this pod.
-fn token(cluster: &Cluster, namespace: &str, name: &str, audience: &str) -> String {
+/// What the kubelet projected into this volume of a pod: nobody else is given a token for our audience.
+fn token(cluster: &Cluster, namespace: &str, name: &str, volume: &str) -> String {
     let pod = cluster.get(&["pod", "-n", namespace, name]).unwrap();
-    let uid = format!("--bound-object-uid={}", pod["metadata"]["uid"].as_str().unwrap());
-    let name = format!("--bound-object-name={name}");
-    let audience = format!("--audience={audience}");
-    let create = ["create", "token", "default", "-n", namespace, "--bound-object-kind=Pod", &name, &uid, &audience];
-    let made = cluster.run(&create, None).unwrap();
-    made.accepted("a token").unwrap();
-    made.text.trim().to_owned()
+    let path = Path::new("/var/lib/agentaccess-cluster/agentaccess/kubelet/pods")
+        .join(pod["metadata"]["uid"].as_str().unwrap())
+        .join("volumes/kubernetes.io~projected")
+        .join(volume)
+        .join("token");
+    std::fs::read_to_string(path).unwrap()
 }
 
 async fn issue(forward: &Forward, roots: &str, token: &str) -> Result<(KeyPair, Vec<Vec<u8>>), Status> {
@@ -99,24 +103,29 @@ async fn a_pod_is_claimed_once_and_by_itself() {
         Err(status) => assert_eq!(status.code(), code, "{what}: {status}"),
     };
     // The pod's own token, and in time: its sidecar was first.
-    let own = token(&cluster, &namespace.name, "claimed", "agentaccess.dev");
+    let own = token(&cluster, &namespace.name, "claimed", "agentaccess-token");
     refused(issue(&forward, &roots, &own).await, Code::AlreadyExists, "a second claimant");
-    let other = token(&cluster, &namespace.name, "claimed", "https://kubernetes.default.svc");
-    refused(issue(&forward, &roots, &other).await, Code::Unauthenticated, "another audience");
     refused(issue(&forward, &roots, "").await, Code::Unauthenticated, "no token");
     refused(issue(&forward, &roots, "a.b.c").await, Code::Unauthenticated, "a made-up token");
     let mut forged = own.clone();
     forged.replace_range(forged.len() - 8.., "AAAAAAAA");
     refused(issue(&forward, &roots, &forged).await, Code::Unauthenticated, "another signature");
-    let unbound = ["create", "token", "default", "-n", &namespace.name, "--audience=agentaccess.dev"];
-    let unbound = cluster.run(&unbound, None).unwrap();
-    refused(issue(&forward, &roots, unbound.text.trim()).await, Code::Unauthenticated, "of no pod");
+    // An administrator gets none of our audience, and others are worth nothing.
+    let create = ["create", "token", "default", "-n", &namespace.name];
+    let ours = cluster.run(&[&create[..], &["--audience=agentaccess.dev"]].concat(), None).unwrap();
+    ours.refused("a token for our audience", "spec.audiences must not hold agentaccess.dev").unwrap();
+    let other = cluster.run(&create, None).unwrap();
+    refused(issue(&forward, &roots, other.text.trim()).await, Code::Unauthenticated, "another audience");
 
-    // A pod that is no sidecar's: made where nothing is governed.
+    // A pod without a sidecar: made where nothing is governed.
     let free = cluster.namespace(&json!({})).unwrap();
-    run(&cluster, &free.name, &pod("free"));
-    let free_token = token(&cluster, &free.name, "free", "agentaccess.dev");
-    refused(issue(&forward, &roots, &free_token).await, Code::Unauthenticated, "of a pod without a sidecar");
+    let mut without = pod("free");
+    let source = json!({"serviceAccountToken": {"audience": "agentaccess.dev", "path": "token"}});
+    without["spec"]["volumes"] = json!([{"name": "mine", "projected": {"sources": [source]}}]);
+    without["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "mine", "mountPath": "/mine"}]);
+    run(&cluster, &free.name, &without);
+    let token = token(&cluster, &free.name, "free", "mine");
+    refused(issue(&forward, &roots, &token).await, Code::Unauthenticated, "of a pod without a sidecar");
     // Of a pod that is gone.
     let delete = ["delete", "pod", "-n", &namespace.name, "claimed", "--force", "--grace-period=0"];
     cluster.run(&delete, None).unwrap().accepted("deleted").unwrap();

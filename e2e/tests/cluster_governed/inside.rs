@@ -20,16 +20,18 @@ impl World {
     pub(crate) fn psql(&self) -> Psql {
         let mut child = Command::new("kubectl")
             .args(["exec", "-i", "-n", &self.namespace.name, AGENT, "-c", AGENT, "--"])
-            .args(["sh", "-c", "exec psql -XAtq -v VERBOSITY=verbose 2>&1"])
+            // The shell stays: without anybody who holds its stderr, containerd 2.4 ends the whole.
+            .args(["sh", "-c", "psql -XAtq -v VERBOSITY=verbose 2>&1; true"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(Stdio::inherit())
             .spawn()
             .unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = channel();
         thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
+                println!("psql: {line}");
                 if sender.send(line).is_err() {
                     return;
                 }
@@ -51,7 +53,8 @@ impl Psql {
     pub(crate) fn send(&mut self, sql: &str) -> String {
         self.number += 1;
         let mark = format!("-- end {} --", self.number);
-        writeln!(self.input, "{sql}\n\\echo '{mark}'").unwrap();
+        // A psql that has ended takes nothing, and answers nothing.
+        let _ = writeln!(self.input, "{sql};\n\\echo '{mark}'");
         mark
     }
 
@@ -82,4 +85,12 @@ impl Drop for Psql {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Prints the figures; answers the 99th percentile.
+pub(crate) fn told(what: &str, mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    let at = |percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)];
+    println!("{what}: p50 {:?}, p99 {:?}, longest {:?} of {}", at(50), at(99), times[times.len() - 1], times.len());
+    at(99)
 }

@@ -55,6 +55,9 @@ fn ran(cluster: &Cluster, word: &str) -> usize {
 #[test]
 fn the_quick_start_is_true() {
     let cluster = Cluster::connect().unwrap();
+    // What a run before left.
+    let away = ["delete", "namespace", AGENTS, DATABASE, "--ignore-not-found", "--timeout=25s"];
+    cluster.run(&away, None).unwrap().accepted("a clean beginning").unwrap();
     let begun = Instant::now();
     apply(&cluster, "database.yaml");
     apply(&cluster, "governed.yaml");

@@ -1,18 +1,22 @@
 //! Approvals that humans give on the cluster, asked for and used up over `control`.
 //!
 //! Nothing is decided here: a standing is what the operator says, and an approval counts only if the operator, asked
-//! at that moment, says that nobody has used it. An operator that is away approves nothing.
+//! at that moment, says that nobody has used it. An operator that is away approves nothing. Question, denial and use are
+//! on record here too; what cannot be recorded is not asked and not used.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use control::v1::{self, ConsumeRequest, Name, Question, standing};
 use policy::operation::Digest;
+use recording::entry::{Approval, ApprovalEvent, Vote};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tonic::{Code, Status};
 
 use super::line::Line;
 use super::why;
+use crate::ledger::{Ledger, NotRecorded};
 use crate::outside::{Answer, Approvals, Ask, AskError, NotConsumed, Standing, Ticket};
 
 /// For a single answer.
@@ -21,14 +25,21 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The operator's approvals.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ClusterApprovals {
     line: Line,
+    ledger: Arc<dyn Ledger>,
+}
+
+impl std::fmt::Debug for ClusterApprovals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClusterApprovals").finish_non_exhaustive()
+    }
 }
 
 impl ClusterApprovals {
-    pub fn new(line: Line) -> Self {
-        Self { line }
+    pub fn new(line: Line, ledger: Arc<dyn Ledger>) -> Self {
+        Self { line, ledger }
     }
 }
 
@@ -38,8 +49,16 @@ impl Approvals for ClusterApprovals {
         Box::pin(async move {
             let question = question(&ask);
             let (name, first, stream) = open(&mut line, question.clone()).await.map_err(|status| away(&status))?;
+            let mut asked = entry(&name, ask.digest, ApprovalEvent::Requested);
+            asked.expires = expires(ask.terms.pending_ttl);
+            asked.display = Some(question.statement.clone());
+            if self.ledger.approval(asked).await.is_err() {
+                self.withdraw(&name).await;
+                return Err(AskError::Away);
+            }
             let (sender, standing) = watch::channel(first);
-            tokio::spawn(follow(line, question, name.clone(), stream, sender));
+            let denials = Denials { ledger: Arc::clone(&self.ledger), name: name.clone(), digest: ask.digest };
+            tokio::spawn(follow(line, question, denials, stream, sender));
             Ok(Ticket { name, standing })
         })
     }
@@ -55,9 +74,15 @@ impl Approvals for ClusterApprovals {
     fn consume(&self, name: &str, digest: Digest) -> Answer<'_, Result<Vec<String>, NotConsumed>> {
         let (mut client, name) = (self.line.clone().client(), name.to_owned());
         Box::pin(async move {
-            let request = ConsumeRequest { name, digest: digest.0.to_vec() };
+            let request = ConsumeRequest { name: name.clone(), digest: digest.0.to_vec() };
             match timeout(PATIENCE, client.consume(request)).await {
-                Ok(Ok(consumed)) => Ok(consumed.into_inner().by),
+                // It is used from here on, also when that cannot be recorded.
+                Ok(Ok(consumed)) => {
+                    let by = consumed.into_inner().by;
+                    let unrecorded = |_| NotConsumed("its use could not be recorded");
+                    used(&*self.ledger, &name, digest, &by).await.map_err(unrecorded)?;
+                    Ok(by)
+                }
                 Ok(Err(status)) if status.code() == Code::FailedPrecondition => {
                     Err(NotConsumed("it was used, withdrawn or revoked, or has expired"))
                 }
@@ -65,6 +90,57 @@ impl Approvals for ClusterApprovals {
                 Ok(Err(_)) | Err(_) => Err(NotConsumed("the operator is away")),
             }
         })
+    }
+}
+
+/// Who approved, that it was enough, and that it is used up: in this order, so that none of it is there without the one
+/// before.
+async fn used(ledger: &dyn Ledger, name: &str, digest: Digest, by: &[String]) -> Result<(), NotRecorded> {
+    for person in by {
+        let mut vote = entry(name, digest, ApprovalEvent::Vote);
+        (vote.vote, vote.reviewer) = (Some(Vote::Approve), Some(person.clone()));
+        ledger.approval(vote).await?;
+    }
+    ledger.approval(entry(name, digest, ApprovalEvent::Granted)).await?;
+    ledger.approval(entry(name, digest, ApprovalEvent::Consumed)).await
+}
+
+fn entry(name: &str, digest: Digest, event: ApprovalEvent) -> Approval {
+    Approval {
+        name: name.to_owned(),
+        event,
+        digest: digest.to_string(),
+        expires: String::new(),
+        vote: None,
+        reviewer: None,
+        reviewer_uid: None,
+        reason: None,
+        shared_user: false,
+        display: None,
+    }
+}
+
+/// By this pod's clock; the operator's decides.
+fn expires(after: Duration) -> String {
+    let seconds = i64::try_from(after.as_secs()).unwrap_or(i64::MAX);
+    let end = jiff::Timestamp::now().as_second().saturating_add(seconds);
+    jiff::Timestamp::from_second(end).unwrap_or(jiff::Timestamp::MAX).to_string()
+}
+
+/// Puts a denial on record when it is heard.
+struct Denials {
+    ledger: Arc<dyn Ledger>,
+    name: String,
+    digest: Digest,
+}
+
+impl Denials {
+    async fn hear(&self, standing: &Standing) {
+        let Standing::Denied { by, reason } = standing else { return };
+        let mut denied = entry(&self.name, self.digest, ApprovalEvent::Denied);
+        (denied.vote, denied.reviewer, denied.reason) = (Some(Vote::Deny), Some(by.clone()), reason.clone());
+        // Nothing is let through by it, so nothing hangs on it.
+        let _ = self.ledger.approval(denied).await;
     }
 }
 
@@ -88,7 +164,7 @@ async fn open(line: &mut Line, question: Question) -> Result<Opened, Status> {
 async fn follow(
     mut line: Line,
     question: Question,
-    name: String,
+    denials: Denials,
     mut stream: tonic::Streaming<v1::Standing>,
     sender: watch::Sender<Standing>,
 ) {
@@ -106,6 +182,7 @@ async fn follow(
                 standing,
                 Standing::Denied { .. } | Standing::Expired | Standing::Withdrawn | Standing::Revoked
             );
+            denials.hear(&standing).await;
             sender.send_replace(standing);
             if ended {
                 return;
@@ -118,7 +195,7 @@ async fn follow(
                 () = sender.closed() => return,
             }
             match open(&mut line, question.clone()).await {
-                Ok((again, standing, opened)) if again == name => {
+                Ok((again, standing, opened)) if again == denials.name => {
                     sender.send_replace(standing);
                     stream = opened;
                     break;

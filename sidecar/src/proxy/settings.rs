@@ -4,9 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use control::PodName;
-use crds::pod::{
-    CA_FOLDER, ENV_NAMESPACE, ENV_STATE_SIZE, ENV_UID, STATE_DIR, STATE_SIZE, TOKEN_FILE, TOKEN_FOLDER,
-};
+use crds::pod::{CA_FOLDER, ENV_NAMESPACE, ENV_STATE_SIZE, ENV_UID, STATE_DIR, STATE_SIZE, TOKEN_FILE, TOKEN_FOLDER};
 
 use crate::config::units;
 use crate::control::line::{Operator, Roots};
