@@ -41,8 +41,10 @@ fn twenty_killed_sidecars_leave_no_statement_unrecorded() {
     recovered.sort();
     println!("until the next statements after a kill: median {:?}, longest {:?}", recovered[10], recovered[19]);
     let delete = ["delete", "pod", "-n", &world.namespace.name, "worker", "--wait=false"];
+    // What ran is looked at first: the agent goes on, and what it does is on record before it runs.
+    let executed: Vec<String> =
+        world.server.executed().into_iter().filter(|text| text.contains("INSERT INTO public.log")).collect();
     let lines = recorded::lines(&recordings(&world, "worker")).unwrap();
-    let executed = world.server.executed().into_iter().filter(|text| text.contains("INSERT INTO public.log"));
     let intents: Vec<&str> =
         lines.iter().filter(|line| line["kind"] == "intent").filter_map(|line| line["display"].as_str()).collect();
     let mut count = 0;

@@ -70,7 +70,7 @@ async fn channel(forward: &Forward, roots: &str, identity: Option<Identity>) -> 
     }
     let endpoint = Endpoint::from_shared(format!("https://127.0.0.1:{}", forward.port)).unwrap();
     let endpoint = endpoint.connect_timeout(Duration::from_secs(10)).tls_config(tls).unwrap();
-    endpoint.connect().await.unwrap_or_else(|error| panic!("{error:?}"))
+    endpoint.connect().await.unwrap()
 }
 
 /// What the kubelet projected into this volume of a pod: nobody else is given a token for our audience.

@@ -25,7 +25,7 @@ const LOOK: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs
 /// Of one watch, in seconds: a connection that died in silence is found out after it.
 const LIFE: u32 = 20;
 
-/// Watches until it is dropped. `client` must not give up a read that is silent for less than [`LIFE`].
+/// Watches until it is dropped. `client` must not give up a read that is silent for less than 30 s.
 pub async fn watch(book: Arc<Book>, key: Store, client: Client) {
     tokio::join!(requests(&book, client), keys(&book, &key), ticks(&book));
 }

@@ -1,4 +1,4 @@
-//! Certificates for pods: what [`identity`](super::identity) judges is asked of the API server here.
+//! Certificates for pods: what `identity` judges is asked of the API server here.
 //!
 //! Refused: more claims at a time than `CLAIMS`, and what the API server does not answer in `PATIENCE`. The token is
 //! in no log and no error. Invariant: no certificate is signed before the claim of its key is recorded.

@@ -11,7 +11,7 @@ use control::v1::{Question, Standing, Terms, standing};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use operator::approvals::{Approvals, Asker};
-use operator::certificate::{self, Authority, Current};
+use operator::certificate::{self, Authorities, Authority, Current};
 use operator::config::Config;
 use operator::metrics::Metrics;
 use operator::webhook::serve::{self, Webhook};
@@ -89,9 +89,10 @@ impl Scene {
         let replicas = vec![replica("a", token).await, replica("b", token).await];
         replicas[0].approvals.lead().await;
 
-        let authority = Authority::make(certificate::now()).unwrap();
+        let authority = Arc::new(Authority::make(certificate::now()).unwrap());
         let current = Current::default();
-        current.renew(&authority, &[HOST.to_owned()], certificate::now()).unwrap();
+        let authorities = Authorities { current: Arc::clone(&authority), next: None, previous: None };
+        current.renew(authorities, &[HOST.to_owned()], certificate::now()).unwrap();
         let listener = TcpListener::bind((HOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let arguments = ["x", "--namespace", OPERATOR, "--identity=a", "--sidecar-image=i@sha256:0"];
