@@ -32,6 +32,7 @@ fn every_owner_is_warned_and_accepted() {
         assert!(!good.text.contains("Warning"), "{kind}: the webhook fills in the rest: {}", good.text);
 
         spec["hostNetwork"] = json!(true);
+        spec["hostAliases"] = json!([{"ip": "192.0.2.1", "hostnames": ["db.example.com"]}]);
         spec["containers"][0]["securityContext"] =
             json!({"privileged": true, "capabilities": {"drop": ["NET_RAW"], "add": ["NET_ADMIN"]}});
         spec["containers"][0]["envFrom"] = json!([{"secretRef": {"name": "db"}}]);
@@ -41,6 +42,7 @@ fn every_owner_is_warned_and_accepted() {
         bad.accepted(kind).unwrap();
         for warning in [
             "spec.hostNetwork",
+            "spec.hostAliases",
             "privileged must be false",
             "capabilities.add",
             "capabilities.drop",

@@ -98,6 +98,7 @@ fn names_of_the_sidecar_are_ours() {
 fn nothing_of_the_node_is_in_the_pod() {
     const FALSE: &str = "must be false, or the pod is outside of the fence: spec.";
     const KINDS: &str = "spec.volumes may be configMap";
+    const NAMES: &str = "hostAliases and dnsConfig must not be set, and dnsPolicy must be ClusterFirst";
     const HOSTS: &str = "host must not be set in a probe or hook";
     check(vec![
         ("/spec/hostNetwork", json!(true), FALSE),
@@ -105,6 +106,12 @@ fn nothing_of_the_node_is_in_the_pod() {
         ("/spec/hostIPC", json!(true), FALSE),
         ("/spec/shareProcessNamespace", json!(true), FALSE),
         ("/spec/shareProcessNamespace", json!(false), ""),
+        ("/spec/hostAliases", json!([{"ip": "192.0.2.1", "hostnames": ["db.example.com"]}]), NAMES),
+        ("/spec/hostAliases", json!([]), ""),
+        ("/spec/dnsConfig", json!({"nameservers": ["192.0.2.1"]}), NAMES),
+        ("/spec/dnsConfig", json!({"options": [{"name": "ndots", "value": "1"}]}), NAMES),
+        ("/spec/dnsPolicy", json!("Default"), NAMES),
+        ("/spec/dnsPolicy", json!("ClusterFirst"), ""),
         ("/spec/os", json!({"name": "linux"}), ""),
         ("/spec/containers/0/ports/0/hostPort", json!(8080), "ports.hostPort must not be set"),
         ("/spec/containers/0/ports/0/containerPort", json!(15001), "must not be 15000 to 15099"),

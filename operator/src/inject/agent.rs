@@ -40,10 +40,6 @@ pub(super) fn govern(pod: &mut Value, warnings: &mut Vec<String>) {
             json::object(spec, "securityContext", |context| {
                 json::default(context, "seccompProfile", json!({"type": "RuntimeDefault"}));
             });
-            let has_aliases = spec.get("hostAliases").and_then(Value::as_array).is_some_and(|all| !all.is_empty());
-            if has_aliases {
-                warnings.push("spec.hostAliases: the sidecar denies what is dialled by these addresses".to_owned());
-            }
             for key in ["initContainers", "containers"] {
                 json::each_object(spec, key, |container| one(container, warnings));
             }

@@ -63,6 +63,7 @@ pub(super) fn check(
     if spec.ephemeral_containers.as_ref().is_some_and(|all| !all.is_empty()) {
         refused.add("spec.ephemeralContainers", "must be empty: debug containers are added to a running pod");
     }
+    names(spec, refused);
     if let Some(context) = &spec.security_context {
         pod_context(context, refused);
     }
@@ -74,6 +75,22 @@ pub(super) fn check(
         }
     }
     volume::check(pod, namespace, settings, refused);
+}
+
+/// The sidecar shares the pod's names: by these fields whoever makes the pod would choose where a target's name leads, and
+/// with it the target's credential.
+fn names(spec: &PodSpec, refused: &mut Refused) {
+    const RULE: &str =
+        "must not be set: the sidecar finds targets by the names of the cluster, not by those of the pod";
+    if spec.host_aliases.as_ref().is_some_and(|all| !all.is_empty()) {
+        refused.add("spec.hostAliases", RULE);
+    }
+    if spec.dns_config.is_some() {
+        refused.add("spec.dnsConfig", RULE);
+    }
+    if spec.dns_policy.as_deref().is_some_and(|policy| policy != "ClusterFirst") {
+        refused.add("spec.dnsPolicy", "must be ClusterFirst: the sidecar finds targets by the names of the cluster");
+    }
 }
 
 fn pod_context(context: &PodSecurityContext, refused: &mut Refused) {

@@ -84,6 +84,10 @@ what somebody wrote is judged and the webhook will fill in the rest.
 - name: hostNamespaces
   expression: >-
     ['hostNetwork', 'hostPID', 'hostIPC', 'shareProcessNamespace'].filter(f, dyn(variables.spec)[?f].orValue(false))
+- name: names
+  expression: >-
+    (dyn(variables.spec).?hostAliases.orValue([]).size() > 0 ? ['hostAliases'] : []) + (has(variables.spec.dnsConfig) ? ['dnsConfig'] : [])
+    + (dyn(variables.spec).?dnsPolicy.orValue('ClusterFirst') != 'ClusterFirst' ? ['dnsPolicy'] : [])
 - name: sysctls
   expression: >-
     variables.context.?sysctls.orValue([]).map(s, s.name).filter(n, !(n in ['kernel.shm_rmid_forced', 'net.ipv4.ip_local_port_range',
@@ -107,6 +111,9 @@ what somebody wrote is judged and the webhook will fill in the rest.
 {{- define "agentaccess.wall.podValidations" -}}
 - expression: variables.hostNamespaces.size() == 0
   messageExpression: "'must be false, or the pod is outside of the fence: spec.' + variables.hostNamespaces.join(', spec.')"
+# The sidecar shares the pod's names, and dials targets by theirs.
+- expression: variables.names.size() == 0
+  messageExpression: "'hostAliases and dnsConfig must not be set, and dnsPolicy must be ClusterFirst: whoever makes the pod would choose where the credentials of targets go: spec.' + variables.names.join(', spec.')"
 - expression: variables.spec.?os.?name.orValue('linux') == 'linux' && !has(variables.context.windowsOptions)
   message: spec.os.name must be linux, and spec.securityContext.windowsOptions not set; Windows has no fence
 - expression: variables.sysctls.size() == 0

@@ -16,6 +16,15 @@ fn every_way_past_the_fence_is_refused() {
         ("/spec/hostPID", json!(true), "spec.hostPID must be false"),
         ("/spec/hostIPC", json!(true), "spec.hostIPC must be false"),
         ("/spec/shareProcessNamespace", json!(true), "spec.shareProcessNamespace must be false"),
+        (
+            "/spec/hostAliases",
+            json!([{"ip": "192.0.2.1", "hostnames": ["db.example.com"]}]),
+            "spec.hostAliases must not",
+        ),
+        ("/spec/dnsConfig", json!({"nameservers": ["192.0.2.1"]}), "spec.dnsConfig must not be set"),
+        ("/spec/dnsConfig", json!({"searches": ["example.com"]}), "spec.dnsConfig must not be set"),
+        ("/spec/dnsPolicy", json!("None"), "spec.dnsPolicy must be ClusterFirst"),
+        ("/spec/dnsPolicy", json!("Default"), "spec.dnsPolicy must be ClusterFirst"),
         ("/spec/os", json!({"name": "windows"}), "spec.os.name must be linux"),
         ("/spec/ephemeralContainers", json!([{"name": "debug"}]), "spec.ephemeralContainers must be empty"),
         (

@@ -134,8 +134,6 @@ fn what_a_user_will_notice_is_a_warning() {
     assert!(text.contains("SSL_CERT_FILE"), "{text}");
     let text = warned(|pod| pod["spec"]["containers"][0]["ports"] = json!([{"containerPort": 53, "protocol": "UDP"}]));
     assert!(text.contains("UDP port 53"), "{text}");
-    let text = warned(|pod| pod["spec"]["hostAliases"] = json!([{"ip": "10.0.0.1", "hostnames": ["db"]}]));
-    assert!(text.contains("hostAliases"), "{text}");
     let text = warned(|pod| pod["spec"]["containers"].as_array_mut().unwrap().push(json!({"name": "agentaccess-x"})));
     assert!(text.contains("removed `agentaccess-x`"), "{text}");
 }
