@@ -21,5 +21,6 @@ pub mod view;
 pub use compile::{CompileError, Input, Named, Warning, compile};
 pub use crds::policy::{InPredicates, MaskMethod};
 pub use decide::decide;
+pub use selector::Selection;
 pub use set::{PolicySet, TargetKey};
 pub use view::{ColumnMask, MaskRule, NamedColumn, NamedRelation, View};

@@ -47,8 +47,8 @@ fn namespaced(policy: &Policy) -> AgentAccessPolicySpec {
         postgres: Some(PostgresRules { rules: block.rules.iter().map(|r| rule(r)).collect(), masks: masks(block) }),
     });
     AgentAccessPolicySpec {
-        pod_selector: policy.pods.render(),
-        service_account_names: policy.service_accounts.clone(),
+        pod_selector: policy.selection.pods.render(),
+        service_account_names: policy.selection.service_accounts.clone(),
         mode: policy.mode,
         recording: RecordingSettings { level: policy.level, durability: policy.durability },
         approvals: policy.approvals.values().map(approval).collect(),
@@ -78,8 +78,8 @@ fn cluster(policy: &ClusterPolicy) -> ClusterAgentAccessPolicySpec {
         in_predicates: mask.in_predicates,
     });
     ClusterAgentAccessPolicySpec {
-        namespace_selector: policy.namespaces.render(),
-        pod_selector: policy.pods.render(),
+        namespace_selector: policy.selection.namespaces.clone().unwrap_or_default().render(),
+        pod_selector: policy.selection.pods.render(),
         deny_all: policy.deny_all,
         recording: policy.recording.map(|(level, durability)| RecordingSettings { level, durability }),
         approvals: policy.approvals.values().map(approval).collect(),

@@ -1,10 +1,23 @@
-//! Kubernetes' label selectors, with its semantics: `NotIn` also selects what lacks the label.
+//! Whom a policy speaks of. Kubernetes' label selectors, with its semantics: `NotIn` also selects what lacks the label.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crds::policy::{AgentAccessPolicySpec, ClusterAgentAccessPolicySpec};
 use crds::shared::{Selector, SelectorOperator, SelectorRequirement};
 
+use crate::subject::Subject;
+
+/// The subjects that one policy selects. Of a namespaced policy only subjects of its own namespace may be asked about.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// `None`: a namespaced policy.
+    pub(crate) namespaces: Option<CompiledSelector>,
+    pub(crate) pods: CompiledSelector,
+    /// Sorted; empty: any.
+    pub(crate) service_accounts: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CompiledSelector {
     labels: BTreeMap<String, String>,
     expressions: BTreeSet<Expression>,
@@ -23,6 +36,36 @@ enum Test {
     Exists,
     DoesNotExist,
 }
+
+// === impl Selection ===
+
+impl Selection {
+    pub fn selects(&self, subject: &Subject) -> bool {
+        self.namespaces.as_ref().is_none_or(|labels| labels.matches(&subject.namespace_labels_with_name()))
+            && self.pods.matches(&subject.labels)
+            && (self.service_accounts.is_empty() || self.service_accounts.contains(&subject.service_account))
+    }
+}
+
+impl From<&AgentAccessPolicySpec> for Selection {
+    fn from(spec: &AgentAccessPolicySpec) -> Self {
+        let mut service_accounts = spec.service_account_names.clone();
+        service_accounts.sort();
+        Self { namespaces: None, pods: CompiledSelector::new(&spec.pod_selector), service_accounts }
+    }
+}
+
+impl From<&ClusterAgentAccessPolicySpec> for Selection {
+    fn from(spec: &ClusterAgentAccessPolicySpec) -> Self {
+        Self {
+            namespaces: Some(CompiledSelector::new(&spec.namespace_selector)),
+            pods: CompiledSelector::new(&spec.pod_selector),
+            service_accounts: Vec::new(),
+        }
+    }
+}
+
+// === impl CompiledSelector ===
 
 impl CompiledSelector {
     pub(crate) fn new(spec: &Selector) -> Self {

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::compile::Warning;
 use crate::operation::Revision;
 use crate::rule::{Rule, Terms};
-use crate::selector::CompiledSelector;
+use crate::selector::Selection;
 use crate::subject::Subject;
 use crate::view::{MaskRule, View};
 
@@ -55,9 +55,7 @@ pub(crate) struct Content {
 
 #[derive(Debug, PartialEq)]
 pub(crate) struct Policy {
-    pub(crate) pods: CompiledSelector,
-    /// Sorted; empty: any.
-    pub(crate) service_accounts: Vec<String>,
+    pub(crate) selection: Selection,
     pub(crate) mode: Mode,
     pub(crate) level: Level,
     pub(crate) durability: Durability,
@@ -76,8 +74,7 @@ pub(crate) struct Block {
 
 #[derive(Debug, PartialEq)]
 pub(crate) struct ClusterPolicy {
-    pub(crate) namespaces: CompiledSelector,
-    pub(crate) pods: CompiledSelector,
+    pub(crate) selection: Selection,
     pub(crate) deny_all: bool,
     pub(crate) recording: Option<(Level, Durability)>,
     pub(crate) approvals: BTreeMap<String, Terms>,
@@ -102,18 +99,5 @@ impl PolicySet {
     /// What applies to this subject at this target. Keep it for as long as the revision is current.
     pub fn view(&self, subject: &Subject, target: &TargetKey) -> View {
         View::of(self, subject, target)
-    }
-}
-
-impl Policy {
-    pub(crate) fn selects(&self, subject: &Subject) -> bool {
-        self.pods.matches(&subject.labels)
-            && (self.service_accounts.is_empty() || self.service_accounts.contains(&subject.service_account))
-    }
-}
-
-impl ClusterPolicy {
-    pub(crate) fn selects(&self, subject: &Subject) -> bool {
-        self.namespaces.matches(&subject.namespace_labels_with_name()) && self.pods.matches(&subject.labels)
     }
 }

@@ -74,14 +74,15 @@ impl View {
     pub(crate) fn of(set: &PolicySet, subject: &Subject, target: &TargetKey) -> Self {
         let content = &set.content;
         let same_namespace = content.policies.iter().filter(|((namespace, _), _)| *namespace == subject.namespace);
-        let of_subject: Vec<_> = same_namespace.map(|(_, policy)| policy).filter(|p| p.selects(subject)).collect();
+        let of_subject: Vec<_> =
+            same_namespace.map(|(_, policy)| policy).filter(|p| p.selection.selects(subject)).collect();
         // A target of another namespace, or one that was deleted, is nobody's: what is not there is not permitted.
         let reachable = target.namespace == subject.namespace && content.targets.contains_key(target);
         let blocks: Vec<_> = match reachable {
             true => of_subject.iter().filter_map(|p| p.targets.get(&target.name)).collect(),
             false => Vec::new(),
         };
-        let cluster: Vec<_> = content.cluster.iter().filter(|(_, policy)| policy.selects(subject)).collect();
+        let cluster: Vec<_> = content.cluster.iter().filter(|(_, policy)| policy.selection.selects(subject)).collect();
 
         let recordings = of_subject
             .iter()

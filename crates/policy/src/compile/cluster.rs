@@ -6,7 +6,7 @@ use crds::policy::{Action, ClusterAgentAccessPolicySpec, ClusterRule};
 use crate::compile::postgres::Match;
 use crate::compile::report::Report;
 use crate::compile::{Named, approvals, check, namespaced, postgres};
-use crate::selector::CompiledSelector;
+use crate::selector::Selection;
 use crate::set::ClusterPolicy;
 use crate::verdict::RuleId;
 
@@ -43,16 +43,15 @@ pub(super) fn compile(object: &Named<ClusterAgentAccessPolicySpec>, report: &mut
         let columns = &mask.postgres.columns;
         masks.extend(postgres::mask(&path, &columns_at, &id, columns, mask.method, mask.in_predicates, report));
     }
-    let (namespaces, pods) =
-        (CompiledSelector::new(&spec.namespace_selector), CompiledSelector::new(&spec.pod_selector));
-    for (path, selector) in [("spec.namespaceSelector", &namespaces), ("spec.podSelector", &pods)] {
+    let selection = Selection::from(spec);
+    let namespaces = selection.namespaces.iter().map(|namespaces| ("spec.namespaceSelector", namespaces));
+    for (path, selector) in namespaces.chain([("spec.podSelector", &selection.pods)]) {
         if selector.is_contradictory() {
             report.warn(path, "contradicts itself: nothing can ever match, so the policy has no effect");
         }
     }
     ClusterPolicy {
-        namespaces,
-        pods,
+        selection,
         deny_all: spec.deny_all,
         recording: spec.recording.as_ref().map(|r| (r.level, r.durability)),
         approvals,

@@ -8,7 +8,7 @@ use crds::target::AccessTargetSpec;
 
 use crate::compile::report::{Report, shown};
 use crate::compile::{BUILTIN, Named, approvals, check, postgres, repeated, shadow};
-use crate::selector::CompiledSelector;
+use crate::selector::Selection;
 use crate::set::{Policy, TargetKey};
 
 pub(super) fn compile(
@@ -56,8 +56,8 @@ pub(super) fn compile(
         shadow::warn(&block, &path, rules.rules.iter().map(|r| r.name.as_str()), report);
         targets.insert(name.clone(), block);
     }
-    let pods = CompiledSelector::new(&spec.pod_selector);
-    if pods.is_contradictory() {
+    let selection = Selection::from(spec);
+    if selection.pods.is_contradictory() {
         report.warn("spec.podSelector", "contradicts itself: no pod can ever match, so the policy has no effect");
     }
     if absent > 0 && absent == spec.targets.len() {
@@ -69,11 +69,8 @@ pub(super) fn compile(
             report.warn(&format!("spec.approvals[{at}].name"), "no rule refers to these settings");
         }
     }
-    let mut service_accounts = spec.service_account_names.clone();
-    service_accounts.sort();
     Policy {
-        pods,
-        service_accounts,
+        selection,
         mode: spec.mode,
         level: spec.recording.level,
         durability: spec.recording.durability,
