@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use e2e::wait;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::asked::{Asked, PATIENCE, approve};
 use super::database::AGENT;
@@ -61,6 +61,35 @@ fn a_denial_ends_it() {
     asked.world.cluster.run(&delete, None).unwrap().accepted("removed").unwrap();
     assert!(asked.answer(&held).contains("PX00"));
     assert_eq!(asked.deleted(), 0);
+}
+
+/// What is approved is what the policies say that select the pod: others may come and go meanwhile.
+#[test]
+fn policies_of_others_do_not_touch_what_waits() {
+    let mut asked = Asked::new("{name: person, pendingTTL: 60s, holdFor: 45s}");
+    let held = asked.hold(1);
+    let others = json!({"matchLabels": {"app": "another"}});
+    let deny = json!({"namespaceSelector": {}, "podSelector": others, "denyAll": true});
+    let policy = |kind: &str, name: &str, spec: &Value| json!({"apiVersion": "agentaccess.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec});
+    let name = format!("others-{}", asked.world.namespace.name);
+    asked.world.apply_all(&[
+        policy("ClusterAgentAccessPolicy", &name, &deny),
+        policy(
+            "AgentAccessPolicy",
+            "another",
+            &json!({"podSelector": others, "targets": [{
+                "targetRef": {"name": "none"},
+                "postgres": {"rules": [{"name": "r", "action": "Allow", "verbs": ["Select"], "relations": ["a.b"]}]},
+            }]}),
+        ),
+    ]);
+    // Far longer than a policy takes to count.
+    thread::sleep(Duration::from_secs(2));
+    asked.approve("alice", &held).accepted("an approval").unwrap();
+    assert!(asked.answer(&held).contains('1'));
+    assert_eq!(asked.deleted(), 1);
+    let delete = ["delete", "clusteragentaccesspolicy", &name];
+    asked.world.cluster.run(&delete, None).unwrap().accepted("removed").unwrap();
 }
 
 #[test]

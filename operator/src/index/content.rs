@@ -1,7 +1,8 @@
-//! What all pods of one namespace are told alike, made once for each change.
+//! What all pods that the same policies select are told alike, made once for each change.
 //!
 //! A policy that a sidecar would refuse stands against the whole content: left out, its Deny rules would be missing. A
-//! target that would be refused is left out: what is not there is denied.
+//! target that would be refused is left out: what is not there is denied. Of a target that no such policy names the
+//! sidecar knows where it is, to say what it denies, and no Secret.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +16,7 @@ use super::object::{self, Kind, Object};
 pub(super) struct Content {
     /// Policies of the cluster, then policies and targets of the namespace, each in the order of their names.
     pub(super) objects: Vec<Vec<u8>>,
-    /// The keys of each Secret that a target names.
+    /// The keys of each Secret that a target names which a policy names.
     pub(super) secrets: BTreeMap<String, BTreeSet<String>>,
     pub(super) hash: [u8; 32],
 }
@@ -27,16 +28,19 @@ pub(super) type Objects = BTreeMap<String, Object>;
 impl Content {
     /// # Errors
     /// What a sidecar would refuse, a line each.
-    pub(super) fn of(cluster: &Objects, policies: &Objects, targets: &Objects) -> Result<Self, Vec<String>> {
+    pub(super) fn of(cluster: &[&Object], policies: &[&Object], targets: &Objects) -> Result<Self, Vec<String>> {
         let (mut objects, mut input, mut wrong) = (Vec::new(), Input::default(), Vec::new());
         let mut secrets: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        let all = [(Kind::ClusterPolicy, cluster), (Kind::Policy, policies), (Kind::Target, targets)];
-        for (kind, object) in all.iter().flat_map(|(kind, all)| all.values().map(|object| (*kind, object))) {
+        let used: BTreeSet<&str> = policies.iter().flat_map(|policy| policy.targets()).collect();
+        let all = cluster.iter().map(|one| (Kind::ClusterPolicy, *one));
+        let all = all.chain(policies.iter().map(|one| (Kind::Policy, *one)));
+        for (kind, object) in all.chain(targets.values().map(|one| (Kind::Target, one))) {
             match &object.read {
                 Ok(manifest) => {
                     object::add(&mut input, manifest);
                     objects.push(object.json.clone());
-                    for (name, key) in named(manifest) {
+                    let named = named(manifest).into_iter().filter(|_| used.contains(object.name.as_str()));
+                    for (name, key) in named {
                         secrets.entry(name.to_owned()).or_default().insert(key.to_owned());
                     }
                 }

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use crds::manifest::{self, MAX_OBJECT_BYTES, Manifest};
-use policy::{Input, Named};
+use policy::subject::Subject;
+use policy::{Input, Named, Selection};
 use serde_json::{Value, json};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +22,8 @@ pub struct Object {
     pub json: Vec<u8>,
     /// Or why a sidecar would refuse it.
     pub read: Result<Manifest, String>,
+    /// Of a policy that could be read.
+    selection: Option<Selection>,
 }
 
 // === impl Kind ===
@@ -57,13 +60,28 @@ impl Object {
         });
         let text = json.to_string();
         let read = understood(&text).and_then(|manifest| sound(kind, manifest));
-        Self { namespace: namespace.to_owned(), name: name.to_owned(), json: text.into_bytes(), read }
+        let selection = read.as_ref().ok().and_then(selection);
+        Self { namespace: namespace.to_owned(), name: name.to_owned(), json: text.into_bytes(), read, selection }
     }
 
     /// One that could not be read at all; what is known of it is its name.
     pub fn unread(namespace: &str, name: &str, error: &str) -> Self {
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
-        Self { namespace, name, json: Vec::new(), read: Err(error.to_owned()) }
+        Self { namespace, name, json: Vec::new(), read: Err(error.to_owned()), selection: None }
+    }
+
+    /// Whether the policy speaks of this subject of its namespace. One that cannot be read may speak of anybody.
+    pub fn selects(&self, subject: &Subject) -> bool {
+        self.selection.as_ref().is_none_or(|selection| selection.selects(subject))
+    }
+
+    /// The targets that the policy names.
+    pub(super) fn targets(&self) -> impl Iterator<Item = &str> {
+        let policy = match &self.read {
+            Ok(Manifest::AgentAccessPolicy(policy)) => Some(policy),
+            _ => None,
+        };
+        policy.into_iter().flat_map(|policy| &policy.spec.targets).map(|target| target.target_ref.name.as_str())
     }
 
     /// For messages.
@@ -72,6 +90,14 @@ impl Object {
             "" => format!("{} {}", kind.as_str(), self.name),
             namespace => format!("{} {namespace}/{}", kind.as_str(), self.name),
         }
+    }
+}
+
+fn selection(manifest: &Manifest) -> Option<Selection> {
+    match manifest {
+        Manifest::AgentAccessPolicy(policy) => Some(Selection::from(&policy.spec)),
+        Manifest::ClusterAgentAccessPolicy(policy) => Some(Selection::from(&policy.spec)),
+        Manifest::AccessTarget(_) | Manifest::Secret(_) => None,
     }
 }
 

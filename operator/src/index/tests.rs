@@ -127,6 +127,50 @@ fn each_change_that_counts_is_another_revision_and_no_other() {
     }
 }
 
+/// Chooses pods by their label, or namespaces, and names a target.
+fn choosing(kind: Kind, name: &str, app: &str, team: &str) -> Object {
+    let pods = json!({"matchLabels": {"app": app}});
+    let rules = json!([{"name": "r", "action": "Allow", "verbs": ["Select"], "relations": ["public.vault"]}]);
+    let targets = json!([{"targetRef": {"name": "vault"}, "postgres": {"rules": rules}}]);
+    match kind {
+        Kind::ClusterPolicy => {
+            let spec = json!({"podSelector": pods, "namespaceSelector": {"matchLabels": {"team": team}}});
+            Object::read(kind, "", name, &spec)
+        }
+        _ => Object::read(kind, "shop", name, &json!({"podSelector": pods, "targets": targets})),
+    }
+}
+
+#[test]
+fn a_pod_hears_only_of_policies_that_select_it_and_of_secrets_they_lead_to() {
+    let mut world = world();
+    world.set_object(Kind::Target, target("shop", "vault", "vault-login"));
+    world.set_secret("shop", "vault-login", secret("1", "swordfish"));
+    let alone = world.snapshot(&of("shop")).unwrap();
+    let told = |snapshot: &v1::Snapshot| {
+        let names = snapshot.objects.iter().map(|json| serde_json::from_slice::<Value>(json).unwrap());
+        let names: Vec<String> = names.map(|o| o["metadata"]["name"].as_str().unwrap().to_owned()).collect();
+        (names.join(" "), snapshot.secrets.iter().map(|secret| secret.name.clone()).collect::<Vec<_>>().join(" "))
+    };
+    assert_eq!(told(&alone), ("p db vault".to_owned(), "login".to_owned()));
+
+    // Of others: neither told nor counted.
+    world.set_object(Kind::Policy, choosing(Kind::Policy, "others", "y", ""));
+    world.set_object(Kind::ClusterPolicy, choosing(Kind::ClusterPolicy, "others-pods", "y", "a"));
+    world.set_object(Kind::ClusterPolicy, choosing(Kind::ClusterPolicy, "others-space", "x", "b"));
+    world.set_secret("shop", "vault-login", secret("2", "swordfish"));
+    assert_eq!(world.snapshot(&of("shop")).unwrap(), alone);
+
+    // The pod's own label makes them its own, and takes them away again.
+    world.set_pod(pod(UID, "shop", "y"));
+    let more = world.snapshot(&of("shop")).unwrap();
+    assert_eq!(told(&more), ("others-pods others p db vault".to_owned(), "login vault-login".to_owned()));
+    world.set_pod(pod(UID, "shop", "x"));
+    assert_eq!(world.snapshot(&of("shop")).unwrap(), alone);
+    world.set_namespace("shop", BTreeMap::from([("team".to_owned(), "b".to_owned())]));
+    assert_eq!(told(&world.snapshot(&of("shop")).unwrap()).0, "others-space p db vault");
+}
+
 #[test]
 fn nothing_is_told_of_a_world_that_is_not_whole() {
     for feed in Feed::ALL {

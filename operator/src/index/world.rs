@@ -1,9 +1,14 @@
 //! The world as the API server says it is: a value, changed by events, asked for snapshots. No IO.
+//!
+//! Invariant: a pod is told of the policies that select it and of no others, so that only they change what is in force
+//! for it, and it gets the Secrets of targets that they name.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use control::{PodName, v1};
+use parking_lot::Mutex;
+use policy::subject::Subject;
 use prost::Message as _;
 
 use super::content::{Content, Hash, Objects};
@@ -20,6 +25,9 @@ pub enum Feed {
     ClusterPolicies,
     Targets,
 }
+
+/// Contents kept for one namespace.
+const MADE: usize = 1_024;
 
 #[derive(Debug)]
 pub struct World {
@@ -43,8 +51,11 @@ pub struct World {
 struct Space {
     policies: Objects,
     targets: Objects,
-    content: OnceLock<Result<Arc<Content>, Arc<Vec<String>>>>,
+    /// What was made of them, by the names of the policies that select a pod: of the cluster, of the namespace.
+    made: Mutex<BTreeMap<Selected, Result<Arc<Content>, Arc<Vec<String>>>>>,
 }
+
+type Selected = (Vec<String>, Vec<String>);
 
 /// Why a pod is told nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -210,10 +221,9 @@ impl World {
     /// What was made of the objects before.
     fn forget(&mut self, kind: Kind, namespace: &str) {
         if kind == Kind::ClusterPolicy {
-            self.empty.content = OnceLock::new();
-            self.spaces.values_mut().for_each(|space| space.content = OnceLock::new());
+            self.spaces.values_mut().chain([&mut self.empty]).for_each(|space| space.made.get_mut().clear());
         } else if let Some(space) = self.spaces.get_mut(namespace) {
-            space.content = OnceLock::new();
+            space.made.get_mut().clear();
         }
     }
 }
@@ -250,13 +260,14 @@ impl World {
     /// See [`Withheld`].
     pub fn snapshot(&self, name: &PodName) -> Result<v1::Snapshot, Withheld> {
         let (pod, content) = self.concerning(name)?;
+        let Subject { namespace, service_account, labels, namespace_labels, .. } = self.subject(pod);
         let subject = v1::Subject {
-            namespace: pod.namespace.clone(),
-            service_account: pod.service_account.clone(),
+            namespace,
+            service_account,
             pod: pod.name.clone(),
             pod_uid: pod.uid.clone(),
-            labels: pod.labels.clone().into_iter().collect(),
-            namespace_labels: self.namespaces.get(&pod.namespace).cloned().unwrap_or_default().into_iter().collect(),
+            labels: labels.into_iter().collect(),
+            namespace_labels: namespace_labels.into_iter().collect(),
         };
         let mut secrets = Vec::new();
         for (name, keys) in &content.secrets {
@@ -289,10 +300,38 @@ impl World {
             return Err(Withheld::Unsynced);
         }
         let space = self.spaces.get(&pod.namespace).unwrap_or(&self.empty);
-        let content = space.content.get_or_init(|| {
-            Content::of(&self.cluster, &space.policies, &space.targets).map(Arc::new).map_err(Arc::new)
-        });
-        Ok((pod, Arc::clone(content.as_ref().map_err(|wrong| Withheld::Unsound(Arc::clone(wrong)))?)))
+        let (cluster, policies) = self.selecting(pod);
+        let names = |objects: &[&Object]| objects.iter().map(|object| object.name.clone()).collect();
+        let mut made = space.made.lock();
+        // Selections that no pod has any more stay until the next change.
+        if made.len() >= MADE {
+            made.clear();
+        }
+        let content = made
+            .entry((names(&cluster), names(&policies)))
+            .or_insert_with(|| Content::of(&cluster, &policies, &space.targets).map(Arc::new).map_err(Arc::new));
+        Ok((pod, content.clone().map_err(Withheld::Unsound)?))
+    }
+
+    /// The policies that select the pod, of the cluster and of its namespace, each in the order of their names; and
+    /// those that cannot be read.
+    pub fn selecting(&self, pod: &Pod) -> (Vec<&Object>, Vec<&Object>) {
+        let subject = self.subject(pod);
+        let space = self.spaces.get(&pod.namespace).unwrap_or(&self.empty);
+        let [cluster, policies] = [&self.cluster, &space.policies]
+            .map(|policies| policies.values().filter(|policy| policy.selects(&subject)).collect());
+        (cluster, policies)
+    }
+
+    fn subject(&self, pod: &Pod) -> Subject {
+        Subject {
+            namespace: pod.namespace.clone(),
+            service_account: pod.service_account.clone(),
+            labels: pod.labels.clone(),
+            namespace_labels: self.namespaces.get(&pod.namespace).cloned().unwrap_or_default(),
+            pod: Some(pod.name.clone()),
+            pod_uid: Some(pod.uid.clone()),
+        }
     }
 
     /// `None`: it is not there, or may not be read.
