@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::process::Output;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use e2e::objects;
@@ -147,6 +148,30 @@ fn the_whole_fence_passes_and_what_is_no_fence_fails_in_time() {
     passes(&pod);
     sidecar.stop();
     fails(&verify(&pod), "DNS over UDP to 192.0.2.1:53: the sidecar did not answer");
+}
+
+/// Before it takes calls nothing of the pod may start.
+#[test]
+fn a_sidecar_that_begins_late_is_waited_for() {
+    if !can_run() {
+        return;
+    }
+    for less in ["true", "ip -6 route del default", "ip route del default"] {
+        let pod = Pod::new().unwrap();
+        pod.fence().unwrap();
+        pod.shell(less).unwrap();
+        let begun = Instant::now();
+        fails(&pod.verify_later(1).unwrap(), "the sidecar took no call for 1s: the log of its container says");
+        assert!((1..5).contains(&begun.elapsed().as_secs()), "{less}: {:?}", begun.elapsed());
+        thread::scope(|scope| {
+            let late = scope.spawn(|| pod.verify_later(60).unwrap());
+            thread::sleep(Duration::from_millis(500));
+            assert!(!late.is_finished(), "{less}: nobody takes calls");
+            let _sidecar = sidecar(&pod);
+            let output = late.join().unwrap();
+            assert!(output.status.success(), "{less}: {}", said(&output));
+        });
+    }
 }
 
 #[test]

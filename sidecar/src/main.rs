@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
@@ -74,6 +75,9 @@ enum Command {
         /// Given to the sidecar of this pod too, which answers with it.
         #[arg(long)]
         nonce: Nonce,
+        /// How long the sidecar may take to begin, in seconds.
+        #[arg(long, default_value_t = 0)]
+        wait: u16,
     },
     /// Print the version.
     Version,
@@ -89,8 +93,8 @@ fn main() -> ExitCode {
         }
         Command::Check { config } => check(&load(config)?),
         Command::Init { user, inbound, own } => Ok(install(&Fence { user, inbound, own })?),
-        Command::Verify { user, nonce } => {
-            let count = Verify { user, nonce }.run()?;
+        Command::Verify { user, nonce, wait } => {
+            let count = Verify { user, nonce, wait: Duration::from_secs(wait.into()) }.run()?;
             println!("the fence holds: {count} probes");
             Ok(())
         }
@@ -126,7 +130,7 @@ fn run(config: Config, log_format: Option<LogFormat>) -> Result<()> {
     let runtime = runtime(config.threads)?;
     let done = runtime.block_on(standalone::run::run(config));
     // What still blocks, a disk for example, must not keep the process alive.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(done?)
 }
 
@@ -135,7 +139,7 @@ fn proxy(settings: Settings) -> Result<()> {
     let runtime = runtime(1)?;
     let done = runtime.block_on(proxy::run(settings));
     // What still blocks, a look-up of a name for example, must not keep the process alive.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(done?)
 }
 

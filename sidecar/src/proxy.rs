@@ -1,8 +1,9 @@
 //! `agentaccess-sidecar proxy`: in an injected pod, behind its fence, fed by the operator.
 //!
-//! Everything that another container of the pod waits for is written before `/readyz` says yes, which it does when a
-//! snapshot of the operator is in force. Until then it says what is waited for and since when. A target that is away
-//! stops nothing: its sessions are refused, one by one.
+//! Everything that another container of the pod waits for is written before the first call is taken and `/readyz` says yes,
+//! which is when a snapshot of the operator is in force: `verify` waits for it, and every container after that for
+//! `verify`. Until then `/readyz` says what is waited for and since when. A target that is away stops nothing: its
+//! sessions are refused, one by one.
 
 mod agent_files;
 mod settings;

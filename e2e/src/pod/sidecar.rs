@@ -59,6 +59,16 @@ impl Pod {
         Ok(command.args(["verify", "--user", &SIDECAR.to_string(), "--nonce", nonce]).output()?)
     }
 
+    /// Runs `verify` as the third container of a pod would whose sidecar may take `seconds` to begin.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn verify_later(&self, seconds: u16) -> Result<Output> {
+        let mut command = self.command(VERIFIER, binary(proxy::SIDECAR)?);
+        let arguments = ["verify", "--user", &SIDECAR.to_string(), "--nonce", NONCE, "--wait", &seconds.to_string()];
+        Ok(command.args(arguments).output()?)
+    }
+
     /// Runs `verify` as the third container of a pod would.
     ///
     /// # Errors

@@ -5,12 +5,11 @@ use std::collections::BTreeSet;
 
 use crds::pod;
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource, HTTPGetAction,
-    ObjectFieldSelector, Probe, ProjectedVolumeSource, SeccompProfile, SecurityContext, ServiceAccountTokenProjection,
-    Volume, VolumeMount, VolumeProjection,
+    Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource, ObjectFieldSelector,
+    ProjectedVolumeSource, SeccompProfile, SecurityContext, ServiceAccountTokenProjection, Volume, VolumeMount,
+    VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::Settings;
 use super::identity::Identity;
@@ -19,8 +18,9 @@ use super::identity::Identity;
 const TOKEN_SECONDS: i64 = 600;
 /// Octal 0644: the kubelet's default.
 const MODE: i32 = 0o644;
-/// A start may take this many seconds, policy and certificates included.
-const START_SECONDS: i32 = 120;
+/// A start may take this many seconds, policy and certificates included. `verify` waits for it: a startup probe would hold
+/// `verify` up until the kubelet has looked twice, a second or two for each pod.
+const START_SECONDS: u16 = 120;
 
 pub(super) struct Ours<'a> {
     pub(super) settings: &'a Settings,
@@ -75,20 +75,6 @@ impl Ours<'_> {
                 protocol: Some("TCP".to_owned()),
                 ..Default::default()
             }]),
-            // Passes when policy is loaded and the files for the agent are written; no other container starts before.
-            startup_probe: Some(Probe {
-                http_get: Some(HTTPGetAction {
-                    path: Some("/readyz".to_owned()),
-                    port: IntOrString::Int(i32::from(pod::HEALTH_PORT)),
-                    scheme: Some("HTTP".to_owned()),
-                    ..Default::default()
-                }),
-                period_seconds: Some(1),
-                timeout_seconds: Some(1),
-                success_threshold: Some(1),
-                failure_threshold: Some(START_SECONDS),
-                ..Default::default()
-            }),
             volume_mounts: Some(vec![
                 mount(pod::TOKEN_VOLUME, pod::TOKEN_FOLDER, true),
                 mount(pod::CA_VOLUME, pod::CA_FOLDER, false),
@@ -104,7 +90,12 @@ impl Ours<'_> {
         let Identity { user, nonce, verifier, .. } = self.identity;
         self.container(
             pod::VERIFY,
-            vec!["verify".to_owned(), format!("--user={user}"), format!("--nonce={nonce}")],
+            vec![
+                "verify".to_owned(),
+                format!("--user={user}"),
+                format!("--nonce={nonce}"),
+                format!("--wait={START_SECONDS}"),
+            ],
             *verifier,
         )
     }

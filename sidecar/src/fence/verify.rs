@@ -1,8 +1,10 @@
 //! `agentaccess-sidecar verify`: proves the fence from inside, as a user that it has to hold.
 //!
-//! Each probe is one thing that must land in the sidecar, or one that must not leave. Invariant: `Ok` means that every
-//! probe ended as it has to, within 1.5 s; one that did not end counts as a surprise. Not seen from inside are the rules
-//! that let the sidecar itself out and those for packets from outside.
+//! It waits for the sidecar to take calls, which it does when policy is in force and the files for the agent are written:
+//! so no probe of the kubelet, which would cost the start of each pod a second or two, has to. Each probe of ours is one
+//! thing that must land in the sidecar, or one that must not leave. Invariant: `Ok` means that every probe ended as it
+//! has to, within 1.5 s; one that did not end counts as a surprise. Not seen from inside are the rules that let the
+//! sidecar itself out and those for packets from outside.
 
 use std::fmt;
 use std::io;
@@ -15,6 +17,7 @@ use rustix::io::Errno;
 use self::network::Network;
 use super::probe::Nonce;
 
+mod begun;
 mod identity;
 mod lands;
 mod network;
@@ -33,6 +36,8 @@ pub struct Verify {
     /// The user that only the sidecar runs as.
     pub user: u32,
     pub nonce: Nonce,
+    /// How long the sidecar may take to begin.
+    pub wait: Duration,
 }
 
 /// One sentence for each thing that was not as it has to be.
@@ -61,10 +66,11 @@ impl Verify {
         // As the sidecar's user, or with a capability, nothing below would mean anything.
         identity::check(self.user).map_err(NotProven)?;
         let network = Network::look().map_err(|surprise| NotProven(vec![surprise]))?;
+        let late = begun::wait(&network, self.wait).err();
         let mut probes = lands::probes(&self.nonce, &network);
         probes.extend(refused::probes(&network));
         let count = probes.len();
-        let surprises = all(probes);
+        let surprises: Vec<String> = late.into_iter().chain(all(probes)).collect();
         if surprises.is_empty() { Ok(count) } else { Err(NotProven(surprises)) }
     }
 }

@@ -31,12 +31,6 @@ containers:
   - {name: AGENTACCESS_STATE_SIZE, value: {{ .Values.sidecar.stateSize }}}
   ports:
   - {name: agentaccess, containerPort: 15020, protocol: TCP}
-  startupProbe:
-    httpGet: {path: /readyz, port: 15020, scheme: HTTP}
-    periodSeconds: 1
-    timeoutSeconds: 1
-    successThreshold: 1
-    failureThreshold: 120
   volumeMounts:
   - {name: agentaccess-token, mountPath: /run/agentaccess/token, readOnly: true}
   - {name: agentaccess-ca, mountPath: /run/agentaccess/ca}
@@ -45,7 +39,7 @@ containers:
   - {name: agentaccess-account, mountPath: /run/agentaccess/account}
   securityContext: {{- include "agentaccess.release.context" (dict "add" list "nonRoot" true) | nindent 4 }}
 - name: agentaccess-verify
-  args: [verify, "--user={user}", "--nonce={nonce}"]
+  args: [verify, "--user={user}", "--nonce={nonce}", --wait=120]
   {{- include "agentaccess.release.common" . | nindent 2 }}
   securityContext: {{- include "agentaccess.release.context" (dict "add" list "nonRoot" true) | nindent 4 }}
 volumes:
