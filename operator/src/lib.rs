@@ -1,6 +1,5 @@
 //! The operator of agentaccess: it puts the sidecar into every pod of the namespaces that ask for it.
 
-pub mod admin;
 pub mod approvals;
 pub mod certificate;
 pub mod config;

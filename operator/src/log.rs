@@ -10,6 +10,7 @@ pub fn init(format: LogFormat, level: LevelFilter) {
     let ours = Targets::new()
         .with_default(LevelFilter::OFF)
         .with_target("operator", level)
+        .with_target("admin", level)
         .with_target("kube_lease_manager", level.min(LevelFilter::WARN));
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     let registry = tracing_subscriber::registry();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use admin::Ready;
 use anyhow::{Context as _, Result};
 use kube::Client;
 use tokio::net::TcpListener;
@@ -14,7 +15,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, watch};
 use tokio::time::sleep;
 
-use crate::admin::{self, Ready};
 use crate::approvals::Approvals;
 use crate::certificate::bundle::Bundle;
 use crate::certificate::keeper::Keeper;
@@ -75,7 +75,9 @@ pub async fn run(config: Config) -> Result<()> {
     let admin = bind(config.metrics).await?;
     let stopping = Arc::new(AtomicBool::new(false));
     let ready = ready(replica.current(), Arc::clone(&index), Arc::clone(&stopping));
-    tokio::spawn(admin::serve(admin, Arc::clone(&metrics), ready));
+    let shown = Arc::clone(&metrics);
+    let shown = Arc::new(move || shown.render().map_err(|error| error.to_string()));
+    tokio::spawn(admin::serve(admin, shown, ready));
     index.follow(&watching, &metrics);
     let (stop, stopped) = watch::channel(false);
     let service = Service::new(

@@ -1,6 +1,5 @@
 //! The sidecar: every connection of an agent ends here, becomes operations, and each operation passes the one gate.
 
-pub mod admin;
 pub mod channel_binding;
 pub mod config;
 pub mod control;

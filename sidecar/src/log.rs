@@ -21,6 +21,7 @@ pub fn init(format: LogFormat, level: LogLevel) {
         .with_default(LevelFilter::OFF)
         .with_target("sidecar", level)
         .with_target("agentaccess", level)
+        .with_target("admin", level)
         .with_target(HEADS, LevelFilter::INFO);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_timer(SystemTime).with_target(false);
     use tracing_subscriber::prelude::*;

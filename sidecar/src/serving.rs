@@ -14,7 +14,6 @@ use recording::writer::Checkpointed;
 use recording::{FsStorage, SigningKey, Writer, WriterConfig};
 use tokio::task::JoinSet;
 
-use crate::admin;
 use crate::core::{Core, NoRandomness};
 use crate::drain::{Drain, Drained};
 use crate::gate::Gate;
@@ -176,7 +175,9 @@ impl Ground {
     ) -> Result<SocketAddr, ListenError> {
         let socket = listen::tcp(address).map_err(|e| listen::tcp_error(field.to_owned(), address, e))?;
         let bound = socket.local_addr().unwrap_or(address);
-        tokio::spawn(admin::serve(socket, Arc::clone(&self.metrics), Arc::clone(ready)));
+        let metrics = Arc::clone(&self.metrics);
+        let metrics = Arc::new(move || metrics.render().map_err(|error| error.to_string()));
+        tokio::spawn(admin::serve(socket, metrics, Arc::clone(ready)));
         Ok(bound)
     }
 }

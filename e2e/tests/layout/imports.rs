@@ -14,8 +14,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("pgsql", &["policy"]),
     ("recording", &[]),
     ("control", &[]),
-    ("sidecar", &["crds", "policy", "pgcodec", "pgsql", "recording", "control"]),
-    ("operator", &["crds", "policy", "pgsql", "recording", "control"]),
+    ("admin", &[]),
+    ("sidecar", &["crds", "policy", "pgcodec", "pgsql", "recording", "control", "admin"]),
+    ("operator", &["crds", "policy", "control", "admin"]),
     ("cli", &["crds", "policy", "pgsql", "recording"]),
     ("e2e", &["crds"]),
 ];
@@ -25,8 +26,8 @@ const ONLY: &[(&str, &[&str])] = &[
     // A second SQL grammar would be a second opinion on what a statement means; the CLI only prints with it.
     ("sqlparser", &["cli"]),
     ("pg_raw_parse", &["pgsql"]),
-    ("tokio", &["sidecar", "operator", "control", "e2e"]),
-    ("hyper", &["sidecar", "operator", "control"]),
+    ("tokio", &["sidecar", "operator", "control", "admin", "e2e"]),
+    ("hyper", &["sidecar", "operator", "control", "admin"]),
     ("anyhow", &["sidecar", "operator", "cli", "e2e"]),
     ("kube-lease-manager", &["operator"]),
 ];

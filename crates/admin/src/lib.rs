@@ -1,5 +1,5 @@
-//! `/metrics`, `/healthz` and `/readyz` over plain HTTP/1.1. Nothing secret is shown and nothing can be changed here;
-//! few connections, short deadlines, no request body.
+//! `/metrics`, `/healthz` and `/readyz` of operator and sidecar over plain HTTP/1.1. Nothing secret is shown and nothing can
+//! be changed here; few connections, short deadlines, no request body.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,19 +15,20 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::metrics::Metrics;
-
 const CONNECTIONS: usize = 16;
 /// For the head of a request.
 const HEAD: Duration = Duration::from_secs(5);
 /// For a whole connection, keep-alive included.
 const CONNECTION: Duration = Duration::from_secs(60);
 
-/// Why the operator is not ready, if it is not; asked at each `/readyz`.
+/// Why the program is not ready, if it is not; asked at each `/readyz`.
 pub type Ready = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
+/// The metrics of this moment in the Prometheus text format, or why there are none; asked at each `/metrics`.
+pub type Metrics = Arc<dyn Fn() -> Result<Vec<u8>, String> + Send + Sync>;
+
 /// Serves until the runtime ends.
-pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, ready: Ready) {
+pub async fn serve(listener: TcpListener, metrics: Metrics, ready: Ready) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let stream = match listener.accept().await {
@@ -64,7 +65,7 @@ fn answer(request: &Request<Incoming>, metrics: &Metrics, ready: &Ready) -> Resp
         return response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET\n");
     }
     match request.uri().path() {
-        "/metrics" => match metrics.render() {
+        "/metrics" => match metrics() {
             Ok(text) => response(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text),
             Err(error) => response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
         },
