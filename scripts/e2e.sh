@@ -30,11 +30,21 @@ ended() {
 }
 trap ended EXIT
 
+# The whole workspace each time: of a part of it dependencies would have other features, and be built again.
+tests() { cargo test --locked --workspace --features e2e/cluster,operator/cluster "$@"; }
+
 say 'building the programs and the tests'
 cargo build --locked --quiet --workspace --bins
-cargo test --locked --quiet -p e2e --features cluster --no-run
+tests --quiet --no-run --test 'cluster_*'
 [ -z "$own" ] || e2e/cluster/up.sh
 [ -z "$own" ] || e2e/cluster/images.sh programs
+
+# These are dialled by the API server, or dial pods, where our own cluster finds this machine.
+if [ -n "$own" ]; then
+    say 'the operator without its chart'
+    tests --test cluster_control
+fi
+
 scripts/chart.sh lint
 scripts/chart.sh server
 
@@ -44,20 +54,19 @@ helm upgrade --install agentaccess charts/agentaccess -n "$namespace" --create-n
 
 say 'agents in their pods'
 # Each test is a database, a sidecar or two and kubectl: more at a time measure each other.
-cargo test --locked -p e2e --features cluster --test cluster_governed "$@" -- --test-threads=2
-cargo test --locked -p e2e --features cluster --test cluster_outage "$@" -- --test-threads=1
+tests --test cluster_governed "$@" -- --test-threads=2
+tests --test cluster_outage "$@" -- --test-threads=1
 
 say 'the second wall: without webhook and without operator'
 kubectl -n "$namespace" scale deployment/agentaccess-operator --replicas=0 >/dev/null
 kubectl delete mutatingwebhookconfiguration agentaccess --ignore-not-found >/dev/null
-cargo test --locked -p e2e --features cluster --test cluster_wall "$@"
+tests --test cluster_wall "$@"
 
-# It is dialled by the API server where our own cluster finds this machine.
 if [ -n "$own" ]; then
     say 'approvals: the operator in this process'
-    cargo test --locked -p operator --features cluster --test cluster_approvals
+    tests --test cluster_approvals
 fi
 
 # Last: it removes the chart.
 say 'the chart'
-cargo test --locked -p e2e --features cluster --test cluster_chart "$@"
+tests --test cluster_chart "$@"
