@@ -164,7 +164,7 @@ fn ca_params(key: &KeyPair) -> CertificateParams {
     let id = digest::digest(&digest::SHA256, &key.subject_public_key_info());
     let id: String = id.as_ref().iter().take(4).map(|b| format!("{b:02x}")).collect();
     params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, format!("agentaccess standalone CA {id}"));
+    params.distinguished_name.push(DnType::CommonName, format!("agentaccess CA {id}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     valid_for(&mut params, CA_YEARS);
