@@ -98,7 +98,7 @@ fn objects_findings(objects: &Objects) -> (Vec<Finding>, Option<String>) {
     let mut findings = secret_files(objects);
     let (compiled, revision) = match compile(&objects.input) {
         Ok(set) => {
-            let warnings = set.warnings().iter().map(|Warning { object, path, text }| {
+            let warnings = set.warnings().iter().map(|Warning { object, path, text, .. }| {
                 finding(objects, Code::Suspicious, Weight::Warning, object, path, text)
             });
             (warnings.collect(), Some(set.revision().to_string()))

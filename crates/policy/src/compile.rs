@@ -12,6 +12,7 @@ pub(crate) mod postgres;
 mod report;
 mod shadow;
 mod target;
+mod wide;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -63,12 +64,29 @@ pub struct CompileError {
 pub struct Warning {
     pub object: String,
     pub path: String,
+    /// Short: with a path and names of usual lengths it has a place in [`LONGEST_WARNING`] characters.
     pub text: String,
+    /// Of other objects: who knows only some of them cannot say it.
+    pub of_others: bool,
 }
+
+/// Path and text of a warning that the Kubernetes API passes on whole.
+pub const LONGEST_WARNING: usize = 120;
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}: {}", self.object, self.path, self.text)
+    }
+}
+
+// === impl Input ===
+
+impl Input {
+    /// What is held to [`MAX_RULES`].
+    pub fn rules(&self) -> usize {
+        let namespaced = self.policies.iter().flat_map(|policy| &policy.spec.targets);
+        let namespaced = namespaced.filter_map(|target| target.postgres.as_ref()).map(|block| block.rules.len());
+        namespaced.chain(self.cluster.iter().map(|policy| policy.spec.rules.len())).sum()
     }
 }
 
@@ -94,12 +112,12 @@ pub fn compile(input: &Input) -> Result<PolicySet, Vec<CompileError>> {
     }
     for object in &input.cluster {
         report.object("ClusterAgentAccessPolicy", "", &object.name);
-        let policy = cluster::compile(object, &mut report);
+        let policy = cluster::compile(object, &content.targets, &mut report);
         if content.cluster.insert(object.name.clone(), policy).is_some() {
             report.error("metadata.name", "this object is given twice: remove one of them");
         }
     }
-    let total = total_rules(&content);
+    let total = input.rules();
     if total > MAX_RULES {
         report.object("all policies", "", "");
         report.error("rules", &format!("{total} rules in all; at most {MAX_RULES} are allowed: merge or remove some"));
@@ -112,11 +130,6 @@ pub fn compile(input: &Input) -> Result<PolicySet, Vec<CompileError>> {
     set.revision = revision(&set.render())
         .map_err(|text| vec![CompileError { object: "all policies".to_owned(), path: "revision".to_owned(), text }])?;
     Ok(set)
-}
-
-fn total_rules(content: &Content) -> usize {
-    let namespaced = content.policies.values().flat_map(|p| p.targets.values()).map(|block| block.rules.len());
-    namespaced.chain(content.cluster.values().map(|p| p.block.rules.len())).sum()
 }
 
 /// Over the canonical rendering, so that order, layout and spelling (`60s`, `1m`) of the files do not matter.

@@ -245,7 +245,7 @@ impl Rule {
         self.hosts.is_empty() || op.attributes.get(&Attribute::Host).is_none_or(|host| self.names_host(host))
     }
 
-    fn names_host(&self, host: &str) -> bool {
+    pub(crate) fn names_host(&self, host: &str) -> bool {
         let host = canonical_host(host);
         self.hosts.iter().any(|h| h.matches(&host))
     }

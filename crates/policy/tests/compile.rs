@@ -451,7 +451,9 @@ fn at_most_1000_rules_in_all() {
         many
     };
     assert!(compile(&with(20)).is_ok());
+    assert_eq!(with(20).rules(), 1_000);
     assert_eq!(rejected(&with(21))[0].path, "rules");
+    assert_eq!(input(Kind::Policy, "", "").rules(), 5);
 }
 
 fn warnings(set: &PolicySet) -> Vec<(&str, &str)> {
@@ -494,6 +496,66 @@ fn what_is_legal_but_odd_is_a_warning() {
     let set = with(rules, "[{name: a, action: Allow, verbs: [Select, Listen], relations: [public.a]}]");
     assert!(warnings(&set).iter().any(|(path, _)| *path == "spec.targets[0].postgres.rules[0].verbs[1]"));
     assert!(warnings(&set).iter().any(|(path, _)| *path == "spec.approvals[0].name"));
+}
+
+/// Where, a value that gives cause to a warning, one that does not, and the path of the warning.
+#[test]
+fn each_warning_has_a_cause_a_place_and_few_words() {
+    let rule = |relations: &str| format!("[{{name: a, action: Allow, verbs: [Select, Update], {relations}}}]");
+    let [nowhere, everywhere, named, star, narrow] =
+        ["message: m", "relations: ['*.**']", "relations: [a.b]", "relations: ['public.*']", "columns: ['a.b.c']"]
+            .map(rule);
+    let reads = "[{name: a, action: Allow, verbs: [Select]}]";
+    let asks = "[{name: a, action: RequireApproval, approval: change, verbs: [Update]}]";
+    let contradiction = "{matchLabels: {a: x}, matchExpressions: [{key: a, operator: DoesNotExist}]}";
+    let (rules, relations) = ("targets.0.postgres.rules", "spec.targets[0].postgres.rules[0].relations");
+    let quoted = "spec.targets[0].postgres.masks[0].columns[0]";
+    let table: [(Kind, &str, &str, &str, &str); 13] = [
+        (Kind::Policy, rules, &nowhere, &named, relations),
+        (Kind::Policy, rules, &everywhere, &star, relations),
+        (Kind::Policy, rules, &nowhere, &narrow, relations),
+        (Kind::Policy, rules, &nowhere, reads, relations),
+        (Kind::Policy, rules, &nowhere, asks, relations),
+        (Kind::Policy, "mode", "Audit", "Enforce", "spec.mode"),
+        (
+            Kind::Policy,
+            "targets.0.postgres",
+            "{}",
+            "{masks: [{name: m, columns: [a.b.c], method: Redact}]}",
+            "spec.targets[0].postgres",
+        ),
+        (Kind::Policy, "targets.0.targetRef.name", "gone", "db", "spec.targets[0].targetRef.name"),
+        (Kind::Policy, "podSelector", contradiction, "{}", "spec.podSelector"),
+        (Kind::Policy, "targets.0.postgres.masks.0.columns", "['a.\"b\".c']", "['a.b.c']", quoted),
+        (Kind::Cluster, "namespaceSelector", contradiction, "{}", "spec.namespaceSelector"),
+        (Kind::Cluster, "rules.1.postgres.hosts", "[db.example.org]", "['*.com']", "spec.rules[1].postgres.hosts"),
+        (
+            Kind::Cluster,
+            "rules.1.postgres.hosts",
+            "[db]",
+            "[nothing.yet, DB.example.com]",
+            "spec.rules[1].postgres.hosts",
+        ),
+    ];
+    for (kind, at, odd, good, path) in table {
+        let of = |value: &str| compile(&input(kind, at, value)).unwrap().warnings().to_vec();
+        let found = of(odd);
+        let one = found.iter().find(|warning| warning.path == path).unwrap_or_else(|| panic!("{odd}: {found:?}"));
+        // Others than these objects' own are told apart.
+        assert_eq!(one.of_others, path.contains("targetRef") || path.contains("hosts"), "{one}");
+        for warning in found {
+            // With as many rules as there may be, too.
+            let place = warning.path.replace("targets[0]", "targets[15]").replace("rules[0]", "rules[63]");
+            let length = place.chars().count() + 2 + warning.text.chars().count();
+            assert!(length <= policy::compile::LONGEST_WARNING, "{length}: {warning}");
+        }
+        assert!(!of(good).iter().any(|warning| warning.path == path), "{good}: {:?}", of(good));
+    }
+    // Where no target is known nothing is said of hosts.
+    let mut alone = input(Kind::Cluster, "rules.1.postgres.hosts", "[db.example.org]");
+    alone.targets.clear();
+    alone.policies.clear();
+    assert_eq!(warnings(&compile(&alone).unwrap()), []);
 }
 
 #[test]

@@ -1,16 +1,23 @@
 //! `ClusterAgentAccessPolicy`.
 
+use std::collections::BTreeMap;
+
 use crds::limits;
 use crds::policy::{Action, ClusterAgentAccessPolicySpec, ClusterRule};
+use crds::target::AccessTargetSpec;
 
 use crate::compile::postgres::Match;
 use crate::compile::report::Report;
 use crate::compile::{Named, approvals, check, namespaced, postgres};
 use crate::selector::Selection;
-use crate::set::ClusterPolicy;
+use crate::set::{ClusterPolicy, TargetKey};
 use crate::verdict::RuleId;
 
-pub(super) fn compile(object: &Named<ClusterAgentAccessPolicySpec>, report: &mut Report) -> ClusterPolicy {
+pub(super) fn compile(
+    object: &Named<ClusterAgentAccessPolicySpec>,
+    known: &BTreeMap<TargetKey, AccessTargetSpec>,
+    report: &mut Report,
+) -> ClusterPolicy {
     let spec = &object.spec;
     namespaced::name(&object.name, report);
     check::selector(report, "spec.namespaceSelector", &spec.namespace_selector);
@@ -28,7 +35,13 @@ pub(super) fn compile(object: &Named<ClusterAgentAccessPolicySpec>, report: &mut
         match of_cluster(&object.name, &path, rule) {
             Some(m) => {
                 check::not_empty(report, &format!("{}.hosts", m.block), m.hosts, "host pattern, for example `*`");
-                rules.push(postgres::rule(&m, &approvals, report));
+                let rule = postgres::rule(&m, &approvals, report);
+                // Without any target nothing is known of their hosts.
+                if !known.is_empty() && !known.values().any(|target| rule.names_host(&target.host)) {
+                    let text = "no AccessTarget has such a host: the rule matches nothing now";
+                    report.warn_of_others(&format!("{}.hosts", m.block), text);
+                }
+                rules.push(rule);
             }
             None => report.error(&format!("{path}.postgres"), "is missing: a rule has exactly one protocol block"),
         }

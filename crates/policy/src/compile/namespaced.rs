@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crds::limits;
-use crds::policy::AgentAccessPolicySpec;
+use crds::policy::{AgentAccessPolicySpec, Mode};
 use crds::target::AccessTargetSpec;
 
 use crate::compile::report::{Report, shown};
@@ -43,25 +43,31 @@ pub(super) fn compile(
         check::name(report, &format!("{path}.targetRef.name"), name);
         if !known.contains_key(&TargetKey { namespace: object.namespace.clone(), name: name.clone() }) {
             absent += 1;
-            let text =
-                format!("there is no AccessTarget `{}` in this namespace; it is denied until there is", shown(name));
-            report.warn(&format!("{path}.targetRef.name"), &text);
+            let text = format!("there is no AccessTarget `{}` here; it is denied until there is", shown(name));
+            report.warn_of_others(&format!("{path}.targetRef.name"), &text);
         }
         let Some(rules) = &target.postgres else {
             report.error(&format!("{path}.postgres"), "is missing: a target has exactly one protocol block");
             continue;
         };
         let path = format!("{path}.postgres");
+        if rules.rules.is_empty() && rules.masks.is_empty() {
+            report.warn(&path, "has neither rules nor masks: it permits nothing");
+        }
         let block = postgres::block(&object.name, &path, rules, &approvals, report);
         shadow::warn(&block, &path, rules.rules.iter().map(|r| r.name.as_str()), report);
         targets.insert(name.clone(), block);
+    }
+    if spec.mode == Mode::Audit {
+        let text = "where every policy of a pod says Audit, all that could be allowed passes, and is recorded";
+        report.warn("spec.mode", text);
     }
     let selection = Selection::from(spec);
     if selection.pods.is_contradictory() {
         report.warn("spec.podSelector", "contradicts itself: no pod can ever match, so the policy has no effect");
     }
     if absent > 0 && absent == spec.targets.len() {
-        report.warn("spec.targets", "none of the targets exists: no rule of this policy can match");
+        report.warn_of_others("spec.targets", "none of the targets exists: no rule of this policy can match");
     }
     for (at, settings) in spec.approvals.iter().enumerate() {
         let rules = spec.targets.iter().filter_map(|t| t.postgres.as_ref()).flat_map(|p| &p.rules);

@@ -6,7 +6,7 @@ use crds::limits;
 use crds::policy::{Action, InPredicates, MaskMethod, PostgresRule, PostgresRules, PostgresVerb};
 
 use crate::compile::report::{Report, shown};
-use crate::compile::{approvals, check};
+use crate::compile::{approvals, check, wide};
 use crate::operation::{ResourceKind, Strictness, Verb};
 use crate::rule::{Actions, ColumnPattern, Glob, PathPattern, Rule, Terms, Use, canonical_host, canonical_signature};
 use crate::set::Block;
@@ -160,7 +160,7 @@ pub(super) fn rule(m: &Match<'_>, approvals: &BTreeMap<String, Terms>, report: &
         check::host_pattern(report, path, text);
         Some(Glob::new(&canonical_host(text)))
     });
-    Rule {
+    let rule = Rule {
         id: m.id.clone(),
         action,
         uses: m.verbs.iter().flat_map(|word| uses(*word, action)).collect(),
@@ -172,7 +172,9 @@ pub(super) fn rule(m: &Match<'_>, approvals: &BTreeMap<String, Terms>, report: &
         max_rows,
         message: m.message.map(str::to_owned),
         terms,
-    }
+    };
+    wide::warn(&rule, m, report);
+    rule
 }
 
 fn check_verbs(m: &Match<'_>, report: &mut Report) {
@@ -214,11 +216,9 @@ fn check_verbs(m: &Match<'_>, report: &mut Report) {
         _ => false,
     };
     if m.action != Action::Deny {
-        for (at, verb) in m.verbs.iter().enumerate().filter(|(_, v)| unmatched(v)) {
-            let verb = shown_verb(*verb);
-            let text =
-                format!("permits no {verb} while the rule lists relations or columns: give {verb} a rule of its own");
-            report.warn(&format!("{}.verbs[{at}]", m.block), &text);
+        for (at, _) in m.verbs.iter().enumerate().filter(|(_, v)| unmatched(v)) {
+            let text = "permits nothing beside relations or columns: give it a rule of its own";
+            report.warn(&format!("{}.verbs[{at}]", m.block), text);
         }
     }
 }
@@ -279,7 +279,7 @@ fn column(report: &mut Report, path: &str, text: &str) -> Option<ColumnPattern> 
 fn segments<const N: usize>(report: &mut Report, path: &str, text: &str, shape: &str) -> Option<[Glob; N]> {
     let parts: Vec<&str> = text.split('.').collect();
     if parts.iter().any(|part| part.contains('"')) {
-        report.warn(path, "names are matched as the catalog has them: a quote is part of the name");
+        report.warn(path, "a quote is part of the name: in the catalog there is none around it");
     }
     match <[&str; N]>::try_from(parts) {
         Ok(parts) if parts.iter().all(|part| check::is_segment(part)) => Some(parts.map(Glob::new)),

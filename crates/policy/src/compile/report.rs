@@ -24,7 +24,17 @@ impl Report {
     }
 
     pub(super) fn warn(&mut self, path: &str, text: &str) {
-        self.warnings.push(Warning { object: self.object.clone(), path: path.to_owned(), text: text.to_owned() });
+        self.warning(path, text, false);
+    }
+
+    /// What another set of objects beside this one would not give cause to.
+    pub(super) fn warn_of_others(&mut self, path: &str, text: &str) {
+        self.warning(path, text, true);
+    }
+
+    fn warning(&mut self, path: &str, text: &str, of_others: bool) {
+        let (path, text) = (path.to_owned(), text.to_owned());
+        self.warnings.push(Warning { object: self.object.clone(), path, text, of_others });
     }
 
     /// Sorted, so that the order of the input shows nowhere.

@@ -13,8 +13,7 @@ pub(super) fn warn<'a>(block: &Block, path: &str, names: impl Iterator<Item = &'
         let Some(rule) = block.rules.iter().find(|r| r.id.rule == name) else { continue };
         let mut others = block.rules.iter().filter(|other| other.id != rule.id);
         if let Some(other) = others.find(|other| shadows(other, rule)) {
-            let text =
-                format!("has no effect: rule `{}` says the same or more about all that it matches", other.id.rule);
+            let text = format!("has no effect: `{}` says the same or more about all of it", other.id.rule);
             report.warn(&format!("{path}.rules[{at}]"), &text);
         }
     }
