@@ -22,10 +22,10 @@ use kube::Client;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-pub use self::object::{Kind, Object};
+pub use self::object::{Kind, Object, Wrong};
 pub use self::pod::Pod;
 pub use self::secrets::{Present, State as SecretState};
-pub use self::world::{Feed, Withheld, World};
+pub use self::world::{Feed, Judged, Odd, Withheld, World};
 use crate::metrics::Metrics;
 
 /// Shared by the watches that write it and the streams that read it.
@@ -84,6 +84,11 @@ impl Index {
     /// Whether every watch is in sync.
     pub fn whole(&self) -> bool {
         self.world.read().whole()
+    }
+
+    /// See [`World::judge`].
+    pub fn judge(&self, kind: Kind, namespace: &str, name: &str, spec: &serde_json::Value) -> Judged {
+        self.world.read().judge(kind, namespace, name, spec)
     }
 
     /// Every Secret that a target names, as namespace and name.

@@ -1,5 +1,6 @@
 //! One of our objects, as a sidecar is sent it: its name and its spec, nothing else, read as the sidecar will read it.
 
+use std::fmt;
 use std::path::Path;
 
 use crds::manifest::{self, MAX_OBJECT_BYTES, Manifest};
@@ -24,6 +25,16 @@ pub struct Object {
     pub read: Result<Manifest, String>,
     /// Of a policy that could be read.
     selection: Option<Selection>,
+    /// The rules in it, if it could be read.
+    pub(super) rules: usize,
+}
+
+/// Why a sidecar would refuse an object: where, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    /// For example `spec.targets[0].postgres.rules[2].approval`.
+    pub path: String,
+    pub text: String,
 }
 
 // === impl Kind ===
@@ -51,6 +62,11 @@ impl Kind {
 impl Object {
     /// `namespace` is empty for a kind that has none.
     pub fn read(kind: Kind, namespace: &str, name: &str, spec: &Value) -> Self {
+        Self::judged(kind, namespace, name, spec).0
+    }
+
+    /// The same, with each thing that is wrong by itself: it is empty if and only if the object could be read.
+    pub fn judged(kind: Kind, namespace: &str, name: &str, spec: &Value) -> (Self, Vec<Wrong>) {
         let metadata = match kind {
             Kind::ClusterPolicy => json!({"name": name}),
             Kind::Policy | Kind::Target => json!({"name": name, "namespace": namespace}),
@@ -60,14 +76,19 @@ impl Object {
         });
         let text = json.to_string();
         let read = understood(&text).and_then(|manifest| sound(kind, manifest));
+        let (read, rules, wrong) = match read {
+            Ok((manifest, rules)) => (Ok(manifest), rules, Vec::new()),
+            Err(wrong) => (Err(wrong.iter().map(Wrong::to_string).collect::<Vec<_>>().join("; ")), 0, wrong),
+        };
         let selection = read.as_ref().ok().and_then(selection);
-        Self { namespace: namespace.to_owned(), name: name.to_owned(), json: text.into_bytes(), read, selection }
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        (Self { namespace, name, json: text.into_bytes(), read, selection, rules }, wrong)
     }
 
     /// One that could not be read at all; what is known of it is its name.
     pub fn unread(namespace: &str, name: &str, error: &str) -> Self {
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
-        Self { namespace, name, json: Vec::new(), read: Err(error.to_owned()), selection: None }
+        Self { namespace, name, json: Vec::new(), read: Err(error.to_owned()), selection: None, rules: 0 }
     }
 
     /// Whether the policy speaks of this subject of its namespace. One that cannot be read may speak of anybody.
@@ -101,31 +122,44 @@ fn selection(manifest: &Manifest) -> Option<Selection> {
     }
 }
 
-fn understood(text: &str) -> Result<Manifest, String> {
-    if text.len() > MAX_OBJECT_BYTES {
-        return Err(format!("it has {} bytes, of {MAX_OBJECT_BYTES} at most", text.len()));
-    }
-    let found = manifest::parse(text, Path::new("the API server"), "").map_err(|errors| {
-        errors.0.iter().map(|error| format!("{} {}", error.path, error.problem)).collect::<Vec<_>>().join("; ")
-    })?;
-    match <[_; 1]>::try_from(found) {
-        Ok([located]) => Ok(located.manifest),
-        Err(_) => Err("it is not one object".to_owned()),
+// === impl Wrong ===
+
+impl Wrong {
+    pub(super) fn new(path: &str, text: impl Into<String>) -> Self {
+        Self { path: path.to_owned(), text: text.into() }
     }
 }
 
-/// Compiled alone: what is wrong then is wrong whatever stands beside it.
-fn sound(kind: Kind, manifest: Manifest) -> Result<Manifest, String> {
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.text)
+    }
+}
+
+fn understood(text: &str) -> Result<Manifest, Vec<Wrong>> {
+    if text.len() > MAX_OBJECT_BYTES {
+        let text = format!("it has {} bytes, of {MAX_OBJECT_BYTES} at most: divide it into several", text.len());
+        return Err(vec![Wrong::new("spec", text)]);
+    }
+    let found = manifest::parse(text, Path::new("the API server"), "").map_err(|errors| {
+        errors.0.iter().map(|error| Wrong::new(&error.path, error.problem.to_string())).collect::<Vec<_>>()
+    })?;
+    match <[_; 1]>::try_from(found) {
+        Ok([located]) => Ok(located.manifest),
+        Err(_) => Err(vec![Wrong::new("spec", "it is not one object")]),
+    }
+}
+
+/// Compiled alone: what is wrong then is wrong whatever stands beside it. With the number of its rules.
+fn sound(kind: Kind, manifest: Manifest) -> Result<(Manifest, usize), Vec<Wrong>> {
     let mut input = Input::default();
     let added = add(&mut input, &manifest);
     if added != Some(kind) {
-        return Err(format!("it is no {}", kind.as_str()));
+        return Err(vec![Wrong::new("kind", format!("it is no {}", kind.as_str()))]);
     }
     match policy::compile(&input) {
-        Ok(_) => Ok(manifest),
-        Err(errors) => {
-            Err(errors.iter().map(|error| format!("{}: {}", error.path, error.text)).collect::<Vec<_>>().join("; "))
-        }
+        Ok(_) => Ok((manifest, input.rules())),
+        Err(errors) => Err(errors.into_iter().map(|error| Wrong { path: error.path, text: error.text }).collect()),
     }
 }
 

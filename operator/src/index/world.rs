@@ -3,6 +3,8 @@
 //! Invariant: a pod is told of the policies that select it and of no others, so that only they change what is in force
 //! for it, and it gets the Secrets of targets that they name.
 
+mod judge;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -15,6 +17,8 @@ use super::content::{Content, Hash, Objects};
 use super::object::{Kind, Object};
 use super::pod::Pod;
 use super::secrets::State;
+
+pub use self::judge::{Judged, Odd};
 
 /// What is watched as a whole. Secrets are watched one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
