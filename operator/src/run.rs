@@ -82,7 +82,7 @@ pub async fn run(config: Config) -> Result<()> {
     let (stop, stopped) = watch::channel(false);
     let service = Service::new(
         enrol,
-        index,
+        Arc::clone(&index),
         Arc::clone(&approvals.desk),
         config.max_policy_age,
         stopped.clone(),
@@ -94,6 +94,7 @@ pub async fn run(config: Config) -> Result<()> {
     let shared = Arc::new(Webhook {
         rules: config.rules(),
         approvals: approvals.reviewer.clone(),
+        index,
         current: replica.current(),
         metrics: Arc::clone(&metrics),
     });

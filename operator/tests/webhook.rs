@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use operator::approvals::key::Held;
 use operator::approvals::reviewer::Reviewer;
 use operator::certificate::{self, Authority, Current};
+use operator::index::{Feed, Index, Kind, Object};
 use operator::inject::Settings;
 use operator::metrics::Metrics;
 use operator::webhook::review::Rules;
@@ -31,6 +32,7 @@ struct Served {
     address: SocketAddr,
     current: Current,
     metrics: Arc<Metrics>,
+    index: Arc<Index>,
     stop: watch::Sender<bool>,
     ended: JoinHandle<()>,
 }
@@ -52,13 +54,20 @@ async fn serve() -> Served {
     // Nobody answers there: whose right cannot be asked for does not vote.
     let nowhere = kube::Client::try_from(kube::Config::new("http://127.0.0.1:9".parse().unwrap())).unwrap();
     let approvals = Reviewer::new(nowhere, Held::default());
-    let webhook = Arc::new(Webhook { rules, approvals, current: current.clone(), metrics: Arc::clone(&metrics) });
+    let index = Index::new(900);
+    let webhook = Webhook {
+        rules,
+        approvals,
+        index: Arc::clone(&index),
+        current: current.clone(),
+        metrics: Arc::clone(&metrics),
+    };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
     let tls = serve::tls(current.clone()).unwrap();
-    let ended = tokio::spawn(serve::serve(listener, tls, webhook, stopped));
-    Served { address, current, metrics, stop, ended }
+    let ended = tokio::spawn(serve::serve(listener, tls, Arc::new(webhook), stopped));
+    Served { address, current, metrics, index, stop, ended }
 }
 
 impl Served {
@@ -165,6 +174,75 @@ async fn votes_are_reviewed_on_a_path_of_their_own() {
     let (_, body) = ask(&mut stream, "POST", "/approvals", &pod).await;
     assert_eq!(serde_json::from_slice::<Value>(&body).unwrap()["response"]["allowed"], false);
     assert_eq!(ask(&mut stream, "POST", "/approvals", b"{}").await.0, 400);
+}
+
+/// Status and answer to a policy for one target.
+async fn propose(stream: &mut TlsStream<TcpStream>, target: &str, action: &str) -> Value {
+    let rule = json!({"name": "r", "action": action, "verbs": ["DDL"], "message": "no"});
+    let spec = json!({"podSelector": {}, "targets": [{"targetRef": {"name": target}, "postgres": {"rules": [rule]}}]});
+    let request = json!({
+        "uid": "u", "kind": {"group": "agentaccess.dev", "version": "v1alpha1", "kind": "AgentAccessPolicy"},
+        "resource": {"group": "agentaccess.dev", "version": "v1alpha1", "resource": "agentaccesspolicies"},
+        "name": "p", "namespace": "agents", "operation": "CREATE", "userInfo": {},
+        "object": {"metadata": {"name": "p"}, "spec": spec},
+    });
+    let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request});
+    let (status, body) = ask(stream, "POST", "/policies?timeout=5s", review.to_string().as_bytes()).await;
+    assert_eq!(status, 200);
+    serde_json::from_slice::<Value>(&body).unwrap()["response"].clone()
+}
+
+fn target(name: &str) -> Object {
+    let spec = json!({
+        "protocol": "Postgres", "host": "db.example", "port": 5432, "credentialRef": {"name": "login"},
+        "postgres": {"databases": ["shop"]},
+    });
+    Object::read(Kind::Target, "agents", name, &spec)
+}
+
+#[tokio::test]
+async fn policies_are_judged_by_what_the_index_knows() {
+    let served = serve().await;
+    let mut stream = served.dial(&served.hold()).await.unwrap();
+    // Before anything is known, too.
+    let refused = propose(&mut stream, "db", "Allow").await;
+    assert_eq!((&refused["allowed"], &refused["status"]["code"]), (&json!(false), &json!(422)));
+    let field = "spec.targets[0].postgres.rules[0].verbs[0]";
+    assert_eq!(refused["status"]["details"]["causes"][0]["field"], field);
+    let accepted = propose(&mut stream, "db", "Deny").await;
+    assert_eq!((&accepted["allowed"], accepted.get("warnings")), (&json!(true), None));
+
+    served.index.change(|world| {
+        world.pulse(true);
+        Feed::ALL.iter().for_each(|feed| {
+            world.sync(*feed, true);
+        });
+        world.set_object(Kind::Target, target("db"))
+    });
+    let known = propose(&mut stream, "db", "Deny").await;
+    assert_eq!((&known["allowed"], known.get("warnings")), (&json!(true), None));
+    let begun = Instant::now();
+    let unknown = propose(&mut stream, "late", "Deny").await;
+    assert_eq!(unknown["allowed"], true);
+    assert!(unknown["warnings"].to_string().contains("there is no AccessTarget `late` here"), "{unknown}");
+    assert!((250..2_000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    // It was stored just before, and we hear of it a moment later.
+    let index = Arc::clone(&served.index);
+    let news = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        index.change(|world| world.set_object(Kind::Target, target("late")));
+    });
+    let known = propose(&mut stream, "late", "Deny").await;
+    assert_eq!((&known["allowed"], known.get("warnings")), (&json!(true), None));
+    news.await.unwrap();
+
+    assert_eq!(ask(&mut stream, "POST", "/policies", b"{}").await.0, 400);
+    let text = String::from_utf8(served.metrics.render().unwrap()).unwrap();
+    for (result, count) in [("accepted", 3), ("warned", 1), ("refused", 1), ("unreadable", 1)] {
+        let line =
+            format!("agentaccess_admission_duration_seconds_count{{result=\"{result}\",webhook=\"policies\"}} {count}");
+        assert!(text.contains(&line), "{line} is not in\n{text}");
+    }
 }
 
 fn pod_review() -> Vec<u8> {

@@ -24,6 +24,7 @@ use super::request::{Request, policy_name};
 use super::stamp::{Key, Record, Word};
 use super::tally::{Ballot, Tally};
 use super::{request, sha256, written};
+use crate::webhook::request::{Sent, Unreadable};
 
 const CREDENTIAL: &str = "authentication.kubernetes.io/credential-id";
 const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
@@ -52,11 +53,6 @@ pub(crate) struct Answer {
     pub(crate) message: Option<String>,
 }
 
-/// The body is not an AdmissionReview with a request.
-#[derive(Debug, thiserror::Error)]
-#[error("not an AdmissionReview of admission.k8s.io/v1: {0}")]
-pub(crate) struct Unreadable(String);
-
 #[derive(Debug)]
 pub(super) enum Step {
     Done(Box<Answer>),
@@ -83,17 +79,7 @@ pub(super) struct Vote {
 
 /// Reads a review, and answers it if no right has to be asked for.
 pub(super) fn begin(body: &[u8], key: Option<&Key>, now: Timestamp) -> Result<Step, Unreadable> {
-    let unreadable = |error: serde_json::Error| Unreadable(error.to_string());
-    let mut body: Value = serde_json::from_slice(body).map_err(unreadable)?;
-    // As they were sent: a typed object would drop what it does not know.
-    let mut take = |path: &str| body.pointer_mut(path).map(Value::take).unwrap_or_default();
-    let (object, old) = (take("/request/object"), take("/request/oldObject"));
-    let review = AdmissionReview::<DynamicObject>::deserialize(body).map_err(unreadable)?;
-    if review.types.api_version != "admission.k8s.io/v1" || review.types.kind != "AdmissionReview" {
-        return Err(Unreadable(format!("it is a {} of {}", review.types.kind, review.types.api_version)));
-    }
-    let review: AdmissionRequest<DynamicObject> =
-        review.try_into().map_err(|_| Unreadable("it has no request".to_owned()))?;
+    let Sent { request: review, object, old } = Sent::read(body)?;
     let response = AdmissionResponse::from(&review);
     let vote = match judged(&review, &object, &old) {
         Judged::Pass => return Ok(Step::Done(Box::new(done(response, Outcome::Passed)))),

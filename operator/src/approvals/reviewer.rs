@@ -14,7 +14,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::key::Held;
-use super::review::{Answer, Step, Unreadable, begin};
+use super::review::{Answer, Step, begin};
+use crate::webhook::request::Unreadable;
 
 /// For all questions of one vote together; the API server gives the webhook 5 s by default.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -40,6 +40,8 @@ pub struct Wrong {
 // === impl Kind ===
 
 impl Kind {
+    pub const ALL: [Self; 3] = [Self::Policy, Self::ClusterPolicy, Self::Target];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Policy => "AgentAccessPolicy",
@@ -48,7 +50,7 @@ impl Kind {
         }
     }
 
-    pub(super) fn plural(self) -> &'static str {
+    pub(crate) fn plural(self) -> &'static str {
         match self {
             Self::Policy => "agentaccesspolicies",
             Self::ClusterPolicy => "clusteragentaccesspolicies",

@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 
 use kube::core::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse, AdmissionReview, Operation};
-use serde::Deserialize as _;
 use serde_json::Value;
 
+use super::request::{Sent, Unreadable};
 use crate::inject::{Injected, Moment, Settings, inject, patch};
 
 /// A server cuts warnings that are many or long.
@@ -46,26 +46,12 @@ pub struct Answer {
     pub message: Option<String>,
 }
 
-/// The body is not an AdmissionReview with a request; there is nobody to answer to in its words.
-#[derive(Debug, thiserror::Error)]
-#[error("not an AdmissionReview of admission.k8s.io/v1: {0}")]
-pub struct Unreadable(String);
-
 /// Answers the review in `body`.
 ///
 /// # Errors
 /// When `body` is not one.
 pub fn answer(body: &[u8], rules: &Rules, moment: &Moment<'_>) -> Result<Answer, Unreadable> {
-    let unreadable = |error: serde_json::Error| Unreadable(error.to_string());
-    let mut body: Value = serde_json::from_slice(body).map_err(unreadable)?;
-    // The pod stays as it was sent: a typed object would drop what it does not know.
-    let pod = body.pointer_mut("/request/object").map(Value::take).unwrap_or_default();
-    let review = AdmissionReview::<DynamicObject>::deserialize(body).map_err(unreadable)?;
-    if review.types.api_version != "admission.k8s.io/v1" || review.types.kind != "AdmissionReview" {
-        return Err(Unreadable(format!("it is a {} of {}", review.types.kind, review.types.api_version)));
-    }
-    let request: AdmissionRequest<DynamicObject> =
-        review.try_into().map_err(|_| Unreadable("it has no request".to_owned()))?;
+    let Sent { request, object: pod, .. } = Sent::read(body)?;
     Ok(decide(&request, &pod, rules, moment))
 }
 

@@ -22,9 +22,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
+use super::policies::{self, Proposal};
 use super::review::{self, Rules};
 use crate::approvals::reviewer::Reviewer;
 use crate::certificate::{self, Current};
+use crate::index::{Index, Judged};
 use crate::inject::Moment;
 use crate::metrics::Metrics;
 
@@ -37,6 +39,8 @@ const HEAD: Duration = Duration::from_secs(120);
 const BODY: Duration = Duration::from_secs(5);
 /// The API server takes 3 MiB from a user.
 const MOST_BODY: usize = 4 << 20;
+/// For what was stored just before to come to us.
+const NEWS: Duration = Duration::from_millis(300);
 /// What is still being answered when we stop.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -45,6 +49,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 pub struct Webhook {
     pub rules: Rules,
     pub approvals: Reviewer,
+    pub index: Arc<Index>,
     pub current: Current,
     pub metrics: Arc<Metrics>,
 }
@@ -140,7 +145,8 @@ async fn respond(request: Request<Incoming>, webhook: &Webhook) -> Response<Full
     let name = match request.uri().path() {
         "/inject" => "inject",
         "/approvals" => "approvals",
-        _ => return text(StatusCode::NOT_FOUND, "only /inject and /approvals are served\n"),
+        "/policies" => "policies",
+        _ => return text(StatusCode::NOT_FOUND, "only /inject, /approvals and /policies are served\n"),
     };
     if request.method() != Method::POST {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only POST\n");
@@ -148,6 +154,7 @@ async fn respond(request: Request<Incoming>, webhook: &Webhook) -> Response<Full
     let started = Instant::now();
     let (result, response) = match body(request).await {
         Ok(body) if name == "inject" => inject(&body, webhook),
+        Ok(body) if name == "policies" => policies(&body, webhook).await,
         Ok(body) => approvals(&body, webhook).await,
         Err(response) => (UNREADABLE, response),
     };
@@ -206,6 +213,47 @@ async fn approvals(body: &[u8], webhook: &Webhook) -> (&'static str, Response<Fu
         None => tracing::debug!(event = "vote_reviewed", result),
     }
     written(result, &answer.review)
+}
+
+async fn policies(body: &[u8], webhook: &Webhook) -> (&'static str, Response<Full<Bytes>>) {
+    let answer = match policies::begin(body) {
+        Ok(policies::Step::Done(answer)) => *answer,
+        Ok(policies::Step::Judge(proposal)) => {
+            let answer = proposal.conclude(&judged(&proposal, &webhook.index).await);
+            if let Some(message) = &answer.message {
+                let Proposal { kind, namespace, name, .. } = proposal.as_ref();
+                tracing::info!(event = "policy_refused", kind = kind.as_str(), namespace, name, message);
+            }
+            answer
+        }
+        Err(error) => {
+            tracing::warn!(event = "review_unreadable", %error);
+            return (UNREADABLE, text(StatusCode::BAD_REQUEST, &format!("{error}\n")));
+        }
+    };
+    written(answer.outcome.word(), &answer.review)
+}
+
+/// Who applies a target and its policy hears of no missing target because our watch is a moment behind.
+async fn judged(proposal: &Proposal, index: &Index) -> Judged {
+    let mut changes = index.changes();
+    let patience = tokio::time::sleep(NEWS);
+    let mut patience = std::pin::pin!(patience);
+    loop {
+        changes.mark_unchanged();
+        let Proposal { kind, namespace, name, spec, .. } = proposal;
+        let judged = index.judge(*kind, namespace, name, spec);
+        if !judged.odd.iter().any(|odd| odd.of_others) {
+            return judged;
+        }
+        // Both arms lose nothing when they are dropped: the index is looked at again.
+        tokio::select! {
+            () = patience.as_mut() => return judged,
+            changed = changes.changed() => if changed.is_err() {
+                return judged;
+            },
+        }
+    }
 }
 
 fn written(result: &'static str, review: &AdmissionReview<DynamicObject>) -> (&'static str, Response<Full<Bytes>>) {

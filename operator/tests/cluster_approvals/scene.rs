@@ -13,6 +13,7 @@ use kube::{Api, Client};
 use operator::approvals::{Approvals, Asker};
 use operator::certificate::{self, Authorities, Authority, Current};
 use operator::config::Config;
+use operator::index::Index;
 use operator::metrics::Metrics;
 use operator::webhook::serve::{self, Webhook};
 use serde_json::{Value, json};
@@ -99,6 +100,7 @@ impl Scene {
         let webhook = Webhook {
             rules: Config::parse_from(arguments).rules(),
             approvals: replicas[0].approvals.reviewer.clone(),
+            index: Index::new(900),
             current: current.clone(),
             metrics: Arc::clone(&replicas[0].metrics),
         };
