@@ -149,6 +149,18 @@ fn what_refuses_keeps_refusing() {
             assert!(webhook["timeoutSeconds"].is_u64() && webhook["objectSelector"].is_null(), "{name}");
         }
     }
+    // It tells people early and decides nothing: the kill switch must not wait for the operator.
+    for (name, configuration) in kind(&objects, &["ValidatingWebhookConfiguration"]) {
+        for webhook in configuration["webhooks"].as_array().unwrap() {
+            assert_eq!(
+                (&webhook["failurePolicy"], &webhook["sideEffects"]),
+                (&json!("Ignore"), &json!("None")),
+                "{name}"
+            );
+            assert_eq!(webhook["rules"][0]["operations"], json!(["CREATE", "UPDATE"]), "{name}");
+            assert!(!webhook["rules"][0]["resources"].to_string().contains("/status"), "{name}");
+        }
+    }
     let mut walls = 0;
     for (name, policy) in kind(&objects, &["ValidatingAdmissionPolicy"]) {
         let warns = policy["metadata"]["name"] == "agentaccess-owners";
@@ -233,7 +245,7 @@ fn it_is_installed_upgraded_and_removed() {
         assert!(!before.accepted, "governed, and there is no operator: {}", before.text);
         helm(program, &["uninstall", "agentaccess", "--namespace", NAMESPACE, "--wait", "--timeout", "60s"]);
         let kinds = "validatingadmissionpolicies,validatingadmissionpolicybindings,mutatingwebhookconfigurations,\
-                     injectionprofiles,clusterroles,clusterrolebindings";
+                     validatingwebhookconfigurations,injectionprofiles,clusterroles,clusterrolebindings";
         let left = cluster.run(&["get", kinds, "-o", "name"], None).unwrap().text;
         let left: Vec<&str> = left.lines().filter(|line| line.contains("agentaccess")).collect();
         assert!(left.is_empty(), "{program} leaves {left:?}");

@@ -62,7 +62,7 @@ pub struct Config {
     /// The InjectionProfile whose `status.roots` is kept.
     #[arg(long, default_value = "agentaccess")]
     pub injection_profile: String,
-    /// The MutatingWebhookConfiguration whose `caBundle` is kept.
+    /// The MutatingWebhookConfiguration and the ValidatingWebhookConfiguration whose `caBundle` is kept.
     #[arg(long, default_value = "agentaccess")]
     pub webhook_configuration: String,
     /// The Secret that holds the webhooks' CA.

@@ -56,7 +56,7 @@ pub async fn run(config: Config) -> Result<()> {
     let client = client(API).await?;
     let store = Store::new(client.clone(), &config.namespace, &config.ca_secret);
     let replica = Replica::new(store.clone(), config.names());
-    let bundle = Bundle::new(client.clone(), &config.webhook_configuration);
+    let bundle = Bundle::new(&client, &config.webhook_configuration);
     let keeper = Keeper::new(store, bundle, Profile::new(client.clone(), &config.injection_profile));
     let index = Index::new(config.max_policy_age);
     let enrol = Arc::new(Enrol::new(client.clone(), &config.namespace, &config.audience, replica.current()));
