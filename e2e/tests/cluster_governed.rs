@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+#[path = "cluster_governed/admission.rs"]
+mod admission;
 #[path = "cluster_governed/agent.rs"]
 mod agent;
 #[path = "cluster_governed/approvals.rs"]

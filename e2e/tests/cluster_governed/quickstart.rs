@@ -25,7 +25,9 @@ fn apply(cluster: &Cluster, file: &str) {
             }
         }
         let what = format!("{file}: {} {}", object["kind"], object["metadata"]["name"]);
-        cluster.run(&["apply", "-f", "-"], Some(&object)).unwrap().accepted(&what).unwrap();
+        let answer = cluster.run(&["apply", "-f", "-"], Some(&object)).unwrap();
+        answer.accepted(&what).unwrap();
+        assert!(!answer.text.contains("Warning:"), "{what}: {}", answer.text);
     }
 }
 
