@@ -30,3 +30,5 @@ mod latency;
 mod metrics;
 #[path = "cluster_governed/quickstart.rs"]
 mod quickstart;
+#[path = "cluster_governed/webhooks.rs"]
+mod webhooks;

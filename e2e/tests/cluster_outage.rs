@@ -15,6 +15,8 @@ mod database;
 #[path = "cluster_governed/inside.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod inside;
+#[path = "cluster_outage/webhooks.rs"]
+mod webhooks;
 
 use std::process::Command;
 use std::thread;
@@ -51,6 +53,15 @@ fn scale(cluster: &Cluster, replicas: &str) {
     cluster.run(&scale, None).unwrap().accepted("scale").unwrap();
 }
 
+fn without_operator(cluster: &Cluster) {
+    scale(cluster, "0");
+    wait::eventually("no operator", START, || {
+        let pods = ["pods", "-n", "agentaccess-system", "-l", "app.kubernetes.io/component=operator"];
+        cluster.get(&pods).unwrap()["items"] == json!([])
+    })
+    .unwrap();
+}
+
 #[test]
 fn without_operator_and_api_server_all_is_denied_in_time_and_comes_back() {
     let world = World::new(&Policy::default());
@@ -62,12 +73,7 @@ fn without_operator_and_api_server_all_is_denied_in_time_and_comes_back() {
     wait::eventually("the agent works", START, || logs(&world, "worker").iter().any(|line| line.contains(" 1|")))
         .unwrap();
 
-    scale(&world.cluster, "0");
-    wait::eventually("no operator", START, || {
-        let pods = ["pods", "-n", "agentaccess-system", "-l", "app.kubernetes.io/component=operator"];
-        world.cluster.get(&pods).unwrap()["items"] == json!([])
-    })
-    .unwrap();
+    without_operator(&world.cluster);
     let away = now();
     signal("-STOP", "kube-apiserver");
     thread::sleep(Duration::from_secs(MAX_AGE + 15));
