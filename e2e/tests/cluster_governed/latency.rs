@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use e2e::cluster::Cluster;
 use e2e::wait;
 use e2e::world::Policy;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::agent::{governed, pod};
 use super::database::World;
 use super::inside::told;
 
@@ -58,4 +60,73 @@ fn a_policy_counts_on_open_connections() {
         times.push(begun.elapsed());
     }
     assert!(told("kubectl apply to the next operation", times) < Duration::from_secs(10));
+}
+
+/// How often something was done within each of these seconds, by a histogram of Prometheus.
+fn histogram(text: &str, metric: &str, label: &str) -> Vec<(f64, u64)> {
+    let mut counts: Vec<(f64, u64)> = Vec::new();
+    let bucket = format!("{metric}_bucket{{");
+    for line in text.lines().filter(|line| line.starts_with(&bucket) && line.contains(label)) {
+        let (labels, count) = line.rsplit_once(' ').unwrap();
+        let within = labels.split("le=\"").nth(1).unwrap().split('"').next().unwrap();
+        let (within, count) = (within.parse().unwrap_or(f64::INFINITY), count.parse::<u64>().unwrap());
+        match counts.iter_mut().find(|(other, _)| *other == within) {
+            Some((_, total)) => *total += count,
+            None => counts.push((within, count)),
+        }
+    }
+    counts.sort_by(|a, b| a.0.total_cmp(&b.0));
+    counts
+}
+
+/// Of the injection: as the API server sees it, and the part that is ours.
+fn answered(cluster: &Cluster) -> [Vec<(f64, u64)>; 2] {
+    let read = |path: &str| {
+        let metrics = cluster.run(&["get", "--raw", path], None).unwrap();
+        metrics.accepted(path).unwrap();
+        metrics.text
+    };
+    let pods = ["pods", "-n", "agentaccess-system", "-l", "app.kubernetes.io/component=operator"];
+    let pods = cluster.get(&pods).unwrap();
+    let pods = pods["items"].as_array().unwrap().iter().filter_map(|pod| pod["metadata"]["name"].as_str());
+    let path = |pod| format!("/api/v1/namespaces/agentaccess-system/pods/{pod}:9090/proxy/metrics");
+    let own: String = pods.map(|pod| read(&path(pod))).collect();
+    [
+        histogram(
+            &read("/metrics"),
+            "apiserver_admission_webhook_admission_duration_seconds",
+            "name=\"inject.agentaccess.dev\"",
+        ),
+        histogram(&own, "agentaccess_admission_duration_seconds", "webhook=\"inject\""),
+    ]
+}
+
+/// Prints the difference; answers within how many seconds half of them were, and 99 of 100.
+fn between(what: &str, before: &[(f64, u64)], after: &[(f64, u64)], least: u64) -> (f64, f64) {
+    let at = |within: f64| before.iter().find(|(other, _)| *other == within).map_or(0, |(_, count)| *count);
+    let since: Vec<(f64, u64)> = after.iter().map(|(within, count)| (*within, count - at(*within))).collect();
+    let all = since.last().unwrap().1;
+    assert!(all >= least, "{what}: {all} calls");
+    let percentile = |percent: u64| since.iter().find(|(_, count)| count * 100 >= all * percent).unwrap().0;
+    let (p50, p99) = (percentile(50), percentile(99));
+    println!("{what}: p50 within {p50} s, p99 within {p99} s; calls within so many seconds: {since:?}");
+    (p50, p99)
+}
+
+/// The promise is 50 ms for 99 of 100.
+#[test]
+fn injection_adds_little_to_the_making_of_a_pod() {
+    const PODS: u64 = 200;
+    let cluster = Cluster::connect().unwrap();
+    let namespace = governed(&cluster);
+    // One program for all of them: its start would be most of the time.
+    let pods: Vec<Value> = (0..PODS).map(|n| pod(&format!("dry-{n}"))).collect();
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": pods});
+    let before = answered(&cluster);
+    let create = ["create", "-n", &namespace.name, "--dry-run=server", "-o", "name", "-f", "-"];
+    cluster.run(&create, Some(&list)).unwrap().accepted("200 pods").unwrap();
+    let after = answered(&cluster);
+    between("injection, our part", &before[1], &after[1], PODS);
+    let (_, p99) = between("injection, seen by the API server", &before[0], &after[0], PODS);
+    assert!(p99 <= 0.5, "{p99}");
 }
