@@ -56,10 +56,11 @@ struct Space {
     policies: Objects,
     targets: Objects,
     /// What was made of them, by the names of the policies that select a pod: of the cluster, of the namespace.
-    made: Mutex<BTreeMap<Selected, Result<Arc<Content>, Arc<Vec<String>>>>>,
+    made: Mutex<BTreeMap<Selected, Made>>,
 }
 
 type Selected = (Vec<String>, Vec<String>);
+type Made = Result<Arc<Content>, Arc<Vec<String>>>;
 
 /// Why a pod is told nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
