@@ -7,6 +7,7 @@ mod message;
 mod stream;
 
 use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -77,7 +78,15 @@ impl Wire {
     /// # Errors
     /// When nobody listens.
     pub fn bare(port: u16) -> Result<Self> {
-        let stream = Stream::connect(port, DEADLINE)?;
+        Self::over(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).with_context(|| format!("127.0.0.1:{port}"))?)
+    }
+
+    /// The same over a connection that somebody made.
+    ///
+    /// # Errors
+    /// When it is gone already.
+    pub fn over(connection: TcpStream) -> Result<Self> {
+        let stream = Stream::new(connection, DEADLINE)?;
         Ok(Self { stream, inbox: BytesMut::new(), key: None, settings: Vec::new(), status: b'I' })
     }
 
@@ -86,7 +95,15 @@ impl Wire {
     /// # Errors
     /// When the server refuses; the text has the SQLSTATE and message.
     pub fn connect(port: u16, login: &Login) -> Result<Self> {
-        let mut wire = Self::bare(port)?;
+        Self::bare(port)?.log_in(login)
+    }
+
+    /// Logs in over a connection on which nothing has been sent, up to the first ReadyForQuery.
+    ///
+    /// # Errors
+    /// When the server refuses; the text has the SQLSTATE and message.
+    pub fn log_in(mut self, login: &Login) -> Result<Self> {
+        let wire = &mut self;
         if let Some(ca) = &login.ca {
             wire.start_tls(ca)?;
         }
@@ -98,7 +115,7 @@ impl Wire {
         wire.authenticate(&login.password)?;
         match wire.until_ready()?.into_iter().find_map(|message| message.fault()) {
             Some(fault) => bail!("refused at login: {fault}"),
-            None => Ok(wire),
+            None => Ok(self),
         }
     }
 

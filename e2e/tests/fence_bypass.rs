@@ -96,6 +96,38 @@ fn what_leaves_an_open_pod_does_not_leave_a_fenced_one() {
     assert_eq!(left(&pod), []);
 }
 
+/// Protocols that this kernel may have no sockets for, sent by hand, with more rights than any container of the pod has.
+#[test]
+fn no_other_protocol_of_ip_leaves() {
+    if !can_run() {
+        return;
+    }
+    let protocols: [u8; 8] = [4, 33, 41, 47, 50, 132, 136, 253];
+    let send = || {
+        let all = protocols.iter().flat_map(|number| [(IpAddr::V4(V4), *number), (V6.into(), *number)]);
+        all.map(|(ip, number)| {
+            let domain = if ip.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+            let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(i32::from(number)))).unwrap();
+            let sent = socket.send_to(LEAK, &SocketAddr::new(ip, 0).into());
+            (ip, number, sent.map_err(|error| error.kind()))
+        })
+        .collect::<Vec<_>>()
+    };
+    let open = Pod::new().unwrap();
+    let tried = open.within(0, send).unwrap();
+    let seen = left(&open);
+    for (ip, number, sent) in tried {
+        assert_eq!(sent, Ok(LEAK.len()), "{number} to {ip} without a fence");
+        let is = |packet: &&Packet| (packet.protocol, packet.destination) == (number, Some(ip));
+        assert!(seen.iter().any(|packet| is(&packet) && packet.contains(LEAK)), "{number} to {ip} without a fence");
+    }
+    let (pod, _sidecar) = fenced();
+    for (ip, number, sent) in pod.within(0, send).unwrap() {
+        assert_eq!(sent, Err(std::io::ErrorKind::PermissionDenied), "{number} to {ip}");
+    }
+    assert_eq!(left(&pod), []);
+}
+
 #[test]
 fn the_sidecars_ports_cannot_be_dialled_straight() {
     if !can_run() {

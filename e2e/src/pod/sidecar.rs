@@ -182,6 +182,14 @@ impl PodSidecar {
         }
     }
 
+    /// Of its process, while it runs.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pid(&self) -> Result<u32> {
+        Ok(self.process.as_ref().context("the sidecar does not run")?.pid())
+    }
+
     /// The list of names and their addresses.
     pub fn addresses(&self) -> PathBuf {
         self.place("state/addresses")

@@ -1,7 +1,7 @@
 //! TCP with or without TLS, blocking, every read with a deadline.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +18,7 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn connect(port: u16, deadline: Duration) -> Result<Self> {
-        let tcp = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).with_context(|| format!("127.0.0.1:{port}"))?;
+    pub(super) fn new(tcp: TcpStream, deadline: Duration) -> Result<Self> {
         tcp.set_nodelay(true)?;
         let stream = Self { tcp, tls: None };
         stream.within(deadline)?;
