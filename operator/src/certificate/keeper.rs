@@ -4,6 +4,8 @@
 //! first; it is signed with when every sidecar has renewed its certificate since, and with it heard of the new root. What
 //! was announced is in the Secret, so another leader goes on from there.
 
+use rustls_pki_types::CertificateDer;
+
 use super::authority::{Authority, CertificateError};
 use super::bundle::Bundle;
 use super::profile::Profile;
@@ -125,15 +127,24 @@ impl Keeper {
     }
 }
 
-/// What an injection writes now, when the previous CA has ended, and after the next one is signed with.
+/// What an injection writes when every replica has read all of it, before, after the next one signs, and when the
+/// previous one has ended: four at most, which is what the profile keeps.
 fn arguments(stored: &Stored, next: Option<&Authority>) -> Result<Vec<String>, CertificateError> {
     let Ok(current) = &stored.authority else { return Ok(Vec::new()) };
-    let mut all = Vec::new();
-    if let Some(previous) = &stored.previous {
-        all.push(roots::argument([current.der(), &super::authority::read(previous)?.0]));
-    }
-    all.extend(next.map(|next| roots::argument([next.der(), current.der()])));
-    all.push(roots::argument([current.der()]));
+    let (current, next) = (current.der(), next.map(Authority::der));
+    let previous = stored.previous.as_deref().map(super::authority::read).transpose()?.map(|(der, _)| der);
+    let argument = |next: Option<&CertificateDer<'static>>, previous: Option<&CertificateDer<'static>>| {
+        roots::argument([current].into_iter().chain(next).chain(previous))
+    };
+    let mut all = vec![argument(next, previous.as_ref())];
+    let mut add = |one: String| {
+        if !all.contains(&one) {
+            all.push(one);
+        }
+    };
+    add(argument(None, previous.as_ref()));
+    next.into_iter().for_each(|next| add(roots::argument([next, current])));
+    add(argument(next, None));
     Ok(all)
 }
 
@@ -195,10 +206,16 @@ mod tests {
         assert_eq!(trusted(&both, both.next.as_ref()), [next.pem(), current.pem(), old.pem()]);
         assert_eq!(trusted(&both, None), [current.pem(), old.pem()]);
         let [o, c, n] = [&old, &current, &next].map(Authority::der);
-        let expected = [roots::argument([c, o]), roots::argument([n, c]), roots::argument([c])];
+        let expected =
+            [roots::argument([c, n, o]), roots::argument([c, o]), roots::argument([n, c]), roots::argument([c, n])];
         assert_eq!(arguments(&both, both.next.as_ref()).unwrap(), expected);
         // After the switch what is written then was let pass before.
         let after = stored(Content { authority: &next, next: None, previous: Some(current.pem()) }, NOW);
-        assert_eq!(arguments(&after, None).unwrap()[0], expected[1]);
+        assert_eq!(arguments(&after, None).unwrap(), [roots::argument([n, c]), roots::argument([n])]);
+        // And what is written before and after the announcement, where there is no previous one.
+        let alone = stored(Content { authority: &current, next: None, previous: None }, NOW);
+        assert_eq!(arguments(&alone, None).unwrap(), [roots::argument([c])]);
+        let announced = [roots::argument([c, n]), roots::argument([c]), roots::argument([n, c])];
+        assert_eq!(arguments(&alone, Some(&next)).unwrap(), announced);
     }
 }

@@ -71,7 +71,8 @@ impl Current {
     pub fn renew(&self, authorities: Authorities, names: &[String], now: u64) -> Result<bool, CertificateError> {
         let Authorities { current, next, previous } = authorities;
         let held = self.get().filter(|held| held.authority.pem() == current.pem() && !held.leaf.life.aged(now));
-        let argued = std::iter::once(current.der()).chain(&previous);
+        // The next one too: a pod that is made now may have to wait for a node until that one signs.
+        let argued = std::iter::once(current.der()).chain(&next).chain(&previous);
         let roots = roots::argument(argued);
         let trusted: Vec<_> = std::iter::once(current.der().clone()).chain(next).chain(previous).collect();
         if held.as_ref().is_some_and(|held| held.trusted == trusted) {
@@ -177,8 +178,8 @@ mod tests {
         let second = current.get().unwrap();
         assert!(Arc::ptr_eq(&first.leaf, &second.leaf));
         assert_eq!(second.trusted, [&ca, &next, &previous].map(|ca| ca.der().clone()));
-        // The next one is told of over the stream; pods name what may sign today.
-        assert_eq!(second.roots, roots::argument([ca.der(), previous.der()]));
+        // A pod that is made now, and begins when the next one signs, knows it.
+        assert_eq!(second.roots, roots::argument([ca.der(), next.der(), previous.der()]));
         current.renew(all(), &names, NOW).unwrap();
         assert!(Arc::ptr_eq(&second, &current.get().unwrap()), "nothing changed");
     }
