@@ -3,7 +3,7 @@
 //!
 //! Not run by `make test`: the feature `cluster` builds it, `make e2e` runs it.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 #[path = "cluster_wall/agent.rs"]
 mod agent;
@@ -11,9 +11,13 @@ mod agent;
 mod approvals;
 #[path = "cluster_wall/changes.rs"]
 mod changes;
+#[path = "cluster_wall/definitions.rs"]
+mod definitions;
 #[path = "cluster_wall/namespaces.rs"]
 mod namespaces;
 #[path = "cluster_wall/owners.rs"]
 mod owners;
 #[path = "cluster_wall/pods.rs"]
 mod pods;
+#[path = "../../crds/tests/rules/table.rs"]
+mod table;

@@ -168,6 +168,8 @@ fn a_debug_container_is_judged_as_any_other() {
         (debug("/securityContext", json!({"privileged": true})), "privileged must be false"),
         (debug("/securityContext/allowPrivilegeEscalation", Value::Null), "allowPrivilegeEscalation must be false"),
         (debug("/securityContext/capabilities/add", json!(["NET_ADMIN"])), "capabilities.add may hold"),
+        (debug("/securityContext/capabilities/add", json!(["NET_RAW"])), "capabilities.add may hold"),
+        (debug("/securityContext/capabilities/add", json!(["SETUID"])), "capabilities.add may hold"),
         (debug("/securityContext/capabilities/add", json!(["SYS_PTRACE"])), "capabilities.add may hold"),
         (debug("/securityContext/capabilities", Value::Null), "capabilities.drop must hold ALL"),
         (debug("/securityContext/runAsUser", json!(USER)), "must not be those of the sidecar"),
