@@ -52,6 +52,11 @@ say 'installing the chart'
 helm upgrade --install agentaccess charts/agentaccess -n "$namespace" --create-namespace \
     -f e2e/cluster/config/chart-values.yaml --wait --timeout 120s >/dev/null
 
+say 'what takes minutes of waiting, beside the rest'
+patience=$(mktemp)
+tests --test cluster_patience "$@" >"$patience" 2>&1 &
+waits=$!
+
 say 'agents in their pods'
 # Each test is a database, a sidecar or two and kubectl: more at a time measure each other.
 tests --test cluster_governed "$@" -- --test-threads=2
@@ -66,6 +71,10 @@ if [ -n "$own" ]; then
     say 'approvals: the operator in this process'
     tests --test cluster_approvals
 fi
+
+wait "$waits" || { cat "$patience"; fail 'what takes minutes of waiting'; }
+cat "$patience"
+rm "$patience"
 
 # Last: it removes the chart.
 say 'the chart'

@@ -1,0 +1,23 @@
+//! What takes minutes of waiting: the renewal of the operator's CA, and that of a sidecar's token. They run beside the
+//! other tests of governed pods, which must not notice.
+//!
+//! Not run by `make test`: the feature `cluster` builds it, `make e2e` runs it.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+#[path = "cluster_governed/agent.rs"]
+mod agent;
+#[path = "cluster_patience/ca.rs"]
+mod ca;
+#[path = "cluster_governed/database.rs"]
+mod database;
+#[path = "cluster_governed/inside.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
+mod inside;
+#[path = "cluster_patience/kept.rs"]
+mod kept;
+#[path = "cluster_governed/sink.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
+mod sink;
+#[path = "cluster_patience/token.rs"]
+mod token;
