@@ -85,7 +85,8 @@ sidecar_image() {
     echo /agentaccess-sidecar
 }
 prometheus_image() { program "$1" "$target/tools/prometheus/usr/bin/prometheus" /prometheus; echo /prometheus; }
-# What the quick start takes from docker.io/library/postgres, for the database and for the agent's psql.
+# What the quick start takes from docker.io/library/postgres, for the database and for the agent's psql; and what tests
+# try as an agent.
 postgres_image() {
     local bin name
     bin=$(compgen -G '/usr/lib/postgresql/*/bin' | tail -n 1)
@@ -95,6 +96,9 @@ postgres_image() {
         program "$1" "$bin/$name" "$bin/$name"
         ln -s "$bin/$name" "$1/usr/local/bin/$name"
     done
+    program "$1" "$target/debug/vsock" /usr/local/bin/vsock
+    # busybox's own TLS ends in a crash.
+    program "$1" "$(command -v openssl)" /usr/local/bin/openssl
     cp -r "${bin%/bin}/lib" "$1${bin%/bin}/lib"
     cp -r --parents "/usr/share/postgresql/$(basename "${bin%/bin}")" /usr/share/zoneinfo "$1"
     chmod 1777 "$1/var/lib/postgresql/data"

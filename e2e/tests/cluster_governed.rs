@@ -2,7 +2,7 @@
 //!
 //! Not run by `make test`: the feature `cluster` builds it, `make e2e` runs it.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 #[path = "cluster_governed/admission.rs"]
 mod admission;
@@ -12,10 +12,16 @@ mod agent;
 mod approvals;
 #[path = "cluster_governed/asked.rs"]
 mod asked;
+#[path = "cluster_governed/broken.rs"]
+mod broken;
 #[path = "cluster_governed/bypass.rs"]
 mod bypass;
 #[path = "cluster_governed/database.rs"]
 mod database;
+#[path = "cluster_governed/ended.rs"]
+mod ended;
+#[path = "cluster_governed/escape.rs"]
+mod escape;
 #[path = "cluster_governed/failure.rs"]
 mod failure;
 #[path = "cluster_governed/identity.rs"]
@@ -26,9 +32,15 @@ mod injection;
 mod inside;
 #[path = "cluster_governed/latency.rs"]
 mod latency;
+#[path = "cluster_governed/life.rs"]
+mod life;
+#[path = "cluster_governed/live.rs"]
+mod live;
 #[path = "cluster_governed/metrics.rs"]
 mod metrics;
 #[path = "cluster_governed/quickstart.rs"]
 mod quickstart;
+#[path = "cluster_governed/sink.rs"]
+mod sink;
 #[path = "cluster_governed/webhooks.rs"]
 mod webhooks;

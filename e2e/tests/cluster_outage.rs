@@ -15,6 +15,9 @@ mod database;
 #[path = "cluster_governed/inside.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod inside;
+#[path = "cluster_governed/sink.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
+mod sink;
 #[path = "cluster_outage/webhooks.rs"]
 mod webhooks;
 

@@ -135,6 +135,16 @@ fn only_people_with_the_verb_decide() {
     let patch = ["-n", &namespace, "patch", "areq", &held.name, "--subresource=status", "--type=merge", "-p", &forged];
     asked.world.cluster.run(&patch, None).unwrap().accepted("by the administrator").unwrap();
     asked.phase(&held, "Pending");
+    // Applied, it meets the operator's own fields; by force it takes them, until the operator takes them back.
+    let applied = json!({
+        "apiVersion": "agentaccess.dev/v1alpha1", "kind": "ApprovalRequest",
+        "metadata": {"name": held.name, "namespace": namespace}, "status": {"phase": "Approved", "approvals": 1},
+    });
+    let apply = ["apply", "--server-side", "--subresource=status", "--field-manager=somebody", "-f", "-"];
+    asked.world.cluster.run(&apply, Some(&applied)).unwrap().refused("without force", "conflict").unwrap();
+    let force = [&apply[..], &["--force-conflicts"]].concat();
+    asked.world.cluster.run(&force, Some(&applied)).unwrap().accepted("by force").unwrap();
+    asked.phase(&held, "Pending");
     thread::sleep(Duration::from_secs(2));
     assert_eq!(asked.deleted(), 0);
     asked.approve("alice", &held).accepted("alice").unwrap();

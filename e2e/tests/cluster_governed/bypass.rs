@@ -1,12 +1,7 @@
 //! Rows of the bypass table that only a real kubelet and API server can show. The oracle is a listener on the node, which
 //! sees every connection that leaves a pod.
 
-use std::io::Read as _;
-use std::net::{TcpListener, UdpSocket};
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use e2e::cluster::Cluster;
@@ -15,50 +10,7 @@ use serde_json::{Value, json};
 
 use super::agent::{START, container, governed, pod, run};
 use super::inside::sh;
-
-/// This machine, as pods of the test cluster see it.
-const HERE: &str = "10.199.0.1";
-
-/// Sees what reaches it, over TCP and UDP on one port.
-struct Sink {
-    port: u16,
-    tcp: Arc<AtomicBool>,
-    udp: Arc<AtomicBool>,
-}
-
-impl Sink {
-    fn open() -> Self {
-        let tcp = TcpListener::bind((HERE, 0)).unwrap();
-        let port = tcp.local_addr().unwrap().port();
-        let udp = UdpSocket::bind((HERE, port)).unwrap();
-        let sink = Self { port, tcp: Arc::default(), udp: Arc::default() };
-        let (by_tcp, by_udp) = (Arc::clone(&sink.tcp), Arc::clone(&sink.udp));
-        thread::spawn(move || {
-            for mut stream in tcp.incoming().flatten() {
-                by_tcp.store(true, Ordering::Relaxed);
-                let _ = stream.set_read_timeout(Some(Duration::from_millis(100)));
-                let _ = stream.read(&mut [0; 64]);
-            }
-        });
-        thread::spawn(move || {
-            while udp.recv(&mut [0; 64]).is_ok() {
-                by_udp.store(true, Ordering::Relaxed);
-            }
-        });
-        sink
-    }
-
-    /// Whether anything came over TCP, over UDP.
-    fn seen(&self) -> (bool, bool) {
-        (self.tcp.load(Ordering::Relaxed), self.udp.load(Ordering::Relaxed))
-    }
-
-    /// Tries both ways, whatever comes of them.
-    fn script(&self) -> String {
-        let port = self.port;
-        format!("echo x | nc -w 2 {HERE} {port}; timeout 2 tftp -g -r x -l /tmp/x {HERE} {port}; true")
-    }
-}
+use super::sink::Sink;
 
 fn made(cluster: &Cluster, namespace: &str, name: &str) -> Value {
     cluster.get(&["pod", "-n", namespace, name]).unwrap()

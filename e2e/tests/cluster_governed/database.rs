@@ -7,9 +7,8 @@ use e2e::world::{self, Policy, ROLE, ROLE_PASSWORD};
 use serde_json::{Value, json};
 
 use super::agent::{container, documents, governed, pod, run};
+use super::sink::HERE;
 
-/// This machine, as pods of the test cluster see it.
-pub(crate) const HERE: &str = "10.199.0.1";
 pub(crate) const AGENT: &str = "agent";
 
 /// A governed namespace with a database, a policy, one agent, and the approvers alice and bob.

@@ -9,6 +9,7 @@ use e2e::{recorded, wait};
 
 use super::agent::{START, run};
 use super::database::World;
+use super::inside::sh;
 
 /// Where the kubelet keeps the sidecar's recording.
 fn recordings(world: &World, name: &str) -> PathBuf {
@@ -26,6 +27,16 @@ fn twenty_killed_sidecars_leave_no_statement_unrecorded() {
     run(&world.cluster, &world.namespace.name, &world.worker("worker", script));
     let args = world.cluster.get(&["pod", "-n", &world.namespace.name, "worker"]).unwrap();
     let nonce = args["spec"]["initContainers"][1]["args"][1].as_str().unwrap().to_owned();
+    // What a client has pinned: who answers, and where. A sidecar that is starting answers nobody.
+    let known = || {
+        wait::until("the CA and the address", START, || {
+            let look = "cat $PGSSLROOTCERT; nslookup -type=a $PGHOST | grep 'Address: 198.18.'";
+            let seen = sh(&world.cluster, &world.namespace.name, "worker", look);
+            Ok(Some(seen.text).filter(|text| seen.accepted && text.contains("BEGIN CERTIFICATE")))
+        })
+        .unwrap()
+    };
+    let first = known();
     let inserted = || world.server.executed_with("INSERT INTO public.log");
     let mut recovered = Vec::new();
     for turn in 0..20_u64 {
@@ -36,6 +47,7 @@ fn twenty_killed_sidecars_leave_no_statement_unrecorded() {
         thread::sleep(Duration::from_millis(37 * turn % 400));
         super::bypass::kill_sidecar(&nonce);
     }
+    assert_eq!(known(), first, "a sidecar that starts again has the CA and the addresses of before");
     let before = inserted();
     wait::eventually("the agent works at the end", START, || inserted() > before + 2).unwrap();
     recovered.sort();

@@ -12,7 +12,7 @@ use control::v1::enrolment_client::EnrolmentClient;
 use control::v1::{IssueRequest, RenewRequest, WatchRequest};
 use e2e::cluster::Cluster;
 use rcgen::{CertificateParams, KeyPair};
-use serde_json::json;
+use serde_json::{Value, json};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status};
 
@@ -92,9 +92,22 @@ async fn issue(forward: &Forward, roots: &str, token: &str) -> Result<(KeyPair, 
     Ok((key, answer.into_inner().chain))
 }
 
+/// How many enrolments ended so, by the metrics of all replicas.
+fn counted(cluster: &Cluster, result: &str) -> f64 {
+    let pods = cluster.get(&["pods", "-n", SYSTEM, "-l", "app.kubernetes.io/component=operator"]).unwrap();
+    let count = |pod: &Value| {
+        let path = format!("/api/v1/namespaces/{SYSTEM}/pods/{}:9090/proxy/metrics", pod["metadata"]["name"].as_str()?);
+        let text = cluster.run(&["get", "--raw", &path], None).unwrap().text;
+        let series = format!("agentaccess_enrolments_total{{result=\"{result}\"}} ");
+        text.lines().find_map(|line| line.strip_prefix(&series))?.parse::<f64>().ok()
+    };
+    pods["items"].as_array().unwrap().iter().filter_map(count).sum()
+}
+
 #[tokio::test]
 async fn a_pod_is_claimed_once_and_by_itself() {
     let cluster = Cluster::connect().unwrap();
+    let before = ["claimed", "token", "not_governed"].map(|result| (result, counted(&cluster, result)));
     let namespace = governed(&cluster);
     run(&cluster, &namespace.name, &pod("claimed"));
     let (forward, roots) = (Forward::open(), roots(&cluster));
@@ -130,6 +143,10 @@ async fn a_pod_is_claimed_once_and_by_itself() {
     let delete = ["delete", "pod", "-n", &namespace.name, "claimed", "--force", "--grace-period=0"];
     cluster.run(&delete, None).unwrap().accepted("deleted").unwrap();
     refused(issue(&forward, &roots, &own).await, Code::Unauthenticated, "of a pod that is gone");
+    for (result, count) in before {
+        let now = counted(&cluster, result);
+        assert!(now > count, "{result}: {count}, then {now}");
+    }
 }
 
 #[tokio::test]

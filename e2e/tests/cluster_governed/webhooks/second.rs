@@ -15,7 +15,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
-use crate::database::HERE;
+use crate::sink::HERE;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// An API server waits for no answer so long.
