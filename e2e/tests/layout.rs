@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::string_slice, reason = "a test fails by panicking")]
 
+#[path = "layout/bypass.rs"]
+mod bypass;
 #[path = "layout/imports.rs"]
 mod imports;
 #[path = "layout/links.rs"]
