@@ -8,6 +8,7 @@
 
 scripts/setup.sh build chart
 own=
+waits=
 if [ -z "${KUBECONFIG:-}" ]; then
     scripts/setup.sh cluster
     own=1
@@ -25,6 +26,7 @@ ended() {
             --request-timeout=10s 2>&1 || true
         [ -z "$own" ] || tail -n 20 "$state"/log/kube-apiserver "$state"/log/kubelet 2>/dev/null || true
     fi
+    [ -z "$waits" ] || kill -- "-$waits" 2>/dev/null || true
     [ -z "$own" ] || e2e/cluster/down.sh
     exit "$status"
 }
@@ -54,8 +56,11 @@ helm upgrade --install agentaccess charts/agentaccess -n "$namespace" --create-n
 
 say 'what takes minutes of waiting, beside the rest'
 patience=$(mktemp)
+# A process group of its own: when something else fails it ends as a whole.
+set -m
 tests --test cluster_patience "$@" >"$patience" 2>&1 &
 waits=$!
+set +m
 
 say 'agents in their pods'
 # Each test is a database, a sidecar or two and kubectl: more at a time measure each other.
@@ -73,6 +78,7 @@ if [ -n "$own" ]; then
 fi
 
 wait "$waits" || { cat "$patience"; fail 'what takes minutes of waiting'; }
+waits=
 cat "$patience"
 rm "$patience"
 
