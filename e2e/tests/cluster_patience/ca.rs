@@ -194,13 +194,22 @@ fn rotate(operator: &Operator, namespace: &str) {
     let script = "n=0; while :; do n=$((n+1)); \
                   psql -XAtqc \"SELECT id, $n AS turn FROM orders WHERE id = 1\" 2>&1 | tr '\\n' ' '; echo; sleep 0.5; done";
     run(&world.cluster, &world.namespace.name, &world.worker("worker", script));
-    // A pod that waits for a node, and begins when all of it is over.
+    let new = line(&announced);
+    // A pod that waits for a node, and begins when all of it is over. A replica reads of the new CA within 15 s.
     let mut waiting = pod("waiting");
     waiting["spec"]["schedulingGates"] = json!([{"name": "e2e.agentaccess.dev/wait"}]);
-    let make = ["create", "-n", namespace, "-f", "-"];
-    operator.cluster.run(&make, Some(&waiting)).unwrap().accepted("a pod that waits").unwrap();
+    let make = ["create", "-n", namespace, "-o", "json", "-f", "-"];
+    wait::eventually("pods are told of the new CA", STEP, || {
+        let made = operator.cluster.run(&make, Some(&waiting)).unwrap();
+        let told = made.text.contains(&new);
+        if !told {
+            let away = ["delete", "pod", "-n", namespace, "waiting", "--force", "--grace-period=0"];
+            operator.cluster.run(&away, None).unwrap().accepted("another try").unwrap();
+        }
+        made.accepted && told
+    })
+    .unwrap();
     // Every sidecar has renewed since, and heard of it: what the two hours are for.
-    let new = line(&announced);
     wait::eventually("every sidecar knows the new CA", STEP * 2, || {
         let all = kept::roots(&operator.cluster);
         !all.is_empty() && all.iter().all(|(_, roots)| roots.contains(&new))
