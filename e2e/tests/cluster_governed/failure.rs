@@ -30,7 +30,7 @@ fn twenty_killed_sidecars_leave_no_statement_unrecorded() {
     // What a client has pinned: who answers, and where. A sidecar that is starting answers nobody.
     let known = || {
         wait::until("the CA and the address", START, || {
-            let look = "cat $PGSSLROOTCERT; nslookup -type=a $PGHOST | grep 'Address: 198.18.'";
+            let look = "cat $PGSSLROOTCERT; nslookup -type=a $PGHOST 2>/dev/null | grep 'Address: 198.18.'";
             let seen = sh(&world.cluster, &world.namespace.name, "worker", look);
             Ok(Some(seen.text).filter(|text| seen.accepted && text.contains("BEGIN CERTIFICATE")))
         })
