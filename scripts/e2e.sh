@@ -58,13 +58,14 @@ say 'what takes minutes of waiting, beside the rest'
 patience=$(mktemp)
 # A process group of its own: when something else fails it ends as a whole.
 set -m
-tests --test cluster_patience "$@" >"$patience" 2>&1 &
+tests --test cluster_patience "$@" -- token:: >"$patience" 2>&1 &
 waits=$!
 set +m
 
 say 'agents in their pods'
 # Each test is a database, a sidecar or two and kubectl: more at a time measure each other.
 tests --test cluster_governed "$@" -- --test-threads=2
+tests --test cluster_patience "$@" -- ca:: --nocapture
 tests --test cluster_outage "$@" -- --test-threads=1
 
 say 'the second wall: without webhook and without operator'

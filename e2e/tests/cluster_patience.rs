@@ -1,5 +1,5 @@
-//! What takes minutes of waiting: the renewal of the operator's CA, and that of a sidecar's token. They run beside the
-//! other tests of governed pods, which must not notice.
+//! What takes minutes of waiting: the renewal of a sidecar's token, which runs beside all other tests, and that of the
+//! operator's CA, which is hurried here and so runs alone: sidecars that have a certificate for an hour hear of it late.
 //!
 //! Not run by `make test`: the feature `cluster` builds it, `make e2e` runs it.
 

@@ -209,13 +209,18 @@ fn rotate(operator: &Operator, namespace: &str) {
         made.accepted && told
     })
     .unwrap();
-    // Every sidecar has renewed since, and heard of it: what the two hours are for.
-    wait::eventually("every sidecar knows the new CA", STEP * 2, || {
-        let all = kept::roots(&operator.cluster);
-        !all.is_empty() && all.iter().all(|(_, roots)| roots.contains(&new))
+    // Each of our sidecars has renewed since, and heard of it: what the two hours are for. Those of others that began
+    // before the old CA was to end soon renew too late here.
+    let known = || {
+        let spaces = [namespace, &world.namespace.name];
+        spaces.into_iter().flat_map(|space| kept::roots(&operator.cluster, space)).collect::<Vec<_>>()
+    };
+    wait::eventually("the sidecars know the new CA", STEP * 2, || {
+        let all = known();
+        all.len() == 3 && all.iter().all(|(_, roots)| roots.contains(&new))
     })
     .unwrap();
-    told("every sidecar knows the new CA");
+    told("the sidecars know the new CA");
 
     // === it takes over ===
     let due = dated(&announced, &text(&next, "next.key").unwrap(), now() - 4 * 60 * 60, now() + 365 * DAY);
@@ -230,10 +235,8 @@ fn rotate(operator: &Operator, namespace: &str) {
     told("every replica has the new CA");
 
     // === who lives goes on, and who is new begins ===
-    let first = |uid: &str| {
-        let all = kept::roots(&operator.cluster);
-        all.into_iter().find(|(pod, _)| pod == uid).and_then(|(_, roots)| roots.into_iter().next())
-    };
+    let first =
+        |uid: &str| known().into_iter().find(|(pod, _)| pod == uid).and_then(|(_, roots)| roots.into_iter().next());
     let uid = |namespace: &str, name: &str| {
         let pod = world.cluster.get(&["pod", "-n", namespace, name]).unwrap();
         pod["metadata"]["uid"].as_str().unwrap().to_owned()

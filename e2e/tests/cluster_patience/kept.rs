@@ -15,10 +15,10 @@ pub(crate) fn projected(cluster: &Cluster, namespace: &str, name: &str, volume: 
     folder.join("volumes/kubernetes.io~projected").join(volume).join(file)
 }
 
-/// The operator's CAs as each sidecar of the cluster knows them, by its pod's uid: those of which it has heard, else those
-/// that came with its pod.
-pub(crate) fn roots(cluster: &Cluster) -> Vec<(String, Vec<String>)> {
-    let pods = cluster.get(&["pods", "-A", "-l", "agentaccess.dev/injected=true"]).unwrap();
+/// The operator's CAs as each sidecar of the namespace knows them, by its pod's uid: those of which it has heard, else
+/// those that came with its pod.
+pub(crate) fn roots(cluster: &Cluster, namespace: &str) -> Vec<(String, Vec<String>)> {
+    let pods = cluster.get(&["pods", "-n", namespace, "-l", "agentaccess.dev/injected=true"]).unwrap();
     let ended = |pod: &Value| matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
     let known = |pod: &Value| {
         let uid = pod["metadata"]["uid"].as_str().unwrap();
