@@ -52,6 +52,11 @@ pub const STATE_VOLUME: &str = "agentaccess-state";
 pub const STATE_FOLDER: &str = "/var/lib/agentaccess";
 /// In it, and told to the CLI that reads recordings there.
 pub const STATE_DIR: &str = "/var/lib/agentaccess/state";
+/// The sidecar's own `/etc/hosts` and `/etc/resolv.conf`. Those of the pod are one file each for all of its containers, and
+/// root in any of them may write there: who chose where names lead would choose where credentials go.
+pub const NAMES_VOLUME: &str = "agentaccess-names";
+pub const NAMES_FOLDER: &str = "/run/agentaccess/names";
+pub const NAMES_FILES: [&str; 2] = ["hosts", "resolv.conf"];
 /// The roots that the agent trusts: written by the sidecar, read by every other container.
 pub const TRUST_VOLUME: &str = "agentaccess-trust";
 pub const TRUST_FOLDER: &str = "/run/agentaccess/trust";

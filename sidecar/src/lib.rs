@@ -15,6 +15,7 @@ pub mod limits;
 pub mod listen;
 pub mod log;
 pub mod metrics;
+pub mod names;
 mod objects;
 pub mod outside;
 pub mod outward;

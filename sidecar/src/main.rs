@@ -1,6 +1,6 @@
 //! The sidecar's command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use sidecar::fence::probe::Nonce;
 use sidecar::fence::ruleset::Fence;
 use sidecar::fence::verify::Verify;
 use sidecar::proxy::Settings;
-use sidecar::{log, proxy, standalone};
+use sidecar::{log, names, proxy, standalone};
 
 /// Governs what AI agents do to databases: policy, approval, masking, recording.
 #[derive(Parser)]
@@ -66,6 +66,9 @@ enum Command {
         /// The sidecar's own ports that may be.
         #[arg(long, value_delimiter = ',')]
         own: Vec<u16>,
+        /// Keep the pod's `/etc/hosts` and `/etc/resolv.conf` here for the sidecar.
+        #[arg(long)]
+        names: Option<PathBuf>,
     },
     /// In a pod, after the sidecar started and before the agent does: prove that the fence holds.
     Verify {
@@ -92,7 +95,10 @@ fn main() -> ExitCode {
             proxy(Settings::new(nonce, operator, roots, &root, environment)?)
         }
         Command::Check { config } => check(&load(config)?),
-        Command::Init { user, inbound, own } => Ok(install(&Fence { user, inbound, own })?),
+        Command::Init { user, inbound, own, names } => {
+            names.map_or(Ok(()), |folder| names::keep(Path::new("/etc"), &folder))?;
+            Ok(install(&Fence { user, inbound, own })?)
+        }
         Command::Verify { user, nonce, wait } => {
             let count = Verify { user, nonce, wait: Duration::from_secs(wait.into()) }.run()?;
             println!("the fence holds: {count} probes");

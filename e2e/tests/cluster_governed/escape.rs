@@ -11,6 +11,7 @@ use e2e::world::Policy;
 use serde_json::{Value, json};
 
 use super::agent::{START, governed, pod, run};
+use super::bypass::kill_sidecar;
 use super::database::World;
 use super::inside::sh;
 use super::sink::{HERE, Sink};
@@ -192,4 +193,40 @@ fn names_and_addresses_of_the_agents_own_lead_nowhere() {
     assert_eq!((sink.seen(), connections()), ((false, false), before));
     inside("sed '$d' /etc/hosts >/tmp/hosts && cat /tmp/hosts >/etc/hosts").accepted("undone").unwrap();
     assert_eq!(inside(select).text, "1\n", "and nothing was broken by all of it");
+}
+
+/// The pod's files of names are one each for all containers, and root in any of them writes there without a capability.
+/// The sidecar has its own, also when it starts anew.
+#[test]
+fn files_of_names_that_the_agent_rewrites_say_nothing_to_the_sidecar() {
+    let world = World::new(&Policy::default());
+    let space = world.namespace.name.as_str();
+    run(&world.cluster, space, &root(world.worker("worker", "sleep 3600")));
+    let inside = |script: &str| sh(&world.cluster, space, "worker", script);
+    let found = inside("nslookup $PGHOST | grep -o '198[.]18[.][0-9.]*' | tail -n 1");
+    let address = found.text.trim().to_owned();
+    assert!(address.starts_with("198.18."), "{address}");
+    // Nobody takes calls for the target there, and nobody answers for names.
+    let poison = format!(
+        "echo \"10.199.0.2 $PGHOST agentaccess-operator.agentaccess-system.svc\" >/etc/hosts; \
+         printf 'nameserver 192.0.2.1\\nsearch stolen.example\\noptions ndots:9 timeout:1\\n' >/etc/resolv.conf; \
+         cat /etc/hosts /etc/resolv.conf"
+    );
+    let poisoned = inside(&poison).text;
+    assert!(poisoned.starts_with("10.199.0.2 ") && poisoned.contains("nameserver 192.0.2.1"), "{poisoned}");
+    let select = format!("PGHOSTADDR={address} timeout 20 psql -XAtqc 'SELECT id FROM orders WHERE id = 1'");
+    assert_eq!(inside(&select).text, "1\n", "the target is where it was");
+
+    let files = |mark: &str| {
+        let pid = sidecar(mark);
+        ["hosts", "resolv.conf"].map(|name| fs::read_to_string(format!("/proc/{pid}/root/etc/{name}")).unwrap())
+    };
+    let nonce = nonce(&world.cluster, space, "worker");
+    let before = files(&nonce);
+    kill_sidecar(&format!("--nonce={nonce}"));
+    wait::eventually("the sidecar is back", START, || inside(&select).text == "1\n").unwrap();
+    assert_eq!(files(&nonce), before, "also when it starts anew");
+    let [hosts, resolver] = before;
+    assert!(hosts.contains("localhost") && !hosts.contains("10.199.0.2"), "{hosts}");
+    assert!(resolver.contains("nameserver 10.96.0.10") && !resolver.contains("stolen"), "{resolver}");
 }

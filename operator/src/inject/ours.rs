@@ -1,4 +1,4 @@
-//! The three containers and five volumes that we write. What the API server would fill in is written out, so that a
+//! The three containers and six volumes that we write. What the API server would fill in is written out, so that a
 //! second injection of what it stored changes nothing.
 
 use std::collections::BTreeSet;
@@ -40,11 +40,13 @@ impl Ours<'_> {
     fn init(&self) -> Container {
         let mut args = vec!["init".to_owned(), format!("--user={}", self.identity.user)];
         args.push(format!("--own={}", pod::HEALTH_PORT));
+        args.push(format!("--names={}", pod::NAMES_FOLDER));
         if !self.inbound.is_empty() {
             let ports: Vec<String> = self.inbound.iter().map(u16::to_string).collect();
             args.push(format!("--inbound={}", ports.join(",")));
         }
         let mut container = self.container(pod::INIT, args, 0);
+        container.volume_mounts = Some(vec![mount(pod::NAMES_VOLUME, pod::NAMES_FOLDER, false)]);
         if let Some(context) = &mut container.security_context {
             // As another user a capability is not passed on: the kernel would want it on the file.
             context.run_as_non_root = Some(false);
@@ -81,6 +83,9 @@ impl Ours<'_> {
                 mount(pod::STATE_VOLUME, pod::STATE_FOLDER, false),
                 mount(pod::TRUST_VOLUME, pod::TRUST_FOLDER, false),
                 mount(pod::ACCOUNT_VOLUME, pod::ACCOUNT_FOLDER, false),
+                // Over those that the whole pod shares.
+                file(pod::NAMES_VOLUME, "/etc/hosts", "hosts"),
+                file(pod::NAMES_VOLUME, "/etc/resolv.conf", "resolv.conf"),
             ]),
             ..self.container(pod::PROXY, args, self.identity.user)
         }
@@ -127,7 +132,7 @@ impl Ours<'_> {
         }
     }
 
-    pub(super) fn volumes(&self) -> [Volume; 5] {
+    pub(super) fn volumes(&self) -> [Volume; 6] {
         let token = ServiceAccountTokenProjection {
             audience: Some(self.settings.audience.clone()),
             expiration_seconds: Some(TOKEN_SECONDS),
@@ -144,6 +149,7 @@ impl Ours<'_> {
             empty(pod::STATE_VOLUME, None, &self.settings.state_size),
             empty(pod::TRUST_VOLUME, None, "4Mi"),
             empty(pod::ACCOUNT_VOLUME, None, "1Mi"),
+            empty(pod::NAMES_VOLUME, None, "1Mi"),
         ]
     }
 }
@@ -162,6 +168,10 @@ fn empty(name: &str, medium: Option<&str>, size: &str) -> Volume {
 fn mount(volume: &str, path: &str, read_only: bool) -> VolumeMount {
     let read_only = read_only.then_some(true);
     VolumeMount { name: volume.to_owned(), mount_path: path.to_owned(), read_only, ..Default::default() }
+}
+
+fn file(volume: &str, path: &str, name: &str) -> VolumeMount {
+    VolumeMount { sub_path: Some(name.to_owned()), ..mount(volume, path, true) }
 }
 
 fn with_value(name: &str, value: &str) -> EnvVar {

@@ -8,13 +8,15 @@ name: sha256-{{ $content | toJson | sha256sum | trunc 16 }}
 {{- define "agentaccess.release.content" -}}
 containers:
 - name: agentaccess-init
-  args: [init, "--user={user}", --own=15020]
+  args: [init, "--user={user}", --own=15020, --names=/run/agentaccess/names]
   {{- include "agentaccess.release.common" . | nindent 2 }}
   securityContext:
     # As another user a capability is not passed on.
     {{- include "agentaccess.release.context" (dict "add" (list "NET_ADMIN") "nonRoot" false) | nindent 4 }}
     runAsUser: 0
     runAsGroup: 0
+  volumeMounts:
+  - {name: agentaccess-names, mountPath: /run/agentaccess/names}
 - name: agentaccess-proxy
   args:
   - proxy
@@ -37,6 +39,9 @@ containers:
   - {name: agentaccess-state, mountPath: /var/lib/agentaccess}
   - {name: agentaccess-trust, mountPath: /run/agentaccess/trust}
   - {name: agentaccess-account, mountPath: /run/agentaccess/account}
+  # Over those of the pod, which root in any container may write.
+  - {name: agentaccess-names, mountPath: /etc/hosts, subPath: hosts, readOnly: true}
+  - {name: agentaccess-names, mountPath: /etc/resolv.conf, subPath: resolv.conf, readOnly: true}
   securityContext: {{- include "agentaccess.release.context" (dict "add" list "nonRoot" true) | nindent 4 }}
 - name: agentaccess-verify
   args: [verify, "--user={user}", "--nonce={nonce}", --wait=120]
@@ -53,6 +58,7 @@ volumes:
 - {name: agentaccess-state, emptyDir: {sizeLimit: {{ .Values.sidecar.stateSize }}}}
 - {name: agentaccess-trust, emptyDir: {sizeLimit: 4Mi}}
 - {name: agentaccess-account, emptyDir: {sizeLimit: 1Mi}}
+- {name: agentaccess-names, emptyDir: {sizeLimit: 1Mi}}
 {{- end }}
 
 {{- define "agentaccess.release.common" -}}

@@ -119,6 +119,6 @@ fn governed(pod: &Value) -> Result<(), TestCaseError> {
         prop_assert_eq!(env.iter().filter(|one| one["name"] == "SSL_CERT_FILE").count(), 1);
     }
     let volumes = names(pod, "volumes");
-    prop_assert_eq!(volumes.iter().filter(|name| name.starts_with("agentaccess-")).count(), 5);
+    prop_assert_eq!(volumes.iter().filter(|name| name.starts_with("agentaccess-")).count(), 6);
     Ok(())
 }

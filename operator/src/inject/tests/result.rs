@@ -29,7 +29,16 @@ fn ours_come_first_and_one_has_rights() {
     assert_eq!(init["securityContext"]["runAsUser"], 0);
     let user = proxy["securityContext"]["runAsUser"].as_u64().unwrap();
     assert!((1_000_000_000..2_000_000_000).contains(&user), "{user}");
-    assert_eq!(init["args"], json!(["init", format!("--user={user}"), "--own=15020", "--inbound=8080,9000"]));
+    assert_eq!(
+        init["args"],
+        json!([
+            "init",
+            format!("--user={user}"),
+            "--own=15020",
+            "--names=/run/agentaccess/names",
+            "--inbound=8080,9000"
+        ])
+    );
     assert_eq!(proxy["restartPolicy"], "Always");
     // The kubelet looks at a container once a second: who waits is `verify`.
     assert_eq!(proxy["startupProbe"], Value::Null);
@@ -79,7 +88,8 @@ fn the_agent_has_no_token_and_trusts_the_pod() {
 fn the_sidecars_volumes_are_mounted_in_the_sidecar_alone() {
     let pod = run(&plain()).unwrap().pod;
     let all = names(&pod, "volumes");
-    let ours = ["agentaccess-token", "agentaccess-ca", "agentaccess-state", "agentaccess-trust", "agentaccess-account"];
+    let ours = ["token", "ca", "state", "trust", "account", "names"].map(|name| format!("agentaccess-{name}"));
+    let ours = ours.iter().map(String::as_str);
     assert_eq!(all, ["work"].into_iter().chain(ours).collect::<Vec<_>>());
     let volume = |name: &str| pod["spec"]["volumes"].as_array().unwrap().iter().find(|v| v["name"] == name).unwrap();
     assert_eq!(
@@ -98,11 +108,18 @@ fn the_sidecars_volumes_are_mounted_in_the_sidecar_alone() {
             ("agentaccess-state", "/var/lib/agentaccess"),
             ("agentaccess-trust", "/run/agentaccess/trust"),
             ("agentaccess-account", "/run/agentaccess/account"),
+            ("agentaccess-names", "/etc/hosts"),
+            ("agentaccess-names", "/etc/resolv.conf"),
         ]
     );
-    for (n, name) in [(0, "agentaccess-init"), (2, "agentaccess-verify")] {
-        assert!(pod["spec"]["initContainers"][n].get("volumeMounts").is_none(), "{name} mounts something");
-    }
+    assert!(
+        mounts[5..].iter().all(
+            |m| m["readOnly"] == true && m["mountPath"].as_str().unwrap().ends_with(m["subPath"].as_str().unwrap())
+        )
+    );
+    let names = json!([{"name": "agentaccess-names", "mountPath": "/run/agentaccess/names"}]);
+    assert_eq!(pod["spec"]["initContainers"][0]["volumeMounts"], names);
+    assert!(pod["spec"]["initContainers"][2].get("volumeMounts").is_none(), "verify mounts something");
 }
 
 #[test]
@@ -144,7 +161,7 @@ fn what_a_user_will_notice_is_a_warning() {
 fn ports_of_probes_and_hooks_come_in() {
     let with = |container: Value| {
         let pod = changed(|pod| pod["spec"]["containers"] = json!([container]));
-        run(&pod).unwrap().pod["spec"]["initContainers"][0]["args"].as_array().unwrap().get(3).cloned()
+        run(&pod).unwrap().pod["spec"]["initContainers"][0]["args"].as_array().unwrap().get(4).cloned()
     };
     let none = json!({"name": "a"});
     assert_eq!(with(none), None);
