@@ -1,6 +1,6 @@
 //! The API of agentaccess: Kubernetes types, and the only place where its group, labels and annotations are spelled.
 //!
-//! A field that stands here is enforced; what is not enforced is not here. Unknown fields are errors, so that a
+//! A field of a spec is enforced; what is not enforced is not there. Its unknown fields are errors, so that a
 //! misspelt rule can never be read as "no rule".
 
 #[expect(unreachable_pub, reason = "KubeSchema copies each struct into a function")]
@@ -12,9 +12,11 @@ pub mod local;
 pub mod manifest;
 pub mod pod;
 #[expect(unreachable_pub, reason = "KubeSchema copies each struct into a function")]
+#[expect(clippy::duplicated_attributes, reason = "two columns may have one type")]
 pub mod policy;
 #[expect(unreachable_pub, reason = "KubeSchema copies each struct into a function")]
 pub mod shared;
+pub mod status;
 #[expect(unreachable_pub, reason = "KubeSchema copies each struct into a function")]
 #[expect(clippy::duplicated_attributes, reason = "two columns may have one type")]
 pub mod target;

@@ -27,6 +27,12 @@ pub const POLICY_REFS: usize = 8;
 pub const REQUEST_RESOURCES: usize = 256;
 /// Votes that one ApprovalRequest lists.
 pub const DECISIONS: usize = 16;
+/// Conditions of one object; ours are three.
+pub const CONDITIONS: usize = 8;
+/// Rules of one policy that are followed to say which of them is unused.
+pub const UNUSED_RULES: usize = 256;
+/// The largest `metadata.generation`: what every reader of JSON takes for a whole number.
+pub const GENERATION: i64 = 9_007_199_254_740_991;
 /// The largest quorum, and the largest number of denials asked for.
 pub const QUORUM: i32 = 5;
 
@@ -42,6 +48,8 @@ pub const COLUMN_CHARS: usize = 191;
 pub const FUNCTION_CHARS: usize = 512;
 /// Characters of what people write or read in one line.
 pub const TEXT_CHARS: usize = 256;
+/// Characters of a condition's message.
+pub const CONDITION_CHARS: usize = 2_048;
 /// Characters of the redacted statement in an ApprovalRequest.
 pub const STATEMENT_CHARS: usize = 262_144;
 
@@ -71,5 +79,7 @@ pub const FUNCTION: &str = r"^[^.()\x00-\x1f\x7f]{1,63}\.([^.()\x00-\x1f\x7f]{0,
 pub const DIGEST: &str = "^hmac-sha256:[0-9a-f]{64}$";
 /// The content of the policies in force.
 pub const REVISION: &str = "^sha256:[0-9a-f]{6,64}$";
+/// Why a condition is what it is, in one word.
+pub const CONDITION_REASON: &str = "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$";
 /// RFC 3339 in UTC.
 pub const INSTANT: &str = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z$";

@@ -178,9 +178,15 @@ impl Fault {
 }
 
 fn one(document: serde_yaml::Deserializer<'_>, default_namespace: &str) -> Result<Option<Manifest>, Vec<Fault>> {
-    let value = Value::deserialize(document).map_err(|e| vec![Fault::new("", syntax(&e))])?;
+    let mut value = Value::deserialize(document).map_err(|e| vec![Fault::new("", syntax(&e))])?;
     if value.is_null() {
         return Ok(None);
+    }
+    // An object as `kubectl get -o yaml` prints it: what the operator said of it there is no wish.
+    if let Value::Mapping(root) = &mut value
+        && root.get("apiVersion").and_then(Value::as_str) == Some(crate::API_VERSION)
+    {
+        root.remove("status");
     }
     if weight(&value) > MAX_OBJECT_BYTES {
         return Err(vec![Fault::new("", Problem::TooLarge { what: "an object", limit: MAX_OBJECT_BYTES })]);

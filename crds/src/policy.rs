@@ -29,9 +29,18 @@ pub use postgres::{InPredicates, MaskMethod, PostgresMask, PostgresRule, Postgre
     shortname = "aap",
     category = "agentaccess",
     namespaced,
+    status = "crate::status::PolicyStatus",
     derive = "PartialEq",
     doc = "What the selected agents of a namespace may do. What no rule allows is denied.",
     printcolumn(name = "MODE", type_ = "string", json_path = ".spec.mode"),
+    printcolumn(name = "PODS", type_ = "integer", json_path = ".status.matchedPods"),
+    printcolumn(name = "SYNCED", type_ = "integer", json_path = ".status.syncedPods"),
+    printcolumn(name = "ACCEPTED", type_ = "string", json_path = ".status.conditions[?(@.type==\"Accepted\")].status"),
+    printcolumn(
+        name = "PROGRAMMED",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Programmed\")].status"
+    ),
     printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

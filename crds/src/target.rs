@@ -16,11 +16,17 @@ use crate::shared::{Protocol, SecretKeyRef};
     shortname = "atgt",
     category = "agentaccess",
     namespaced,
+    status = "crate::status::TargetStatus",
     derive = "PartialEq",
     doc = "Host, TLS and credential of one target, so that policies hold neither hosts nor secrets.",
     printcolumn(name = "PROTOCOL", type_ = "string", json_path = ".spec.protocol"),
     printcolumn(name = "HOST", type_ = "string", json_path = ".spec.host"),
     printcolumn(name = "PORT", type_ = "integer", json_path = ".spec.port"),
+    printcolumn(
+        name = "RESOLVED",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"ResolvedRefs\")].status"
+    ),
     printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

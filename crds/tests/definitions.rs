@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use crds::definitions;
+use crds::status::{ACCEPTED, PROGRAMMED, RESOLVED_REFS};
 use kube_cel::{ScopeContext, WarningKind, analyze_rule, compile_schema};
 use serde_json::Value;
 
@@ -78,7 +79,9 @@ fn every_node_is_structural_and_bounded() {
                 Some("array") => assert!(has("maxItems") && has("items"), "{path}: a list without maxItems"),
                 Some("integer") => {
                     assert!(has("minimum") && has("maximum"), "{path}: a number without a range");
-                    assert_eq!(node.get("format"), Some(&Value::from("int32")), "{path}");
+                    // Kubernetes counts generations in 64 bits.
+                    let format = if path.ends_with(".observedGeneration") { "int64" } else { "int32" };
+                    assert_eq!(node.get("format"), Some(&Value::from(format)), "{path}");
                 }
                 Some("object") => {
                     assert!(has("properties") || has("maxProperties"), "{path}: a map without maxProperties");
@@ -126,7 +129,21 @@ fn columns_and_selectable_fields_name_fields_that_exist() {
             if path == ".metadata.creationTimestamp" {
                 continue;
             }
+            // One entry of a list that is a map, by the value of its key.
+            let (path, one) = match path.split_once("[?(@.type==\"") {
+                Some((list, rest)) => (list.to_owned(), Some(rest.split_once("\")].").unwrap())),
+                None => (path.to_owned(), None),
+            };
             let node = path.split('.').skip(1).try_fold(schema, |node, name| node.get("properties")?.get(name));
+            let node = match one {
+                Some((name, field)) => {
+                    assert!([ACCEPTED, RESOLVED_REFS, PROGRAMMED].contains(&name), "{name}");
+                    let keys = node.and_then(|node| node.get("x-kubernetes-list-map-keys"));
+                    assert_eq!(keys, Some(&serde_json::json!(["type"])), "{path}");
+                    node.and_then(|node| node.get("items")?.get("properties")?.get(field))
+                }
+                None => node,
+            };
             let node = node.unwrap_or_else(|| panic!("{path} is no field"));
             if let Some(column) = entry.get("type") {
                 assert_eq!(Some(column), node.get("type"), "{path}");
@@ -147,10 +164,10 @@ fn the_columns_are_the_ones_that_people_know() {
         })
         .collect();
     let expected = [
-        ("AccessTarget", "PROTOCOL HOST PORT AGE"),
-        ("AgentAccessPolicy", "MODE AGE"),
+        ("AccessTarget", "PROTOCOL HOST PORT RESOLVED AGE"),
+        ("AgentAccessPolicy", "MODE PODS SYNCED ACCEPTED PROGRAMMED AGE"),
         ("ApprovalRequest", "AGENT TARGET ACTION NEEDS HAVE PHASE EXPIRES AGE"),
-        ("ClusterAgentAccessPolicy", "DENYALL AGE"),
+        ("ClusterAgentAccessPolicy", "DENYALL PODS SYNCED ACCEPTED PROGRAMMED AGE"),
     ];
     for ((kind, columns), (expected_kind, expected_columns)) in names.iter().zip(expected) {
         assert_eq!((kind.as_str(), columns.join(" ").as_str()), (expected_kind, expected_columns));

@@ -32,6 +32,46 @@ fn the_base_objects_pass() {
     }
 }
 
+/// A status is no part of what is created, so that only an operator that writes one would meet these.
+#[test]
+fn what_is_said_in_a_status_is_bounded() {
+    let condition = |kind: &str| {
+        json!({"type": kind, "status": "False", "reason": "Waiting", "message": "0 of 1", "observedGeneration": 3,
+            "lastTransitionTime": "2026-11-21T10:02:11Z"})
+    };
+    let conditions = [condition("Accepted"), condition("ResolvedRefs")];
+    let counts = json!({
+        "observedGeneration": 3, "conditions": conditions, "matchedPods": 5, "syncedPods": 3,
+        "revision": "sha256:9b1f42a0c3d4", "lastSyncTime": "2026-11-21T10:02:11Z", "unusedRules": ["fixes", "never"],
+    });
+    let with = |mut object: Value, status: &Value| {
+        object["status"] = status.clone();
+        object
+    };
+    let target = with(target(), &json!({"observedGeneration": 3, "conditions": conditions}));
+    let policy = with(policy(), &counts);
+    for base in [&target, &policy, &with(cluster(), &counts)] {
+        assert_eq!(check(base).unwrap(), vec![], "{base}");
+    }
+    let many = |count: usize, one: &dyn Fn(usize) -> Value| (0..count).map(one).collect::<Value>();
+    let no_match = "does not match";
+    let rows = [
+        (&target, "conditions.1.type", json!("Accepted"), "conditions[1]", "stands twice"),
+        (&policy, "conditions", many(9, &|n| condition(&format!("C{n}"))), "conditions", "more than 8"),
+        (&policy, "conditions.0.message", "x".repeat(2_049).into(), "conditions[0].message", "more than 2048"),
+        (&policy, "conditions.0.reason", "so so".into(), "conditions[0].reason", no_match),
+        (&policy, "conditions.0.lastTransitionTime", "now".into(), "conditions[0].lastTransitionTime", no_match),
+        (&policy, "matchedPods", (-1).into(), "matchedPods", "is less than 0"),
+        (&policy, "revision", "9b1f42".into(), "revision", no_match),
+        (&policy, "unusedRules", many(257, &|n| format!("r{n}").into()), "unusedRules", "more than 256"),
+    ];
+    for (base, edit, value, path, message) in rows {
+        let found = check(&edited(base, &format!("status.{edit}"), Some(value))).unwrap();
+        let path = format!("status.{path}");
+        assert!(found.iter().any(|v| v.path == path && v.message.contains(message)), "{edit}: {found:?}");
+    }
+}
+
 #[test]
 fn each_edit_is_refused_where_it_is_and_with_its_message() {
     for Row { base, edit, value, path, message } in cel_rows().into_iter().chain(bound_rows()) {

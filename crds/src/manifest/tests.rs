@@ -75,9 +75,11 @@ fn what_kubectl_prints_is_accepted() {
         "{name: orders-db, labels: {a: b}, annotations: {c: d}, uid: u, resourceVersion: '7', generation: 2, \
          creationTimestamp: '2026-11-21T10:00:00Z', managedFields: [{manager: kubectl, operation: Apply}]}",
     );
-    let found = read(&text).unwrap();
+    let status = "status: {observedGeneration: 2, conditions: [{type: Accepted}], ofAnotherVersion: true}\n";
+    let found = read(&format!("{text}{status}")).unwrap();
     let Manifest::AccessTarget(target) = &found[0].manifest else { panic!("not a target") };
     assert_eq!(target.metadata.labels.as_ref().unwrap()["a"], "b");
+    assert_eq!(target.status, None);
 }
 
 /// Text, the place that the error names, and a part of what it says.
@@ -166,7 +168,7 @@ fn every_error_names_place_and_cure() {
             "unknown field `specs`: expected one of apiVersion, kind, metadata, spec",
         ),
         ("no spec", POLICY.split("spec:").next().unwrap().into(), "", "missing field `spec`"),
-        ("status", format!("{TARGET}status: {{}}\n"), ": status: ", "unknown field"),
+        ("status of a Secret", format!("{}status: {{}}\n", secret()), ": status: ", "unknown field"),
         (
             "unknown field",
             POLICY.replace("podSelector", "podSelektor"),

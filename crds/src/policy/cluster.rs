@@ -16,9 +16,18 @@ use crate::shared::Selector;
     plural = "clusteragentaccesspolicies",
     shortname = "caap",
     category = "agentaccess",
+    status = "crate::status::PolicyStatus",
     derive = "PartialEq",
     doc = "Guardrails for the agents of many namespaces. They only tighten what namespaced policies allow.",
     printcolumn(name = "DENYALL", type_ = "boolean", json_path = ".spec.denyAll"),
+    printcolumn(name = "PODS", type_ = "integer", json_path = ".status.matchedPods"),
+    printcolumn(name = "SYNCED", type_ = "integer", json_path = ".status.syncedPods"),
+    printcolumn(name = "ACCEPTED", type_ = "string", json_path = ".status.conditions[?(@.type==\"Accepted\")].status"),
+    printcolumn(
+        name = "PROGRAMMED",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Programmed\")].status"
+    ),
     printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
