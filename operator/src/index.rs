@@ -22,6 +22,7 @@ use kube::Client;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
+pub use self::content::{SecretKey, secret_keys};
 pub use self::object::{Kind, Object, Wrong};
 pub use self::pod::Pod;
 pub use self::secrets::{Present, State as SecretState};

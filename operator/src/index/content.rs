@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::digest;
 use crds::manifest::Manifest;
+use crds::target::AccessTargetSpec;
 use policy::Input;
 
 use super::object::{self, Kind, Object};
@@ -63,13 +64,31 @@ impl Content {
     }
 }
 
+/// One key of a Secret, and where a target names it.
+#[derive(Clone, Copy, Debug)]
+pub struct SecretKey<'a> {
+    /// Of the reference, such as `spec.credentialRef`.
+    pub path: &'static str,
+    /// In it, of the key.
+    pub field: &'static str,
+    pub name: &'a str,
+    pub key: &'a str,
+}
+
+/// Those that a target names.
+pub fn secret_keys(spec: &AccessTargetSpec) -> impl Iterator<Item = SecretKey<'_>> {
+    let login = &spec.credential_ref;
+    let of_login = |field, key| SecretKey { path: "spec.credentialRef", field, name: &login.name, key };
+    let keys = [of_login("usernameKey", login.username_key.as_str()), of_login("passwordKey", &login.password_key)];
+    let ca = spec.tls.ca_secret_ref.iter();
+    let ca = ca.map(|ca| SecretKey { path: "spec.tls.caSecretRef", field: "key", name: &ca.name, key: &ca.key });
+    keys.into_iter().chain(ca)
+}
+
 /// Each key of a Secret that the object names, with the Secret's name.
 pub(super) fn named(manifest: &Manifest) -> Vec<(&str, &str)> {
     let Manifest::AccessTarget(target) = manifest else { return Vec::new() };
-    let login = &target.spec.credential_ref;
-    let ca = target.spec.tls.ca_secret_ref.iter().map(|ca| (ca.name.as_str(), ca.key.as_str()));
-    let login = [(login.name.as_str(), login.username_key.as_str()), (&login.name, &login.password_key)];
-    login.into_iter().chain(ca).collect()
+    secret_keys(&target.spec).map(|named| (named.name, named.key)).collect()
 }
 
 fn hash(objects: &[Vec<u8>]) -> [u8; 32] {

@@ -9,6 +9,7 @@ use policy::Input;
 use serde_json::Value;
 
 use super::{Space, State, World};
+use crate::index::content::{SecretKey, secret_keys};
 use crate::index::object::{self, Kind, Object, Wrong};
 use crate::index::pod::Pod;
 
@@ -167,16 +168,9 @@ impl World {
     fn without_secret(&self, manifest: &Manifest) -> Vec<Odd> {
         let Manifest::AccessTarget(target) = manifest else { return Vec::new() };
         let namespace = target.metadata.namespace.clone().unwrap_or_default();
-        let login = &target.spec.credential_ref;
-        let (credential, ca) = ("spec.credentialRef", "spec.tls.caSecretRef");
-        let mut keys = vec![
-            (credential, "usernameKey", &login.name, &login.username_key),
-            (credential, "passwordKey", &login.name, &login.password_key),
-        ];
-        keys.extend(target.spec.tls.ca_secret_ref.iter().map(|secret| (ca, "key", &secret.name, &secret.key)));
         let mut odd = Vec::new();
-        for (path, field, name, key) in keys {
-            let (path, text) = match self.secrets.get(&(namespace.clone(), name.clone())) {
+        for SecretKey { path, field, name, key } in secret_keys(&target.spec) {
+            let (path, text) = match self.secrets.get(&(namespace.clone(), name.to_owned())) {
                 Some(State::Missing) => {
                     (format!("{path}.name"), format!("there is no Secret `{name}` here that the operator may read"))
                 }
