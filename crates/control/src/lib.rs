@@ -1,10 +1,13 @@
 //! What operator and sidecar say to each other: the gRPC contract, its bounds, and the name in a certificate.
 //!
-//! Generated code and thin types, no IO. Refused: a name that is not exactly one that we write ([`PodName`]).
+//! Generated code and thin types, no IO. Refused: a name or a revision that is not exactly one that we write ([`PodName`],
+//! [`Mark`]).
 
 mod name;
+mod revision;
 
 pub use name::{NotAPodName, PodName};
+pub use revision::{Mark, NotARevision, object_revision};
 
 /// `agentaccess.v1`, generated from `proto/agentaccess/v1.proto`.
 #[allow(clippy::all, clippy::pedantic, clippy::restriction, missing_debug_implementations, unreachable_pub)]
