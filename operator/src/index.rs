@@ -10,8 +10,10 @@ mod object;
 mod pod;
 mod pulse;
 mod secrets;
+mod survey;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+mod told;
 mod world;
 
 use std::collections::BTreeSet;
@@ -26,6 +28,8 @@ pub use self::content::{SecretKey, secret_keys};
 pub use self::object::{Kind, Object, Wrong};
 pub use self::pod::Pod;
 pub use self::secrets::{Present, State as SecretState};
+pub use self::survey::{Blocked, Key, Survey, Tally};
+pub use self::told::Told;
 pub use self::world::{Feed, Judged, Odd, Withheld, World};
 use crate::metrics::Metrics;
 
@@ -35,6 +39,8 @@ pub struct Index {
     world: RwLock<World>,
     /// Counts changes; who waits looks again.
     changed: watch::Sender<u64>,
+    /// The same, and changes that no sidecar is told of.
+    noted: watch::Sender<u64>,
 }
 
 // === impl Index ===
@@ -42,7 +48,8 @@ pub struct Index {
 impl Index {
     /// `max_age` is what sidecars are told, in seconds.
     pub fn new(max_age: u32) -> Arc<Self> {
-        Arc::new(Self { world: RwLock::new(World::new(max_age)), changed: watch::Sender::new(0) })
+        let (changed, noted) = (watch::Sender::new(0), watch::Sender::new(0));
+        Arc::new(Self { world: RwLock::new(World::new(max_age)), changed, noted })
     }
 
     /// Begins to follow the API server.
@@ -54,13 +61,32 @@ impl Index {
 
     /// Wakes whoever waits, if `change` says that something changed.
     pub fn change(&self, change: impl FnOnce(&mut World) -> bool) {
-        if change(&mut self.world.write()) {
-            self.changed.send_modify(|count| *count = count.wrapping_add(1));
+        let (changed, noted) = {
+            let mut world = self.world.write();
+            let before = world.noted();
+            let changed = change(&mut world);
+            (changed, changed || world.noted() != before)
+        };
+        for (sender, wakes) in [(&self.changed, changed), (&self.noted, noted)] {
+            if wakes {
+                sender.send_modify(|count| *count = count.wrapping_add(1));
+            }
         }
     }
 
+    /// Of what sidecars are told.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// Of that, and of what is said of objects in their status.
+    pub fn notes(&self) -> watch::Receiver<u64> {
+        self.noted.subscribe()
+    }
+
+    /// Looks at the world, which nobody changes meanwhile: briefly.
+    pub fn look<T>(&self, look: impl FnOnce(&World) -> T) -> T {
+        look(&self.world.read())
     }
 
     /// Of the pod's snapshot, if it may be said now.

@@ -16,6 +16,7 @@ use tokio_stream::StreamExt as _;
 
 use super::object::{Kind, Object};
 use super::pod::{Pod, Watched};
+use super::told::Told;
 use super::{Feed, Index, World};
 use crate::metrics::Metrics;
 
@@ -198,6 +199,17 @@ fn read(kind: Kind, all: Vec<Guarded>) -> Vec<Object> {
 }
 
 fn set(world: &mut World, kind: Kind, one: Guarded) -> bool {
+    // Most often only its status is another one: then nothing has to be read again.
+    if let Ok(read) = &one.0 {
+        let metadata = one.meta();
+        let (namespace, name) = (metadata.namespace.as_deref(), metadata.name.as_deref());
+        let (namespace, name) = (namespace.unwrap_or_default(), name.unwrap_or_default());
+        let spec = read.data.get("spec").unwrap_or(&serde_json::Value::Null);
+        let json = super::object::sent(kind, namespace, name, spec);
+        if world.tell(kind, namespace, name, json.as_bytes(), Told::of(kind, metadata, read.data.get("status"))) {
+            return false;
+        }
+    }
     world.set_object(kind, object(kind, one))
 }
 
@@ -211,6 +223,8 @@ fn object(kind: Kind, one: Guarded) -> Object {
     let metadata = one.meta();
     let namespace = metadata.namespace.clone().unwrap_or_default();
     let name = metadata.name.clone().unwrap_or_default();
+    let status = one.0.as_ref().ok().and_then(|read| read.data.get("status"));
+    let told = Told::of(kind, metadata, status);
     let object = match one.0 {
         Ok(read) => {
             let spec = read.data.get("spec").cloned().unwrap_or_default();
@@ -218,6 +232,7 @@ fn object(kind: Kind, one: Guarded) -> Object {
         }
         Err(error) => Object::unread(&namespace, &name, &error.error),
     };
+    let object = object.told(told);
     if let Err(error) = &object.read {
         tracing::warn!(event = "object_unusable", kind = kind.as_str(), namespace, name, error);
     }

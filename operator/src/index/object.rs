@@ -1,4 +1,5 @@
 //! One of our objects, as a sidecar is sent it: its name and its spec, nothing else, read as the sidecar will read it.
+//! Beside it stands what the API server was told of it, which no sidecar hears of.
 
 use std::fmt;
 use std::path::Path;
@@ -7,6 +8,8 @@ use crds::manifest::{self, MAX_OBJECT_BYTES, Manifest};
 use policy::subject::Subject;
 use policy::{Input, Named, Selection};
 use serde_json::{Value, json};
+
+use super::told::Told;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -23,6 +26,9 @@ pub struct Object {
     pub json: Vec<u8>,
     /// Or why a sidecar would refuse it.
     pub read: Result<Manifest, String>,
+    /// Of `json`.
+    pub revision: String,
+    pub told: Told,
     /// Of a policy that could be read.
     selection: Option<Selection>,
     /// The rules in it, if it could be read.
@@ -69,28 +75,29 @@ impl Object {
 
     /// The same, with each thing that is wrong by itself: it is empty if and only if the object could be read.
     pub fn judged(kind: Kind, namespace: &str, name: &str, spec: &Value) -> (Self, Vec<Wrong>) {
-        let metadata = match kind {
-            Kind::ClusterPolicy => json!({"name": name}),
-            Kind::Policy | Kind::Target => json!({"name": name, "namespace": namespace}),
-        };
-        let json = json!({
-            "apiVersion": crds::API_VERSION, "kind": kind.as_str(), "metadata": metadata, "spec": spec,
-        });
-        let text = json.to_string();
+        let text = sent(kind, namespace, name, spec);
         let read = understood(&text).and_then(|manifest| sound(kind, manifest));
         let (read, rules, wrong) = match read {
             Ok((manifest, rules)) => (Ok(manifest), rules, Vec::new()),
             Err(wrong) => (Err(wrong.iter().map(Wrong::to_string).collect::<Vec<_>>().join("; ")), 0, wrong),
         };
         let selection = read.as_ref().ok().and_then(selection);
-        let (namespace, name) = (namespace.to_owned(), name.to_owned());
-        (Self { namespace, name, json: text.into_bytes(), read, selection, rules }, wrong)
+        let (namespace, name, json) = (namespace.to_owned(), name.to_owned(), text.into_bytes());
+        let (revision, told) = (control::object_revision(&json), Told::default());
+        (Self { namespace, name, json, read, revision, told, selection, rules }, wrong)
     }
 
     /// One that could not be read at all; what is known of it is its name.
     pub fn unread(namespace: &str, name: &str, error: &str) -> Self {
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
-        Self { namespace, name, json: Vec::new(), read: Err(error.to_owned()), selection: None, rules: 0 }
+        let (json, read) = (Vec::new(), Err(error.to_owned()));
+        let (revision, told) = (String::new(), Told::default());
+        Self { namespace, name, json, read, revision, told, selection: None, rules: 0 }
+    }
+
+    #[must_use]
+    pub fn told(self, told: Told) -> Self {
+        Self { told, ..self }
     }
 
     /// Whether the policy speaks of this subject of its namespace. One that cannot be read may speak of anybody.
@@ -108,12 +115,24 @@ impl Object {
     }
 
     /// For messages.
-    pub(super) fn describe(&self, kind: Kind) -> String {
+    pub(crate) fn describe(&self, kind: Kind) -> String {
         match self.namespace.as_str() {
             "" => format!("{} {}", kind.as_str(), self.name),
             namespace => format!("{} {namespace}/{}", kind.as_str(), self.name),
         }
     }
+}
+
+/// As JSON; `namespace` is empty for a kind that has none.
+pub(super) fn sent(kind: Kind, namespace: &str, name: &str, spec: &Value) -> String {
+    let metadata = match kind {
+        Kind::ClusterPolicy => json!({"name": name}),
+        Kind::Policy | Kind::Target => json!({"name": name, "namespace": namespace}),
+    };
+    let json = json!({
+        "apiVersion": crds::API_VERSION, "kind": kind.as_str(), "metadata": metadata, "spec": spec,
+    });
+    json.to_string()
 }
 
 fn selection(manifest: &Manifest) -> Option<Selection> {

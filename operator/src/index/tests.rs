@@ -34,7 +34,7 @@ pub(crate) fn policy(namespace: &str, name: &str, relation: &str) -> Object {
     Object::read(Kind::Policy, namespace, name, &spec)
 }
 
-fn guardrail(name: &str, deny_all: bool) -> Object {
+pub(crate) fn guardrail(name: &str, deny_all: bool) -> Object {
     let spec = json!({"namespaceSelector": {}, "podSelector": {}, "denyAll": deny_all});
     Object::read(Kind::ClusterPolicy, "", name, &spec)
 }
@@ -125,6 +125,41 @@ fn each_change_that_counts_is_another_revision_and_no_other() {
         assert_eq!(change(&mut world), changed, "{what}");
         assert_eq!(world.revision(&of("shop")).unwrap(), before, "{what}");
     }
+}
+
+/// A status is written for people, again and again: no stream may wake for it.
+#[test]
+fn what_is_said_of_an_object_is_told_to_no_sidecar() {
+    let index = Index::new(900);
+    index.change(|world| {
+        fill(world);
+        true
+    });
+    let before = index.snapshot(&of("shop")).unwrap();
+    let told = |generation| {
+        let status = Some(crds::status::PolicyStatus { matched_pods: 7, ..Default::default() });
+        Told { uid: "u".to_owned(), generation, status }
+    };
+    let (mut changes, mut notes) = (index.changes(), index.notes());
+    let say = |generation| policy("shop", "p", "public.orders").told(told(generation));
+    index.change(|world| world.set_object(Kind::Policy, say(3)));
+    assert!(!changes.has_changed().unwrap() && notes.has_changed().unwrap());
+    assert_eq!(index.snapshot(&of("shop")).unwrap(), before);
+    let key = Key { kind: Kind::Policy, namespace: "shop".to_owned(), name: "p".to_owned() };
+    assert_eq!(index.look(|world| world.object(&key).unwrap().told.clone()), told(3));
+    notes.borrow_and_update();
+    // The same again, and the same in a list.
+    index.change(|world| world.set_object(Kind::Policy, say(3)));
+    index.change(|world| world.replace_objects(Kind::Policy, vec![say(3)]));
+    assert!(!changes.has_changed().unwrap() && !notes.has_changed().unwrap());
+    index.change(|world| world.replace_objects(Kind::Policy, vec![say(4)]));
+    assert!(!changes.has_changed().unwrap() && notes.has_changed().unwrap());
+    // What sidecars are told wakes both.
+    notes.borrow_and_update();
+    index.change(|world| world.set_object(Kind::Policy, policy("shop", "p", "public.items").told(told(5))));
+    assert!(changes.has_changed().unwrap() && notes.has_changed().unwrap());
+    changes.borrow_and_update();
+    assert_ne!(index.snapshot(&of("shop")).unwrap().revision, before.revision);
 }
 
 /// Chooses pods by their label, or namespaces, and names a target.

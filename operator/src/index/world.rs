@@ -17,6 +17,7 @@ use super::content::{Content, Hash, Objects};
 use super::object::{Kind, Object};
 use super::pod::Pod;
 use super::secrets::State;
+use super::told::Told;
 
 pub use self::judge::{Judged, Odd};
 
@@ -48,6 +49,8 @@ pub struct World {
     synced: BTreeSet<Feed>,
     /// The API server answers.
     alive: bool,
+    /// Counts what changed of objects and no sidecar is told of.
+    noted: u64,
 }
 
 /// The objects of one namespace.
@@ -106,6 +109,7 @@ impl World {
             secrets: BTreeMap::new(),
             synced: BTreeSet::new(),
             alive: false,
+            noted: 0,
         }
     }
 
@@ -167,10 +171,27 @@ impl World {
             before.json == object.json && before.read.as_ref().err() == object.read.as_ref().err()
         });
         if same {
+            self.tell(kind, &namespace, &name, &object.json, object.told);
             return false;
         }
         objects.insert(name, object);
         self.forget(kind, &namespace);
+        true
+    }
+
+    /// Of an object that is known and still the same; says whether it is. No sidecar is told.
+    pub(super) fn tell(&mut self, kind: Kind, namespace: &str, name: &str, json: &[u8], told: Told) -> bool {
+        let space = self.spaces.get_mut(namespace);
+        let known = match kind {
+            Kind::ClusterPolicy => self.cluster.get_mut(name),
+            Kind::Policy => space.and_then(|space| space.policies.get_mut(name)),
+            Kind::Target => space.and_then(|space| space.targets.get_mut(name)),
+        };
+        let Some(known) = known.filter(|known| known.json == json) else { return false };
+        if known.told != told {
+            known.told = told;
+            self.noted = self.noted.wrapping_add(1);
+        }
         true
     }
 
@@ -240,6 +261,41 @@ impl World {
         self.alive && Feed::ALL.iter().all(|feed| self.synced.contains(feed))
     }
 
+    pub fn alive(&self) -> bool {
+        self.alive
+    }
+
+    pub fn noted(&self) -> u64 {
+        self.noted
+    }
+
+    pub(super) fn pods(&self) -> &BTreeMap<String, Pod> {
+        &self.pods
+    }
+
+    pub(super) fn secrets(&self) -> &BTreeMap<(String, String), State> {
+        &self.secrets
+    }
+
+    pub(super) fn cluster_policies(&self) -> impl Iterator<Item = &Object> {
+        self.cluster.values()
+    }
+
+    pub(super) fn cluster_policy(&self, name: &str) -> Option<&Object> {
+        self.cluster.get(name)
+    }
+
+    /// Policies and targets of each namespace.
+    pub(super) fn spaces(&self) -> impl Iterator<Item = (&Objects, &Objects)> {
+        self.spaces.values().map(|space| (&space.policies, &space.targets))
+    }
+
+    /// Policies and targets of the namespace.
+    pub(super) fn space(&self, namespace: &str) -> (&Objects, &Objects) {
+        let space = self.spaces.get(namespace).unwrap_or(&self.empty);
+        (&space.policies, &space.targets)
+    }
+
     pub fn pod(&self, uid: &str) -> Option<&Pod> {
         self.pods.get(uid)
     }
@@ -259,6 +315,10 @@ impl World {
     pub fn revision(&self, name: &PodName) -> Result<String, Withheld> {
         let (pod, content) = self.concerning(name)?;
         self.revised(pod, &content)
+    }
+
+    pub(super) fn revision_of(&self, pod: &Pod) -> Result<String, Withheld> {
+        self.revised(pod, &*self.content(pod)?)
     }
 
     /// # Errors
@@ -300,6 +360,13 @@ impl World {
             return Err(Withheld::Unsynced);
         }
         let pod = self.pods.get(name.uid()).filter(|pod| pod.namespace == name.namespace()).ok_or(Withheld::Gone)?;
+        Ok((pod, self.content(pod)?))
+    }
+
+    fn content(&self, pod: &Pod) -> Result<Arc<Content>, Withheld> {
+        if !self.whole() {
+            return Err(Withheld::Unsynced);
+        }
         // A namespace that is not known says nothing about its labels, and policies choose by them.
         if !self.namespaces.contains_key(&pod.namespace) {
             return Err(Withheld::Unsynced);
@@ -315,7 +382,7 @@ impl World {
         let content = made
             .entry((names(&cluster), names(&policies)))
             .or_insert_with(|| Content::of(&cluster, &policies, &space.targets).map(Arc::new).map_err(Arc::new));
-        Ok((pod, content.clone().map_err(Withheld::Unsound)?))
+        content.clone().map_err(Withheld::Unsound)
     }
 
     /// The policies that select the pod, of the cluster and of its namespace, each in the order of their names; and
