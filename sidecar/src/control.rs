@@ -12,6 +12,7 @@ pub mod away;
 pub mod feed;
 pub mod identity;
 pub mod line;
+mod report;
 pub mod snapshot;
 
 /// Between two attempts: doubled from the first to the last.

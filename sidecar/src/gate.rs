@@ -30,6 +30,7 @@ use crate::failpoint::failpoint;
 use crate::metrics::Metrics;
 use crate::outside::{Approvals, Ask, AskError, Policies, Standing, Subjects, Target, Ticket};
 use crate::recorder::{OpRef, Recorder, SessionRef};
+use crate::used::Used;
 
 /// How long the approval service may take to open a request.
 const ASK_DEADLINE: Duration = Duration::from_secs(5);
@@ -85,6 +86,7 @@ pub struct Gate {
     approvals: Arc<dyn Approvals>,
     policies: Policies,
     metrics: Arc<Metrics>,
+    used: Arc<Used>,
     /// The session of our own operations; another one each start.
     internal: SessionRef,
     /// Operations of this life, so that no two have the same name.
@@ -122,7 +124,8 @@ impl Gate {
         // Only a name that differs from start to start.
         let start = RandomState::new().build_hasher().finish();
         let internal = SessionRef::new(&format!("internal-{:06x}", start & 0xff_ffff));
-        Arc::new(Self { recorder, approvals, policies, metrics, internal, ops: AtomicU64::new(0) })
+        let used = Arc::default();
+        Arc::new(Self { recorder, approvals, policies, metrics, used, internal, ops: AtomicU64::new(0) })
     }
 
     /// The revision in force.
@@ -139,7 +142,13 @@ impl Gate {
         &self.recorder
     }
 
+    /// The rules that have matched.
+    pub fn used(&self) -> Arc<Used> {
+        Arc::clone(&self.used)
+    }
+
     fn decided(&self, protocol: Protocol, verdict: &Verdict, took: Duration) {
+        self.used.note(verdict);
         let (reason, policy) = match &verdict.decision {
             Decision::Allow => {
                 (if verdict.would_deny.is_some() { "would_deny" } else { "rule" }, first_policy(verdict))

@@ -30,4 +30,5 @@ pub mod standalone;
 pub mod state;
 pub mod tls;
 pub mod upstream;
+pub mod used;
 mod vital;

@@ -87,7 +87,7 @@ async fn start(settings: Settings) -> Result<Serving, ProxyError> {
     let core = ground.core(policies.clone(), &secrets, approvals, Arc::clone(&tls)).map_err(StartError::from)?;
     let behind = pod::open(subject.into(), &nonce, &ground.state.addresses(), &secrets, &policies);
     let behind = behind.map_err(StartError::from)?;
-    feed.follow();
+    feed.follow(core.gate.used());
     ground.refresh(policies.clone());
     readiness.begun(ground.ready(policies, "the policies in force are too old: the operator is away"));
     tracing::info!(

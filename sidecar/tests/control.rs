@@ -12,9 +12,9 @@ use control::v1::control_server::{Control, ControlServer};
 use control::v1::*;
 use parking_lot::Mutex;
 use policy::TargetKey;
-use policy::operation::{Digest, Protocol, Revision};
+use policy::operation::{Digest, Protocol, Revision, Strictness};
 use policy::redact::Redacted;
-use policy::verdict::ApprovalTerms;
+use policy::verdict::{ApprovalTerms, Decision, Explanation, Matched, Obligations, RuleId, Verdict};
 use recording::entry::{Approval, What};
 use secrecy::ExposeSecret as _;
 use sidecar::control::approvals::ClusterApprovals;
@@ -22,7 +22,8 @@ use sidecar::control::feed::Feed;
 use sidecar::control::line::Line;
 use sidecar::ledger::{Ledger, NotRecorded};
 use sidecar::metrics::Metrics;
-use sidecar::outside::{Answer, Approvals as _, Ask, Credentials as _, NotConsumed, Standing as Stands};
+use sidecar::outside::{Answer, Approvals as _, Ask, Credentials as _, NotConsumed, Policies, Standing as Stands};
+use sidecar::used::Used;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::transport::{Channel, Server};
@@ -37,6 +38,9 @@ struct Operator {
     asked: Mutex<Vec<(Question, Sent<control::v1::Standing>)>>,
     consumed: Mutex<Vec<Vec<u8>>>,
     withdrawn: Mutex<Vec<String>>,
+    reports: Mutex<Vec<ReportRequest>>,
+    /// One of a version that does not know them.
+    deaf: Mutex<bool>,
 }
 
 struct Served(Arc<Operator>);
@@ -53,6 +57,14 @@ impl Control for Served {
         let (sender, receiver) = mpsc::channel(16);
         self.0.watchers.lock().push((request.into_inner().in_force, sender));
         Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn report(&self, request: Request<ReportRequest>) -> Result<Response<Reported>, Status> {
+        self.0.reports.lock().push(request.into_inner());
+        match *self.0.deaf.lock() {
+            true => Err(Status::unimplemented("what is that?")),
+            false => Ok(Response::new(Reported {})),
+        }
     }
 
     type AskStream = ReceiverStream<Result<control::v1::Standing, Status>>;
@@ -185,7 +197,7 @@ async fn what_the_operator_says_is_in_force_and_what_is_not_usable_changes_nothi
     };
     assert_eq!((password().as_str(), policies.borrow().max_age), ("one", Duration::from_secs(60)));
     assert_eq!(feed.subject().borrow().pod.as_deref(), Some("agent-0"));
-    feed.follow();
+    feed.follow(Arc::default());
     eventually("it follows", || operator.watchers.lock().last().unwrap().0 == "1").await;
 
     // A rotated secret alone, then a policy.
@@ -237,6 +249,98 @@ async fn what_the_operator_says_is_in_force_and_what_is_not_usable_changes_nothi
     // An operator that comes back is followed again.
     operator.send(update::Update::Snapshot(snapshot("5", "public.orders", "five"))).await;
     eventually("the first policy again", || in_force() == one && password() == "five").await;
+}
+
+/// A feed that has its first snapshot, `1`, and follows.
+async fn following(operator: &Arc<Operator>, client: &ControlClient<Channel>) -> (Policies, Arc<Used>) {
+    let (metrics, book) = (Arc::new(Metrics::new("test").unwrap()), Arc::new(Book::default()));
+    let pod = PodName::new("shop", "0f8b1c9e-6a0d-4a57-9c1d-0123456789ab").unwrap();
+    let first = tokio::spawn(Feed::first(Line::from(client.clone()), pod, Arc::new(|_| {}), metrics, book));
+    operator.send(update::Update::Snapshot(snapshot("1", "public.orders", "one"))).await;
+    let feed = tokio::time::timeout(Duration::from_secs(20), first).await.unwrap().unwrap();
+    let (policies, used) = (feed.policies(), Arc::new(Used::default()));
+    feed.follow(Arc::clone(&used));
+    eventually("it follows", || operator.watchers.lock().last().unwrap().0 == "1").await;
+    (policies, used)
+}
+
+impl Operator {
+    /// What was said of this snapshot: the used rules, as `policy/rule`.
+    async fn reported(&self, revision: &str) -> Vec<String> {
+        eventually("a report", || self.reports.lock().last().is_some_and(|last| last.in_force == revision)).await;
+        let last = self.reports.lock().last().unwrap().clone();
+        last.used.iter().flat_map(|one| one.rules.iter().map(|rule| format!("{}/{rule}", one.policy))).collect()
+    }
+
+    /// A new stream; what was sent on the one before is not lost.
+    async fn anew(&self) {
+        let streams = self.watchers.lock().len();
+        self.send(update::Update::Still(Still { revision: "none".to_owned() })).await;
+        eventually("a new stream", || self.watchers.lock().len() > streams).await;
+    }
+}
+
+#[tokio::test]
+async fn the_operator_hears_what_is_in_force_and_which_rules_were_used() {
+    let (operator, client) = serve().await;
+    let (policies, used) = following(&operator, &client).await;
+    operator.send(update::Update::Snapshot(snapshot("2", "public.orders", "two"))).await;
+    assert_eq!(operator.reported("2").await, [""; 0]);
+    let rule = |policy: &str| RuleId { policy: policy.to_owned(), rule: "r".to_owned(), cluster: false };
+    let matched = |rule| Matched { rule, says: Strictness::Allow, access: String::new() };
+    used.note(&Verdict {
+        decision: Decision::Allow,
+        obligations: Obligations::default(),
+        why: Explanation {
+            revision: policies.borrow().set.revision(),
+            matched: vec![matched(rule("p")), matched(rule("builtin"))],
+        },
+        would_deny: None,
+    });
+    operator.send(update::Update::Snapshot(snapshot("3", "public.orders", "three"))).await;
+    assert_eq!(operator.reported("3").await, ["p/r"]);
+    // The operator's own word for the policy, over the bytes that it sent.
+    let form = control::object_revision(&snapshot("3", "public.orders", "three").objects[1]);
+    assert_eq!(operator.reports.lock().last().unwrap().used[0].revision, form);
+    // Said once, and again to whom may not have heard it.
+    operator.send(update::Update::Snapshot(snapshot("4", "public.orders", "four"))).await;
+    assert_eq!(operator.reported("4").await, [""; 0]);
+    operator.anew().await;
+    operator.send(update::Update::Snapshot(snapshot("5", "public.orders", "five"))).await;
+    assert_eq!(operator.reported("5").await, ["p/r"]);
+    // Of another form of the policy nothing was used yet.
+    operator.send(update::Update::Snapshot(snapshot("6", "public.items", "six"))).await;
+    assert_eq!(operator.reported("6").await, [""; 0]);
+    assert!(used.rules().is_empty());
+    // What is not usable is not said to be in force.
+    let wrong = Snapshot { objects: vec!["{".into()], ..snapshot("7", "a.b", "x") };
+    let streams = operator.watchers.lock().len();
+    operator.send(update::Update::Snapshot(wrong)).await;
+    eventually("a new stream", || operator.watchers.lock().len() > streams).await;
+    operator.send(update::Update::Snapshot(snapshot("8", "public.items", "eight"))).await;
+    operator.reported("8").await;
+    assert!(operator.reports.lock().iter().all(|one| one.in_force != "7"));
+}
+
+#[tokio::test]
+async fn an_operator_that_does_not_listen_is_told_once_a_stream_and_is_followed() {
+    let (operator, client) = serve().await;
+    *operator.deaf.lock() = true;
+    let (policies, _used) = following(&operator, &client).await;
+    let mut before = policies.borrow().set.revision();
+    for (number, relation) in ["public.a", "public.b", "public.c"].into_iter().enumerate() {
+        operator.send(update::Update::Snapshot(snapshot(&format!("s{number}"), relation, "x"))).await;
+        eventually("it is in force", || policies.borrow().set.revision() != before).await;
+        before = policies.borrow().set.revision();
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
+    assert_eq!(operator.reports.lock().len(), 1);
+    // It may have been replaced.
+    *operator.deaf.lock() = false;
+    operator.anew().await;
+    operator.send(update::Update::Snapshot(snapshot("9", "public.a", "x"))).await;
+    operator.reported("9").await;
+    assert_eq!(operator.reports.lock().len(), 2);
 }
 
 #[tokio::test]

@@ -191,7 +191,7 @@ async fn renewal_moves_the_feed_and_held_approvals_to_the_new_certificate() {
     let pod = place.claim.pod.clone();
     let feed = Feed::first(line.clone(), pod, Arc::new(|_| ()), metrics, Arc::new(Silent)).await;
     let policies = feed.policies();
-    feed.follow();
+    feed.follow(Arc::default());
     let approvals = ClusterApprovals::new(line, Arc::new(Silent));
     let ticket = approvals.ask(ask()).await.unwrap();
     let certificates = || {
@@ -215,6 +215,9 @@ async fn renewal_moves_the_feed_and_held_approvals_to_the_new_certificate() {
         assert_eq!((&seen.issued, seen.issued.len()), (&seen.renewed, 1), "the key stays");
         assert_eq!(seen.watches.last().unwrap().1, "1", "what is in force stays");
     }
+    // The mock sends no snapshot where it is known already; one that it does send is said to be in force.
+    place.operator.snapshot.send_modify(|snapshot| snapshot.revision = "2".to_owned());
+    eventually("a report", || place.operator.seen.lock().reported == ["2"]).await;
     let confirmed = policies.borrow().confirmed;
     eventually("it is confirmed", || policies.borrow().confirmed > confirmed).await;
 

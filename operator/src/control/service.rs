@@ -7,7 +7,8 @@ use control::PodName;
 use control::v1::control_server::Control;
 use control::v1::enrolment_server::Enrolment;
 use control::v1::{
-    Certificate, ConsumeRequest, Consumed, IssueRequest, Name, Question, RenewRequest, Update, WatchRequest, Withdrawn,
+    Certificate, ConsumeRequest, Consumed, IssueRequest, Name, Question, RenewRequest, ReportRequest, Reported, Update,
+    WatchRequest, Withdrawn,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -124,6 +125,11 @@ impl Control for Service {
             drop(place);
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn report(&self, request: Request<ReportRequest>) -> Result<Response<Reported>, Status> {
+        peer(&request)?;
+        Err(Status::unimplemented("nobody listens yet"))
     }
 
     type AskStream = Standings;

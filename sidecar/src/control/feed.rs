@@ -16,12 +16,14 @@ use tonic::Status;
 
 use super::away::{Away, Tell};
 use super::line::Line;
+use super::report::{InForce, Reporter};
 use super::snapshot::{Received, Unusable};
 use super::{FIRST_PAUSE, longer, why};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::outside::{Policies, PolicySnapshot};
 use crate::secret::Secrets;
+use crate::used::Used;
 
 /// The operator says something at least every third of it.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -34,15 +36,18 @@ pub struct Feed {
     subject: watch::Sender<Arc<Subject>>,
     snapshots: watch::Sender<PolicySnapshot>,
     secrets: Arc<Secrets>,
-    /// The operator's word for what is in force.
-    revision: String,
+    /// With the operator's word for it.
+    in_force: watch::Sender<InForce>,
+    used: Arc<Used>,
+    /// How many have begun.
+    streams: u64,
     metrics: Arc<Metrics>,
     ledger: Arc<dyn Ledger>,
 }
 
 impl std::fmt::Debug for Feed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Feed").field("revision", &self.revision).finish_non_exhaustive()
+        f.debug_struct("Feed").field("in_force", &self.in_force.borrow().revision).finish_non_exhaustive()
     }
 }
 
@@ -85,7 +90,7 @@ impl Feed {
             pause = longer(pause);
         };
         away.well();
-        let Received { revision, subject, held, max_age } = received;
+        let Received { revision, subject, held, max_age, forms } = received;
         let snapshot = PolicySnapshot { set: Arc::new(held.set.clone()), confirmed: Instant::now(), max_age };
         tracing::info!(event = "policy_loaded", %revision);
         metrics.policy_reload(false);
@@ -97,7 +102,9 @@ impl Feed {
             subject: watch::Sender::new(Arc::new(subject)),
             snapshots: watch::Sender::new(snapshot),
             secrets: Secrets::new(held),
-            revision,
+            in_force: watch::Sender::new(InForce { revision, forms: Arc::new(forms), serial: 0, stream: 0 }),
+            used: Arc::default(),
+            streams: 0,
             metrics,
             ledger,
         }
@@ -115,8 +122,12 @@ impl Feed {
         self.subject.subscribe()
     }
 
-    /// Follows the operator until the runtime ends.
-    pub fn follow(mut self) {
+    /// Follows the operator until the runtime ends, and tells it which rules were `used`.
+    pub fn follow(mut self, used: Arc<Used>) {
+        used.begin(self.snapshots.borrow().set.revision(), |_| false);
+        self.used = Arc::clone(&used);
+        let reporter = Reporter { line: self.line.clone(), in_force: self.in_force.subscribe(), used };
+        tokio::spawn(reporter.run());
         crate::vital::spawn("control", async move {
             let mut pause = FIRST_PAUSE;
             loop {
@@ -142,7 +153,8 @@ impl Feed {
     async fn stream(&mut self) -> Interrupted {
         let mut line = self.line.clone();
         let end: Result<std::convert::Infallible, Interrupted> = async {
-            let request = WatchRequest { in_force: self.revision.clone() };
+            self.streams = self.streams.wrapping_add(1);
+            let request = WatchRequest { in_force: self.in_force.borrow().revision.clone() };
             let mut client = line.client();
             let mut updates = timeout(SILENCE, client.watch(request)).await.map_err(|_| Interrupted::Silent)??;
             loop {
@@ -153,7 +165,9 @@ impl Feed {
                 };
                 match update {
                     update::Update::Snapshot(snapshot) => self.put_in_force(snapshot.try_into()?)?,
-                    update::Update::Still(Still { revision }) if revision == self.revision => self.confirm(),
+                    update::Update::Still(Still { revision }) if revision == self.in_force.borrow().revision => {
+                        self.confirm()
+                    }
                     // It speaks of one that never came: a new stream brings it.
                     update::Update::Still(_) => return Err(Interrupted::Ended),
                 }
@@ -165,7 +179,7 @@ impl Feed {
     }
 
     fn put_in_force(&mut self, received: Received) -> Result<(), Interrupted> {
-        let Received { revision, subject, held, max_age } = received;
+        let Received { revision, subject, held, max_age, forms } = received;
         let known = Arc::clone(&self.subject.borrow());
         ours(&subject, &self.pod)?;
         if (&known.service_account, &known.pod) != (&subject.service_account, &subject.pod) {
@@ -182,6 +196,12 @@ impl Feed {
         // Secrets first: whoever sees the new policies finds what they refer to.
         self.secrets.replace(held);
         let changed = self.snapshots.borrow().set.revision() != set.revision();
+        // Before anybody is judged by the new ones.
+        let before = Arc::clone(&self.in_force.borrow().forms);
+        self.used.begin(set.revision(), |rule| {
+            let key = (rule.cluster, rule.policy.clone());
+            forms.get(&key).is_some_and(|form| before.get(&key) == Some(form))
+        });
         if changed {
             let policies = set.revision();
             tracing::info!(event = "policy_reloaded", %revision, %policies);
@@ -191,7 +211,10 @@ impl Feed {
             *current = PolicySnapshot { set, confirmed: Instant::now(), max_age };
             changed
         });
-        self.revision = revision;
+        self.in_force.send_modify(|now| {
+            (now.revision, now.forms) = (revision, Arc::new(forms));
+            (now.serial, now.stream) = (now.serial.wrapping_add(1), self.streams);
+        });
         self.metrics.policy_reload(false);
         self.confirm();
         Ok(())

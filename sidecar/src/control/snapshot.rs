@@ -8,9 +8,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use control::v1;
-use crds::manifest::{self, MAX_OBJECT_BYTES, Manifest, Secret, SecretBytes};
+use crds::manifest::{self, Kind, MAX_OBJECT_BYTES, Manifest, Secret, SecretBytes};
 use policy::subject::Subject;
 
+use super::report::Forms;
 use crate::objects::Objects;
 use crate::secret::Held;
 
@@ -25,6 +26,8 @@ pub struct Received {
     pub subject: Subject,
     pub held: Held,
     pub max_age: Duration,
+    /// The form of each policy, for what is said back of its rules.
+    pub(super) forms: Forms,
 }
 
 /// Everything that is wrong with a snapshot.
@@ -56,10 +59,16 @@ impl TryFrom<v1::Snapshot> for Received {
             let (least, most) = (AGES.start(), AGES.end());
             wrong.push(format!("max_policy_age_seconds: {max_policy_age_seconds} is not within {least} to {most}"));
         }
-        let mut read = Objects::default();
+        let (mut read, mut forms) = (Objects::default(), Forms::new());
         for (index, object) in objects.iter().enumerate() {
             match object_of(object) {
-                Ok(manifest) => read.add(manifest),
+                Ok(manifest) => {
+                    let cluster = manifest.kind() == Kind::ClusterAgentAccessPolicy;
+                    if cluster || manifest.kind() == Kind::AgentAccessPolicy {
+                        forms.insert((cluster, manifest.name().to_owned()), control::object_revision(object));
+                    }
+                    read.add(manifest);
+                }
                 Err(error) => wrong.push(format!("objects[{index}]: {error}")),
             }
         }
@@ -71,7 +80,7 @@ impl TryFrom<v1::Snapshot> for Received {
         match policy::compile(&input) {
             Ok(set) if wrong.is_empty() => {
                 let max_age = Duration::from_secs(max_policy_age_seconds.into());
-                Ok(Self { revision, subject, held: Held { set, secrets }, max_age })
+                Ok(Self { revision, subject, held: Held { set, secrets }, max_age, forms })
             }
             Ok(_) => Err(Unusable(wrong)),
             Err(errors) => {

@@ -73,6 +73,7 @@ pub(crate) struct Seen {
     /// Certificate and revision of each watch, in its order.
     pub(crate) watches: Vec<(Vec<u8>, String)>,
     pub(crate) asked: Vec<Vec<u8>>,
+    pub(crate) reported: Vec<String>,
 }
 
 struct Key(Vec<u8>);
@@ -252,6 +253,12 @@ impl Control for Served {
             }
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn report(&self, request: Request<ReportRequest>) -> Result<Response<Reported>, Status> {
+        certificate(&request)?;
+        self.0.seen.lock().reported.push(request.into_inner().in_force);
+        Ok(Response::new(Reported {}))
     }
 
     type AskStream = ReceiverStream<Result<Standing, Status>>;
