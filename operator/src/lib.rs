@@ -10,4 +10,5 @@ mod leader;
 pub mod log;
 pub mod metrics;
 pub mod run;
+pub mod status;
 pub mod webhook;

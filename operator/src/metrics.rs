@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder as _, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
 
 #[derive(Debug)]
@@ -25,6 +25,10 @@ pub struct Metrics {
     approvals: IntCounterVec,
     approval_release_seconds: Histogram,
     approval_records_ignored: IntCounter,
+    status_writes: IntCounterVec,
+    reconcile_seconds: HistogramVec,
+    reconcile_errors: IntCounterVec,
+    policy_lag: GaugeVec,
 }
 
 // === impl Metrics ===
@@ -58,7 +62,23 @@ impl Metrics {
         .buckets(vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0]);
         let ignored = "agentaccess_approval_records_ignored_total";
         let ignored = IntCounter::new(ignored, "Records of votes that were seen and not signed by us.")?;
+        let writes =
+            Opts::new("agentaccess_status_writes_total", "Writes of a status, by the kind of object and result.");
+        let reconciled = HistogramOpts::new(
+            "agentaccess_reconcile_duration_seconds",
+            "One look at all objects of a controller, told by the leader.",
+        )
+        .buckets(vec![0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0]);
+        let failed = Opts::new("agentaccess_reconcile_errors_total", "Writes of a controller that failed.");
+        let lag = Opts::new(
+            "agentaccess_policy_revision_lag_seconds",
+            "For how long the slowest pod of a namespace has not had in force what counts now, told by the leader.",
+        );
         Ok(Self {
+            status_writes: register(&registry, IntCounterVec::new(writes, &["kind", "result"])?)?,
+            reconcile_seconds: register(&registry, HistogramVec::new(reconciled, &["controller"])?)?,
+            reconcile_errors: register(&registry, IntCounterVec::new(failed, &["controller", "reason"])?)?,
+            policy_lag: register(&registry, GaugeVec::new(lag, &["namespace"])?)?,
             enrolments: register(&registry, IntCounterVec::new(enrolments, &["result"])?)?,
             streams: register(&registry, IntGauge::new("agentaccess_sidecars", "Sidecars that follow this replica.")?)?,
             snapshots: register(&registry, IntCounterVec::new(snapshots, &["result"])?)?,
@@ -144,6 +164,29 @@ impl Metrics {
         self.approval_release_seconds.observe(after.as_secs_f64());
     }
 
+    /// Both are words of ours.
+    pub fn status_write(&self, kind: &'static str, result: &'static str) {
+        self.status_writes.with_label_values(&[kind, result]).inc();
+    }
+
+    /// `controller` is a word of ours.
+    pub fn reconciled(&self, controller: &'static str, took: Duration) {
+        self.reconcile_seconds.with_label_values(&[controller]).observe(took.as_secs_f64());
+    }
+
+    /// Both are words of ours.
+    pub fn reconcile_failed(&self, controller: &'static str, reason: &'static str) {
+        self.reconcile_errors.with_label_values(&[controller, reason]).inc();
+    }
+
+    /// By namespace, of the leader; another replica tells of none.
+    pub fn policy_lag(&self, by_namespace: BTreeMap<String, Duration>) {
+        self.policy_lag.reset();
+        for (namespace, lag) in by_namespace {
+            self.policy_lag.with_label_values(&[namespace]).set(lag.as_secs_f64());
+        }
+    }
+
     pub fn approval_records_ignored(&self, count: usize) {
         self.approval_records_ignored.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
@@ -169,6 +212,10 @@ mod tests {
         metrics.follows(true);
         metrics.snapshot("sent");
         metrics.watch_lost("pods");
+        metrics.status_write("AccessTarget", "written");
+        metrics.reconciled("status", Duration::from_millis(3));
+        metrics.reconcile_failed("status", "slow");
+        metrics.policy_lag([("shop".to_owned(), Duration::from_millis(1_500))].into());
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
         for line in [
             "agentaccess_build_info{version=\"1.2.3\"} 1",
@@ -181,6 +228,10 @@ mod tests {
             "agentaccess_sidecars 1",
             "agentaccess_snapshots_total{result=\"sent\"} 1",
             "agentaccess_watch_errors_total{of=\"pods\"} 1",
+            "agentaccess_status_writes_total{kind=\"AccessTarget\",result=\"written\"} 1",
+            "agentaccess_reconcile_duration_seconds_count{controller=\"status\"} 1",
+            "agentaccess_reconcile_errors_total{controller=\"status\",reason=\"slow\"} 1",
+            "agentaccess_policy_revision_lag_seconds{namespace=\"shop\"} 1.5",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

@@ -30,6 +30,7 @@ use crate::control::tls::Tls;
 use crate::index::Index;
 use crate::leader::Election;
 use crate::metrics::Metrics;
+use crate::status::Statuses;
 use crate::webhook::serve::{self, Webhook};
 
 /// Of one request to the API server.
@@ -63,6 +64,7 @@ pub async fn run(config: Config) -> Result<()> {
     let work = Mutex::new(Work { keeper, enrol: Arc::clone(&enrol), index: Arc::clone(&index), swept: None });
     let watching = self::client(WATCH).await?;
     let approvals = Approvals::new(&client, &config, &metrics);
+    let statuses = Statuses::new(&client, &config, &index, &metrics);
     let election = Election {
         client,
         namespace: config.namespace.clone(),
@@ -84,6 +86,7 @@ pub async fn run(config: Config) -> Result<()> {
         enrol,
         Arc::clone(&index),
         Arc::clone(&approvals.desk),
+        Arc::clone(&statuses.acks),
         config.max_policy_age,
         stopped.clone(),
         Arc::clone(&metrics),
@@ -100,18 +103,21 @@ pub async fn run(config: Config) -> Result<()> {
     });
     let served = tokio::spawn(serve::serve(webhook, tls, shared, stopped));
     tokio::spawn(renew(replica, Arc::clone(&metrics)));
-    approvals.start(watching);
+    approvals.start(watching.clone());
+    statuses.start(watching);
     tracing::info!(event = "started", version = env!("CARGO_PKG_VERSION"), identity = config.identity);
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     // Whichever ends first ends the process, so what the others lose does not matter.
     let lost = tokio::select! {
-        lost = election.lead(&metrics, || keep(&work, &approvals, &metrics)) => Some(lost),
+        lost = election.lead(&metrics, || keep(&work, &approvals, &statuses, &metrics)) => Some(lost),
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
     };
     stopping.store(true, Ordering::Relaxed);
+    // Its successor would find its words written over.
+    statuses.resign();
     tracing::info!(event = "stopping");
     sleep(UNLISTED).await;
     // Nobody listens any more: it has ended.
@@ -175,8 +181,9 @@ struct Work {
 }
 
 /// The leader's work.
-async fn keep(work: &Mutex<Work>, approvals: &Approvals, metrics: &Metrics) {
+async fn keep(work: &Mutex<Work>, approvals: &Approvals, statuses: &Statuses, metrics: &Metrics) {
     approvals.lead().await;
+    statuses.lead().await;
     let mut work = work.lock().await;
     if let Err(error) = work.keeper.step(certificate::now()).await {
         metrics.certificate_failed("ca");

@@ -11,7 +11,8 @@ use control::PodName;
 use control::v1::control_client::ControlClient;
 use control::v1::enrolment_client::EnrolmentClient;
 use control::v1::{
-    ConsumeRequest, IssueRequest, Name, Question, RenewRequest, Snapshot, Still, Update, WatchRequest, update,
+    ConsumeRequest, IssueRequest, Name, Question, RenewRequest, ReportRequest, Snapshot, Still, Update, WatchRequest,
+    update,
 };
 use crds::manifest::SecretBytes;
 use operator::approvals::key::Store;
@@ -23,6 +24,7 @@ use operator::control::service::Service;
 use operator::control::tls::Tls;
 use operator::index::{Feed, Index, Kind, Object, Pod, Present, SecretState};
 use operator::metrics::Metrics;
+use operator::status::Acks;
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
@@ -40,6 +42,7 @@ struct Served {
     address: SocketAddr,
     current: Current,
     index: Arc<Index>,
+    acks: Arc<Acks>,
     metrics: Arc<Metrics>,
     stop: watch::Sender<bool>,
     ended: JoinHandle<()>,
@@ -57,12 +60,14 @@ async fn serve() -> Served {
     let book = Arc::new(Book::new(key.clone(), Arc::clone(&metrics)));
     let desk = Arc::new(Desk::new(client.clone(), book, key));
     let enrol = Arc::new(Enrol::new(client, "agentaccess-system", "agentaccess.dev", current.clone()));
-    let service = Service::new(enrol, Arc::clone(&index), desk, MAX_AGE, stopped.clone(), Arc::clone(&metrics));
+    let acks = Acks::new();
+    let (known, heard) = (Arc::clone(&index), Arc::clone(&acks));
+    let service = Service::new(enrol, known, desk, heard, MAX_AGE, stopped.clone(), Arc::clone(&metrics));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let tls = Arc::new(Tls::new(current.clone()));
     let ended = tokio::spawn(serve::serve(listener, tls, service, stopped));
-    Served { address, current, index, metrics, stop, ended }
+    Served { address, current, index, acks, metrics, stop, ended }
 }
 
 fn request(key: &KeyPair) -> Vec<u8> {
@@ -208,6 +213,44 @@ async fn a_pod_is_told_the_whole_and_each_change_and_that_nothing_changed() {
 }
 
 #[tokio::test]
+async fn what_a_pod_says_is_in_force_counts_while_it_is_true() {
+    let served = serve().await;
+    let authority = served.hold();
+    served.fill();
+    let mut client = served.pod(&authority).await;
+    let say = async |client: &mut ControlClient<Channel>, in_force: &str| {
+        // Reports of one pod come one after another.
+        tokio::time::sleep(Duration::from_millis(120)).await;
+        let request = ReportRequest { in_force: in_force.to_owned(), used: Vec::new() };
+        client.report(request).await.map(drop).map_err(|status| status.code())
+    };
+    let known = || served.acks.acknowledged().len();
+    let none = format!("sha256:{}", "0".repeat(64));
+    assert_eq!(say(&mut client, &none).await, Err(Code::FailedPrecondition), "nothing is followed");
+    let mut updates = watch(&mut client).await;
+    let first = snapshot(&mut updates).await.revision;
+    assert_eq!(say(&mut client, "what?").await, Err(Code::InvalidArgument));
+    assert_eq!((say(&mut client, &none).await, known()), (Ok(()), 0));
+    assert_eq!((say(&mut client, &first).await, known()), (Ok(()), 1));
+    // Another pod's word is its own, whatever it says.
+    let other = identity(&authority, "bank", certificate::now());
+    let mut other = ControlClient::new(served.dial(&authority, Some(other)).await.unwrap());
+    assert_eq!(say(&mut other, &first).await, Err(Code::FailedPrecondition));
+
+    served.index.change(|world| world.set_object(Kind::Policy, policy("public.items")));
+    let second = snapshot(&mut updates).await.revision;
+    assert_eq!(known(), 0);
+    assert_eq!((say(&mut client, &first).await, known()), (Ok(()), 0));
+    assert_eq!((say(&mut client, &second).await, known()), (Ok(()), 1));
+    drop(updates);
+    let begun = Instant::now();
+    while known() > 0 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it ends with the stream");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
 async fn nobody_is_let_in_who_shows_no_certificate_of_ours() {
     let served = serve().await;
     let stranger = Authority::make(certificate::now()).unwrap();
@@ -220,11 +263,12 @@ async fn nobody_is_let_in_who_shows_no_certificate_of_ours() {
     let codes = [
         unknown.watch(WatchRequest::default()).await.map(drop).unwrap_err().code(),
         unknown.renew(RenewRequest::default()).await.map(drop).unwrap_err().code(),
+        unknown.report(ReportRequest::default()).await.map(drop).unwrap_err().code(),
         unknown.ask(Question::default()).await.map(drop).unwrap_err().code(),
         unknown.withdraw(Name::default()).await.map(drop).unwrap_err().code(),
         unknown.consume(ConsumeRequest::default()).await.map(drop).unwrap_err().code(),
     ];
-    assert_eq!(codes, [Code::Unauthenticated; 5]);
+    assert_eq!(codes, [Code::Unauthenticated; 6]);
 
     // In TLS 1.3 the refusal comes after the client believes that it is connected.
     let two_hours_ago = certificate::now() - 2 * 3600;

@@ -15,6 +15,7 @@ use tonic::Status;
 
 use crate::index::{Index, Withheld};
 use crate::metrics::Metrics;
+use crate::status::Stream;
 
 /// From one look to the next: what changes at once is told at once.
 const GAP: Duration = Duration::from_millis(100);
@@ -31,6 +32,8 @@ const STALLED: Duration = Duration::from_secs(30);
 pub struct Follow {
     pub index: Arc<Index>,
     pub pod: PodName,
+    /// What the sidecar says of what it is told.
+    pub heard: Stream,
     /// What sidecars are told, in seconds.
     pub max_age: u32,
     /// Of the certificate by which the sidecar is known.
@@ -122,6 +125,8 @@ impl Follow {
                     tracing::debug!(event = "snapshot_sent", namespace, uid, revision = snapshot.revision);
                     self.metrics.snapshot("sent");
                     *sent = Some(snapshot.revision.clone());
+                    // Before it can be acknowledged.
+                    self.heard.sent();
                     update::Update::Snapshot(snapshot)
                 }
                 Err(reason @ Withheld::TooLarge { .. }) => return Said::End(Some(self.ended(&reason))),

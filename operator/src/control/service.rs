@@ -25,6 +25,7 @@ use crate::approvals::{Asker, Desk};
 use crate::certificate;
 use crate::index::{Index, Pod};
 use crate::metrics::Metrics;
+use crate::status::{Acks, Unheard};
 
 /// Watches of one pod at a time: one, and those of connections that are not known to be dead yet.
 const WATCHES: usize = 4;
@@ -34,6 +35,7 @@ pub struct Service {
     enrol: Arc<Enrol>,
     index: Arc<Index>,
     desk: Arc<Desk>,
+    acks: Arc<Acks>,
     max_age: u32,
     stop: watch::Receiver<bool>,
     metrics: Arc<Metrics>,
@@ -48,11 +50,12 @@ impl Service {
         enrol: Arc<Enrol>,
         index: Arc<Index>,
         desk: Arc<Desk>,
+        acks: Arc<Acks>,
         max_age: u32,
         stop: watch::Receiver<bool>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { enrol, index, desk, max_age, stop, metrics, watches: Places::new(WATCHES) }
+        Self { enrol, index, desk, acks, max_age, stop, metrics, watches: Places::new(WATCHES) }
     }
 
     /// The pod as the API server has it now.
@@ -111,6 +114,7 @@ impl Control for Service {
         let follow = Follow {
             index: Arc::clone(&self.index),
             pod: peer.pod.clone(),
+            heard: self.acks.begin(&peer.pod),
             max_age: self.max_age,
             until: until(&peer),
             stop: self.stop.clone(),
@@ -128,8 +132,16 @@ impl Control for Service {
     }
 
     async fn report(&self, request: Request<ReportRequest>) -> Result<Response<Reported>, Status> {
-        peer(&request)?;
-        Err(Status::unimplemented("nobody listens yet"))
+        let peer = peer(&request)?;
+        self.acks.report(&self.index, &peer.pod, request.get_ref()).map_err(|unheard| {
+            let text = unheard.to_string();
+            match unheard {
+                Unheard::NoStream => Status::failed_precondition(text),
+                Unheard::TooSoon => Status::resource_exhausted(text),
+                Unheard::NotARevision | Unheard::TooMany => Status::invalid_argument(text),
+            }
+        })?;
+        Ok(Response::new(Reported {}))
     }
 
     type AskStream = Standings;

@@ -49,6 +49,13 @@ fn rights() -> Vec<Value> {
     let ours = ["agentaccesspolicies", "clusteragentaccesspolicies", "accesstargets"];
     let cluster = json!([
         rule("agentaccess.dev", &ours, &[], &["get", "list", "watch"]),
+        rule(
+            "agentaccess.dev",
+            &ours.map(|kind| format!("{kind}/status")).each_ref().map(String::as_str),
+            &[],
+            &["patch"]
+        ),
+        rule("events.k8s.io", &["events"], &[], &["create", "patch"]),
         rule("agentaccess.dev", &["injectionprofiles"], &["agentaccess"], &["get"]),
         rule("agentaccess.dev", &["injectionprofiles/status"], &["agentaccess"], &["patch"]),
         rule("", &["pods", "namespaces"], &[], &["get", "list", "watch"]),
@@ -56,7 +63,7 @@ fn rights() -> Vec<Value> {
         rule("admissionregistration.k8s.io", &["mutatingwebhookconfigurations"], &["agentaccess"], &["get", "patch"]),
     ]);
     let own = json!([
-        rule("coordination.k8s.io", &["leases"], &[], &["get", "list", "create", "update", "patch", "delete"]),
+        rule("coordination.k8s.io", &["leases"], &[], &["get", "list", "watch", "create", "update", "patch", "delete"]),
         rule("", &["secrets"], &["agentaccess-webhook-ca"], &["get", "update"]),
     ]);
     vec![
