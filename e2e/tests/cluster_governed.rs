@@ -42,5 +42,7 @@ mod metrics;
 mod quickstart;
 #[path = "cluster_governed/sink.rs"]
 mod sink;
+#[path = "cluster_governed/status.rs"]
+mod status;
 #[path = "cluster_governed/webhooks.rs"]
 mod webhooks;

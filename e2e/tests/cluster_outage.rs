@@ -25,7 +25,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use agent::{START, run};
+use agent::{START, governed, pod, run};
 use asked::Asked;
 use database::World;
 use e2e::cluster::Cluster;
@@ -117,6 +117,125 @@ fn a_question_outlives_its_replica() {
     voted.unwrap();
     assert!(asked.answer(&held).contains('1'));
     assert_eq!(asked.deleted(), 1);
+}
+
+/// What a status says is known to the leader, and the sidecars follow whom they find.
+#[test]
+fn the_pods_of_both_replicas_are_counted_by_whoever_leads() {
+    const PODS: usize = 6;
+    let cluster = Cluster::connect().unwrap();
+    let home = governed(&cluster);
+    let name = home.name.as_str();
+    let guard = |level: &str| {
+        json!({
+            "apiVersion": "agentaccess.dev/v1alpha1", "kind": "ClusterAgentAccessPolicy", "metadata": {"name": name},
+            "spec": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}, "podSelector": {},
+                "recording": {"level": level}},
+        })
+    };
+    let apply = |level: &str| {
+        cluster.run(&["apply", "-f", "-"], Some(&guard(level))).unwrap().accepted("a policy").unwrap();
+    };
+    apply("Payload");
+    for n in 0..PODS {
+        run(&cluster, name, &pod(&format!("agent-{n}")));
+    }
+    let synced = || {
+        let policy = cluster.get(&["caap", name]).unwrap();
+        let status = &policy["status"];
+        let current = status["observedGeneration"] == policy["metadata"]["generation"];
+        current && status["matchedPods"] == json!(PODS) && status["syncedPods"] == json!(PODS)
+    };
+    wait::eventually("all of them are synced", START, synced).unwrap();
+
+    // How many each replica speaks for: twelve bytes a pod, in base64.
+    let leases = ["leases", "-n", "agentaccess-system", "-l", "agentaccess.dev/report"];
+    let spoken = || -> Vec<usize> {
+        let running = cluster.get(&["pods", "-n", "agentaccess-system"]).unwrap().to_string();
+        let all = cluster.get(&leases).unwrap();
+        let all = all["items"].as_array().unwrap().iter();
+        let of = |one: &&serde_json::Value| running.contains(one["spec"]["holderIdentity"].as_str().unwrap());
+        let length = |one: &serde_json::Value| {
+            one["metadata"]["annotations"]["agentaccess.dev/in-force"].as_str().unwrap().len() / 16
+        };
+        all.filter(of).map(length).collect()
+    };
+    let both = || spoken().len() == 2 && spoken().iter().all(|count| *count > 0);
+    // A pod that is made anew dials anew; that all of them find one replica is rare.
+    for n in (0..PODS).cycle().take(4 * PODS) {
+        if wait::eventually("both replicas have some", Duration::from_secs(8), both).is_ok() {
+            break;
+        }
+        let agent = format!("agent-{n}");
+        cluster.run(&["delete", "pod", "-n", name, &agent, "--now"], None).unwrap().accepted("a pod ends").unwrap();
+        run(&cluster, name, &pod(&agent));
+    }
+    println!("sidecars at each replica: {:?}", spoken());
+    assert!(both(), "{:?}", spoken());
+    wait::eventually("all of them are synced", START, synced).unwrap();
+
+    // The leader goes; another one counts what follows whom.
+    let lease = cluster.get(&["lease", "agentaccess-operator", "-n", "agentaccess-system"]).unwrap();
+    let leader = lease["spec"]["holderIdentity"].as_str().unwrap();
+    let delete = ["-n", "agentaccess-system", "delete", "pod", leader, "--wait=false"];
+    cluster.run(&delete, None).unwrap().accepted("the leader is gone").unwrap();
+    apply("Statements");
+    let begun = Instant::now();
+    wait::eventually("another leader's word", START * 2, synced).unwrap();
+    println!("a change is acknowledged and said {:?} after the leader went", begun.elapsed());
+    cluster.run(&["delete", "caap", name], None).unwrap().accepted("away").unwrap();
+}
+
+/// What the webhook would have refused: it says so itself, and what it stands in the way of names it.
+#[test]
+fn a_bad_policy_of_an_outage_is_named_by_what_it_blocks() {
+    let cluster = Cluster::connect().unwrap();
+    let home = governed(&cluster);
+    let name = home.name.as_str();
+    run(&cluster, name, &pod("agent"));
+    let guard = json!({
+        "apiVersion": "agentaccess.dev/v1alpha1", "kind": "ClusterAgentAccessPolicy", "metadata": {"name": name},
+        "spec": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}, "podSelector": {}},
+    });
+    cluster.create(&guard).unwrap().accepted("a policy of the cluster").unwrap();
+    let condition = |kind: &str, object: &str, type_: &str| {
+        let object = cluster.get(&[kind, object, "-n", name]).unwrap();
+        let all = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let one = all.into_iter().find(|one| one["type"] == type_).unwrap_or_default();
+        let word = |key: &str| one[key].as_str().unwrap_or_default().to_owned();
+        (format!("{}/{}", word("status"), word("reason")), word("message"))
+    };
+    let says = |kind: &str, object: &str, type_: &str, what: &str| {
+        let said = wait::eventually(what, START * 2, || condition(kind, object, type_).0 == what);
+        assert!(said.is_ok(), "{kind} {object} {type_}: {:?}", condition(kind, object, type_));
+        condition(kind, object, type_).1
+    };
+    says("caap", name, "Programmed", "True/Programmed");
+
+    scale(&cluster, "0");
+    wait::eventually("no operator", START, || {
+        let pods = ["pods", "-n", "agentaccess-system", "-l", "app.kubernetes.io/component=operator"];
+        cluster.get(&pods).unwrap()["items"] == json!([])
+    })
+    .unwrap();
+    let rules = json!([{"name": "r", "action": "Allow", "verbs": ["Select"], "relations": ["public.orders"]}]);
+    let bad = json!({
+        "apiVersion": "agentaccess.dev/v1alpha1", "kind": "AgentAccessPolicy",
+        "metadata": {"name": "builtin", "namespace": name},
+        "spec": {"podSelector": {}, "targets": [{"targetRef": {"name": "db"}, "postgres": {"rules": rules}}]},
+    });
+    let written = cluster.create(&bad).unwrap();
+    scale(&cluster, "2");
+    written.accepted("nobody is there to refuse it").unwrap();
+
+    let message = says("aap", "builtin", "Accepted", "False/Invalid");
+    assert!(message.contains("metadata.name") && message.contains("choose another"), "{message}");
+    says("aap", "builtin", "Programmed", "False/NotAccepted");
+    let message = says("caap", name, "Programmed", "False/Blocked");
+    assert!(message.contains(&format!("AgentAccessPolicy {name}/builtin")) && message.contains("0 of 1"), "{message}");
+    cluster.run(&["delete", "aap", "builtin", "-n", name], None).unwrap().accepted("away").unwrap();
+    says("caap", name, "Programmed", "True/Programmed");
+    cluster.run(&["delete", "caap", name], None).unwrap().accepted("away").unwrap();
 }
 
 /// The kill switch.

@@ -17,7 +17,7 @@ const SYSTEM: &str = "agentaccess-system";
 const PORTS: (u16, u16) = (9090, 15020);
 
 /// What is at least there after one session with an allowed and a denied statement.
-const SERIES: [&str; 12] = [
+const SERIES: [&str; 15] = [
     "agentaccess_build_info",
     "agentaccess_decisions_total{decision=\"allow\"}",
     "agentaccess_decisions_total{decision=\"deny\"}",
@@ -30,6 +30,9 @@ const SERIES: [&str; 12] = [
     "agentaccess_admission_duration_seconds_count",
     "agentaccess_webhook_cert_expiry_timestamp_seconds",
     "agentaccess_leader == 1",
+    "agentaccess_status_writes_total{kind=\"AgentAccessPolicy\",result=\"written\"}",
+    "agentaccess_reconcile_duration_seconds_count{controller=\"status\"}",
+    "agentaccess_policy_revision_lag_seconds",
 ];
 
 fn pods(cluster: &Cluster, namespace: &str, selector: &str) -> Vec<(String, String)> {
