@@ -207,12 +207,10 @@ fn files_of_names_that_the_agent_rewrites_say_nothing_to_the_sidecar() {
     let address = found.text.trim().to_owned();
     assert!(address.starts_with("198.18."), "{address}");
     // Nobody takes calls for the target there, and nobody answers for names.
-    let poison = format!(
-        "echo \"10.199.0.2 $PGHOST agentaccess-operator.agentaccess-system.svc\" >/etc/hosts; \
+    let poison = "echo \"10.199.0.2 $PGHOST agentaccess-operator.agentaccess-system.svc\" >/etc/hosts; \
          printf 'nameserver 192.0.2.1\\nsearch stolen.example\\noptions ndots:9 timeout:1\\n' >/etc/resolv.conf; \
-         cat /etc/hosts /etc/resolv.conf"
-    );
-    let poisoned = inside(&poison).text;
+         cat /etc/hosts /etc/resolv.conf";
+    let poisoned = inside(poison).text;
     assert!(poisoned.starts_with("10.199.0.2 ") && poisoned.contains("nameserver 192.0.2.1"), "{poisoned}");
     let select = format!("PGHOSTADDR={address} timeout 20 psql -XAtqc 'SELECT id FROM orders WHERE id = 1'");
     assert_eq!(inside(&select).text, "1\n", "the target is where it was");
