@@ -109,22 +109,44 @@ fn our_labels_and_annotations_stay_through_every_subresource() {
 
 #[test]
 fn labels_that_a_policy_can_select_by_need_a_verb() {
+    const WHY: &str = "without the verb `ungovern` on pods none can be added, changed or taken away: ";
     let cluster = cluster();
     let namespace = governed(&cluster);
-    stored(&cluster, &namespace);
+    // A selector can ask whether a key is there, so an empty value counts too.
+    let labelled = with(&pod(&namespace, &profile(&cluster)), "/metadata/labels/empty", json!(""));
+    cluster.create(&with(&labelled, "/spec/schedulerName", json!("nobody"))).unwrap().accepted("the pod").unwrap();
     let eve = operator_of_pods(&cluster, &namespace);
-    for subresource in ["", "status"] {
-        for app in [json!("other"), Value::Null] {
-            let answer = patch(&eve, &namespace, subresource, &json!({"metadata": {"labels": {"app": app}}}));
-            answer
-                .refused("the label of a policy", "without the verb `ungovern` on pods they cannot be changed: app")
-                .unwrap();
+    let cases = [
+        ("changed", "app", json!("other")),
+        ("taken away", "app", Value::Null),
+        ("taken away, without a value", "empty", Value::Null),
+        ("added", "more", json!("x")),
+        ("added, without a value", "more", json!("")),
+        ("added, as a binding may", "topology.kubernetes.io/zone", json!("a")),
+    ];
+    for (what, key, value) in &cases {
+        for subresource in ["", "status"] {
+            let answer = patch(&eve, &namespace, subresource, &json!({"metadata": {"labels": {*key: value}}}));
+            answer.refused(&format!("{what}, through `{subresource}`"), &format!("{WHY}{key}")).unwrap();
         }
     }
-    patch(&eve, &namespace, "", &json!({"metadata": {"labels": {"more": "x"}}})).accepted("one more label").unwrap();
-    patch(&cluster, &namespace, "", &json!({"metadata": {"labels": {"app": "other"}}}))
-        .accepted("who has every verb")
+    // Who changes no label is not asked, and the hash of a ReplicaSet is no name of an agent.
+    patch(&eve, &namespace, "status", &json!({"status": {"message": "x"}})).accepted("a status").unwrap();
+    patch(&eve, &namespace, "", &json!({"metadata": {"labels": {"app": "agent", "pod-template-hash": "1"}}}))
+        .accepted("a label as it was, and one of a controller")
         .unwrap();
+    for (what, key, value) in &cases {
+        let answer = patch(&cluster, &namespace, "", &json!({"metadata": {"labels": {*key: value}}}));
+        answer.accepted(&format!("{what}, by who has every verb")).unwrap();
+    }
+    let verb = ["-n", &namespace.name, "create", "role", "ungovern", "--verb=ungovern", "--resource=pods"];
+    cluster.run(&verb, None).unwrap().accepted("a role").unwrap();
+    let bind = ["-n", &namespace.name, "create", "rolebinding", "ungovern", "--role=ungovern", "--user=eve"];
+    cluster.run(&bind, None).unwrap().accepted("its binding").unwrap();
+    wait::eventually("who has the verb adds one", Duration::from_secs(10), || {
+        patch(&eve, &namespace, "", &json!({"metadata": {"labels": {"once-more": "x"}}})).accepted
+    })
+    .unwrap();
 }
 
 #[test]
