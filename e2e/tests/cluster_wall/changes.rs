@@ -196,6 +196,7 @@ fn a_debug_container_is_judged_as_any_other() {
         (debug("/securityContext/capabilities", Value::Null), "capabilities.drop must hold ALL"),
         (debug("/securityContext/runAsUser", json!(USER)), "must not be those of the sidecar"),
         (debug("/securityContext/seccompProfile", json!({"type": "Unconfined"})), "seccompProfile.type"),
+        (debug("/securityContext/seLinuxOptions", json!({"type": "spc_t"})), "seLinuxOptions may hold level only"),
         (
             debug("/volumeMounts", json!([{"name": "agentaccess-token", "mountPath": "/t"}])),
             "volumeMounts must not name",

@@ -37,7 +37,9 @@ fn every_owner_is_warned_and_accepted() {
             json!({"privileged": true, "capabilities": {"drop": ["NET_RAW"], "add": ["NET_ADMIN"]}});
         spec["containers"][0]["envFrom"] = json!([{"secretRef": {"name": "db"}}]);
         spec["volumes"] = json!([{"name": "x", "hostPath": {"path": "/"}}]);
-        spec["securityContext"] = json!({"seccompProfile": {"type": "Unconfined"}});
+        spec["securityContext"] = json!({
+            "seccompProfile": {"type": "Unconfined"}, "appArmorProfile": {"type": "Unconfined"}, "seLinuxOptions": {"type": "spc_t"},
+        });
         let bad = cluster.would_create(&owner(kind, &namespace.name, &spec)).unwrap();
         bad.accepted(kind).unwrap();
         for warning in [
@@ -49,6 +51,8 @@ fn every_owner_is_warned_and_accepted() {
             "must not name a Secret",
             "spec.volumes may be",
             "seccompProfile",
+            "spec.securityContext.appArmorProfile.type",
+            "spec.securityContext.seLinuxOptions",
             "runAsUser must be set",
         ] {
             assert!(bad.text.contains("Warning") && bad.text.contains(warning), "{kind}: {warning}: {}", bad.text);

@@ -157,8 +157,24 @@ fn no_container_has_rights_of_its_own() {
         (context("seccompProfile"), json!({"type": "Unconfined"}), "seccompProfile.type must be RuntimeDefault"),
         (context("seccompProfile"), json!({"type": "Localhost", "localhostProfile": "a.json"}), ""),
         ("/spec/securityContext/seccompProfile", Value::Null, "seccompProfile.type must be RuntimeDefault"),
-        (context("appArmorProfile"), json!({"type": "Unconfined"}), "appArmorProfile"),
+        (context("appArmorProfile"), json!({"type": "Unconfined"}), "nor appArmorProfile Unconfined"),
+        (
+            "/spec/securityContext/appArmorProfile",
+            json!({"type": "Unconfined"}),
+            "spec.securityContext.appArmorProfile",
+        ),
+        ("/spec/securityContext/appArmorProfile", json!({"type": "RuntimeDefault"}), ""),
     ];
+    for at in [context("seLinuxOptions"), "/spec/securityContext/seLinuxOptions"] {
+        for field in ["type", "user", "role"] {
+            cases.push((
+                at,
+                json!({field: "spc_t", "level": "s0"}),
+                "securityContext.seLinuxOptions may hold level only",
+            ));
+        }
+        cases.push((at, json!({"level": "s0:c1,c2"}), ""));
+    }
     for capability in
         ["NET_ADMIN", "NET_RAW", "SETUID", "SETGID", "SYS_ADMIN", "SYS_PTRACE", "BPF", "DAC_OVERRIDE", "CHOWN", "ALL"]
     {

@@ -6,7 +6,7 @@
 mod container;
 mod volume;
 
-use k8s_openapi::api::core::v1::{PodSecurityContext, PodSpec};
+use k8s_openapi::api::core::v1::{AppArmorProfile, PodSecurityContext, PodSpec, SELinuxOptions};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
@@ -100,9 +100,29 @@ fn pod_context(context: &PodSecurityContext, refused: &mut Refused) {
     if context.seccomp_profile.as_ref().is_some_and(|profile| profile.type_ == "Unconfined") {
         refused.add("spec.securityContext.seccompProfile.type", container::SECCOMP);
     }
+    confinement("spec.securityContext", context.app_armor_profile.as_ref(), context.se_linux_options.as_ref(), refused);
     for sysctl in context.sysctls.iter().flatten().filter(|sysctl| !SYSCTLS.contains(&sysctl.name.as_str())) {
         let field = format!("spec.securityContext.sysctls[{}]", sysctl.name);
         refused.add(field, "must not be set: it is not one of the kernel's settings that are safe in a pod");
+    }
+}
+
+/// What the node's security module allows, of the pod or of one container. A level of SELinux only keeps pods apart.
+fn confinement(
+    path: &str,
+    app_armor: Option<&AppArmorProfile>,
+    se_linux: Option<&SELinuxOptions>,
+    refused: &mut Refused,
+) {
+    if app_armor.is_some_and(|profile| profile.type_ == "Unconfined") {
+        refused.add(format!("{path}.appArmorProfile.type"), "must not be Unconfined: it would be confined less");
+    }
+    let Some(se_linux) = se_linux else { return };
+    for (name, value) in [("type", &se_linux.type_), ("user", &se_linux.user), ("role", &se_linux.role)] {
+        if value.as_ref().is_some_and(|value| !value.is_empty()) {
+            let rule = "must not be set: another than the node's own confines less, or not at all";
+            refused.add(format!("{path}.seLinuxOptions.{name}"), rule);
+        }
     }
 }
 

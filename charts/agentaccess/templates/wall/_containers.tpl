@@ -26,6 +26,8 @@ what somebody wrote is judged and the webhook will fill in the rest.
   expression: variables.ownContext.filter(c, c.is.?procMount.orValue('Default') != 'Default').map(c, c.name)
 - name: otherSystem
   expression: variables.ownContext.filter(c, has(c.is.windowsOptions) || c.is.?appArmorProfile.?type.orValue('') == 'Unconfined').map(c, c.name)
+- name: relabelling
+  expression: variables.ownContext.filter(c, ['type', 'user', 'role'].exists(f, c.is.?seLinuxOptions[?f].orValue('') != '')).map(c, c.name)
 - name: userless
   expression: variables.ownContext.filter(c, !has(c.is.runAsUser) && !has(variables.context.runAsUser)).map(c, c.name)
 - name: sidecarUser
@@ -62,6 +64,9 @@ what somebody wrote is judged and the webhook will fill in the rest.
   messageExpression: "'securityContext.procMount must be Default: ' + variables.unmaskedProc.join(', ')"
 - expression: variables.otherSystem.size() == 0
   messageExpression: "'securityContext.windowsOptions must not be set, nor appArmorProfile Unconfined: ' + variables.otherSystem.join(', ')"
+# A level keeps pods apart and gives no rights.
+- expression: variables.relabelling.size() == 0
+  messageExpression: "'securityContext.seLinuxOptions may hold level only: another type, user or role confines less, or not at all: ' + variables.relabelling.join(', ')"
 # An image says as which user it starts, and a tag can be pushed anew when the sidecar's user is known.
 - expression: variables.userless.size() == 0
   messageExpression: "'securityContext.runAsUser must be set, here or for the pod: else the image chooses, and may choose the user of the sidecar: ' + variables.userless.join(', ')"
@@ -116,6 +121,10 @@ what somebody wrote is judged and the webhook will fill in the rest.
   messageExpression: "'hostAliases and dnsConfig must not be set, and dnsPolicy must be ClusterFirst: whoever makes the pod would choose where the credentials of targets go: spec.' + variables.names.join(', spec.')"
 - expression: variables.spec.?os.?name.orValue('linux') == 'linux' && !has(variables.context.windowsOptions)
   message: spec.os.name must be linux, and spec.securityContext.windowsOptions not set; Windows has no fence
+- expression: variables.context.?appArmorProfile.?type.orValue('') != 'Unconfined'
+  message: spec.securityContext.appArmorProfile.type must not be Unconfined; the containers of the pod would be confined less
+- expression: "['type', 'user', 'role'].all(f, dyn(variables.context).?seLinuxOptions[?f].orValue('') == '')"
+  message: spec.securityContext.seLinuxOptions may hold level only; another type, user or role confines less, or not at all
 - expression: variables.sysctls.size() == 0
   messageExpression: "'spec.securityContext.sysctls must not hold what is not safe in a pod: ' + variables.sysctls.join(', ')"
 - expression: variables.kinds.size() == 0

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{Container, SecurityContext};
 
 use super::super::{Refused, Settings, agent};
-use super::secret;
+use super::{confinement, secret};
 
 pub(super) const SECCOMP: &str = "must be RuntimeDefault or Localhost: without it there are sockets that no fence sees";
 /// What a container may add to nothing.
@@ -59,6 +59,7 @@ fn check_context(path: &str, context: &SecurityContext, refused: &mut Refused) {
     if context.seccomp_profile.as_ref().is_some_and(|profile| profile.type_ == "Unconfined") {
         refused.add(format!("{path}.seccompProfile.type"), SECCOMP);
     }
+    confinement(path, context.app_armor_profile.as_ref(), context.se_linux_options.as_ref(), refused);
     if context.windows_options.is_some() {
         refused.add(format!("{path}.windowsOptions"), "must not be set: Windows has no fence");
     }

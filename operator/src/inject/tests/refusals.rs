@@ -40,6 +40,26 @@ fn every_way_past_the_fence_is_refused() {
         ),
         (
             "/spec/securityContext",
+            json!({"appArmorProfile": {"type": "Unconfined"}}),
+            "spec.securityContext.appArmorProfile.type must not be Unconfined",
+        ),
+        (
+            "/spec/securityContext",
+            json!({"seLinuxOptions": {"level": "s0:c1,c2", "type": "spc_t"}}),
+            "spec.securityContext.seLinuxOptions.type must not be set",
+        ),
+        (
+            "/spec/securityContext",
+            json!({"seLinuxOptions": {"user": "system_u"}}),
+            "spec.securityContext.seLinuxOptions.user must not be set",
+        ),
+        (
+            "/spec/securityContext",
+            json!({"seLinuxOptions": {"role": "system_r"}}),
+            "spec.securityContext.seLinuxOptions.role must not be set",
+        ),
+        (
+            "/spec/securityContext",
             json!({"sysctls": [{"name": "net.core.somaxconn", "value": "1"}]}),
             "spec.securityContext.sysctls[net.core.somaxconn]",
         ),
@@ -67,6 +87,26 @@ fn every_way_past_the_fence_is_refused() {
             "/spec/containers/0/securityContext",
             json!({"seccompProfile": {"type": "Unconfined"}}),
             "spec.containers[agent].securityContext.seccompProfile.type",
+        ),
+        (
+            "/spec/containers/0/securityContext",
+            json!({"appArmorProfile": {"type": "Unconfined"}}),
+            "spec.containers[agent].securityContext.appArmorProfile.type must not be Unconfined",
+        ),
+        (
+            "/spec/containers/0/securityContext",
+            json!({"seLinuxOptions": {"type": "spc_t"}}),
+            "spec.containers[agent].securityContext.seLinuxOptions.type must not be set",
+        ),
+        (
+            "/spec/initContainers/0/securityContext",
+            json!({"seLinuxOptions": {"user": "system_u"}}),
+            "spec.initContainers[prepare].securityContext.seLinuxOptions.user must not be set",
+        ),
+        (
+            "/spec/containers/0/securityContext",
+            json!({"seLinuxOptions": {"role": "system_r"}}),
+            "spec.containers[agent].securityContext.seLinuxOptions.role must not be set",
         ),
         (
             "/spec/containers/0/securityContext",
@@ -200,6 +240,17 @@ fn what_the_installation_allows_is_allowed() {
     assert!(run(&pod).is_ok());
     let refused = inject(&pod, "other", &settings(), &moment(1)).unwrap_err();
     assert_eq!(refused.all().len(), 2, "a Secret of another namespace with the same name: {refused}");
+}
+
+/// A level keeps pods apart from each other and gives no rights; platforms set it for whole namespaces.
+#[test]
+fn what_confines_may_be_chosen() {
+    let context = json!({
+        "appArmorProfile": {"type": "Localhost", "localhostProfile": "agent"}, "seLinuxOptions": {"level": "s0:c1,c2"},
+    });
+    for at in ["/spec/securityContext", "/spec/containers/0/securityContext"] {
+        assert!(run(&changed(|pod| set(pod, at, context.clone()))).is_ok(), "{at}");
+    }
 }
 
 #[test]
