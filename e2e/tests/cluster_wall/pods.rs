@@ -227,6 +227,7 @@ fn nothing_of_the_sidecar_and_no_credential_is_mounted_elsewhere() {
     const ENV: &str = "env and envFrom must not name a Secret";
     let mount = |name: &str| json!({"name": name, "mountPath": "/x", "readOnly": true});
     let token = |audience: &str| json!({"name": "x", "projected": {"sources": [{"serviceAccountToken": {"audience": audience, "path": "t"}}]}});
+    let driver = |secret: &str| json!({"name": "x", "csi": {"driver": "allowed.example.com", "nodePublishSecretRef": {"name": secret}}});
     let from = |secret: &str| json!([{"name": "A", "valueFrom": {"secretKeyRef": {"name": secret, "key": "k"}}}]);
     check(vec![
         ("/spec/containers/0/volumeMounts/-", mount("agentaccess-token"), MOUNTS),
@@ -240,6 +241,7 @@ fn nothing_of_the_sidecar_and_no_credential_is_mounted_elsewhere() {
         ("/spec/volumes/-", json!({"name": "x", "projected": {"sources": [{"configMap": {"name": "c"}}]}}), ""),
         ("/spec/volumes/-", json!({"name": "x", "projected": {"sources": [{"secret": {"name": "db"}}]}}), VOLUME),
         ("/spec/volumes/-", json!({"name": "x", "secret": {"secretName": "db"}}), VOLUME),
+        ("/spec/volumes/-", driver("db"), VOLUME),
         ("/spec/containers/0/envFrom", json!([{"secretRef": {"name": "db"}}]), ENV),
         ("/spec/containers/0/envFrom", json!([{"configMapRef": {"name": "c"}}]), ""),
         ("/spec/containers/0/env", from("db"), ENV),
@@ -278,8 +280,10 @@ fn a_secret_that_the_installation_lists_may_be_used() {
     listed.unwrap();
     let elsewhere = governed(&cluster);
     let mut pod = pod(&elsewhere, &profile(&cluster));
-    let volume = json!({"name": "x", "secret": {"secretName": "allowed"}});
-    pod = with(&pod, "/spec/volumes/-", volume);
+    let csi = json!({"driver": "allowed.example.com", "nodePublishSecretRef": {"name": "allowed"}});
+    for volume in [json!({"name": "x", "secret": {"secretName": "allowed"}}), json!({"name": "y", "csi": csi})] {
+        pod = with(&pod, "/spec/volumes/-", volume);
+    }
     cluster.would_create(&pod).unwrap().refused("in another namespace", "must not name a Secret").unwrap();
     pod["metadata"]["namespace"] = json!("e2e-secrets");
     e2e::wait::eventually("the pod is accepted", Duration::from_secs(30), || {

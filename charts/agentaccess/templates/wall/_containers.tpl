@@ -107,6 +107,7 @@ what somebody wrote is judged and the webhook will fill in the rest.
 - name: secretVolumes
   expression: >-
     variables.volumes.filter(v, (has(v.secret) && !(request.namespace + '/' + v.secret.?secretName.orValue('') in params.spec.secrets))
+    || (has(v.csi) && has(v.csi.nodePublishSecretRef) && !(request.namespace + '/' + v.csi.nodePublishSecretRef.?name.orValue('') in params.spec.secrets))
     || v.?projected.?sources.orValue([]).exists(s, has(s.secret) && !(request.namespace + '/' + s.secret.?name.orValue('') in params.spec.secrets))).map(v, v.name)
 - name: identities
   expression: >-

@@ -33,10 +33,7 @@ pub(super) fn check(pod: &Value, namespace: &str, settings: &Settings, refused: 
                 refused.add(format!("{path}.{kind}"), rule);
             }
             match kind.as_str() {
-                "csi" if !settings.csi_drivers.contains(json::text(value, "driver")) => refused.add(
-                    format!("{path}.csi.driver"),
-                    "must be one that the installation allows: it may bring credentials",
-                ),
+                "csi" => check_csi(&format!("{path}.csi"), value, namespace, settings, refused),
                 "secret" => {
                     let field = format!("{path}.secret.secretName");
                     secret(field, json::text(value, "secretName"), namespace, settings, refused);
@@ -47,6 +44,18 @@ pub(super) fn check(pod: &Value, namespace: &str, settings: &Settings, refused: 
                 _ => {}
             }
         }
+    }
+}
+
+/// The Secret is given to the driver, which may write it where the agent reads.
+fn check_csi(path: &str, csi: &Value, namespace: &str, settings: &Settings, refused: &mut Refused) {
+    if !settings.csi_drivers.contains(json::text(csi, "driver")) {
+        let rule = "must be one that the installation allows: it may bring credentials";
+        refused.add(format!("{path}.driver"), rule);
+    }
+    if let Some(reference) = csi.get("nodePublishSecretRef").filter(|reference| !reference.is_null()) {
+        let field = format!("{path}.nodePublishSecretRef");
+        secret(field, json::text(reference, "name"), namespace, settings, refused);
     }
 }
 

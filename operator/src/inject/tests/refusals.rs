@@ -160,6 +160,11 @@ fn every_way_past_the_fence_is_refused() {
         ("/spec/volumes/0", json!({"name": "v", "csi": {"driver": "csi.spiffe.io"}}), "spec.volumes[v].csi.driver"),
         (
             "/spec/volumes/0",
+            json!({"name": "v", "csi": {"driver": "csi.example", "nodePublishSecretRef": {"name": "db"}}}),
+            "spec.volumes[v].csi.nodePublishSecretRef must not name the Secret `db`",
+        ),
+        (
+            "/spec/volumes/0",
             json!({"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}),
             "spec.volumes[v].projected.sources.serviceAccountToken",
         ),
@@ -235,11 +240,13 @@ fn what_the_installation_allows_is_allowed() {
         {"name": "work", "secret": {"secretName": "allowed"}},
         {"name": "b", "csi": {"driver": "csi.example"}},
         {"name": "c", "projected": {"sources": [{"configMap": {"name": "c"}}, {"secret": {"name": "allowed"}}]}},
+        {"name": "d", "csi": {"driver": "csi.example", "nodePublishSecretRef": {"name": "allowed"}}},
+        {"name": "e", "csi": {"driver": "csi.example", "nodePublishSecretRef": null}},
     ]);
     let pod = changed(|pod| pod["spec"]["volumes"] = volumes);
     assert!(run(&pod).is_ok());
     let refused = inject(&pod, "other", &settings(), &moment(1)).unwrap_err();
-    assert_eq!(refused.all().len(), 2, "a Secret of another namespace with the same name: {refused}");
+    assert_eq!(refused.all().len(), 3, "a Secret of another namespace with the same name: {refused}");
 }
 
 /// A level keeps pods apart from each other and gives no rights; platforms set it for whole namespaces.
