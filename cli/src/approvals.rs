@@ -18,7 +18,7 @@ use crds::local::{LocalAnswer, LocalCall};
 
 use crate::exit;
 use crate::place::Place;
-use crate::screen::{Screen, block, close_gaps, line};
+use crate::screen::{Screen, close_gaps, line};
 
 use socket::Socket;
 
@@ -131,8 +131,9 @@ fn phase_word(item: &ApprovalRequest) -> String {
     if consumed { "Used".to_owned() } else { format!("{:?}", phase(item)) }
 }
 
+/// On one line: a line of its own could look like one of ours.
 fn statement(item: &ApprovalRequest) -> String {
-    close_gaps(&block(&item.spec.statement))
+    close_gaps(&line(&item.spec.statement))
 }
 
 fn agent(item: &ApprovalRequest) -> String {

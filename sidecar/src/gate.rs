@@ -255,7 +255,7 @@ impl Desk {
         moment: Moment,
         agent: &mut A,
     ) -> Result<Ticket, Refusal> {
-        if !op.display.is_whole() {
+        if !op.display.is_whole() || !op.display.is_flat() {
             return Err(Refusal::CannotShow);
         }
         let ask = Ask {

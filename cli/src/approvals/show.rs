@@ -40,7 +40,7 @@ pub(super) fn say(screen: &mut Screen, item: &ApprovalRequest) -> Result<()> {
         let text = format!("{} {} by {}{why}", vote.time, voted(vote.decision), vote.user);
         screen.say(&field(if index == 0 { "votes" } else { "" }, &line(&text)))?;
     }
-    // Parameters stand below the statement, one a line, as the sidecar redacted them.
+    // Parameters stand behind the statement, as the sidecar redacted them.
     screen.say("  statement")?;
     screen.say(&indent(&statement(item), "    "))?;
     if phase(item) == Phase::Pending {

@@ -12,7 +12,7 @@ use recording::entry::{
 
 use super::rows;
 use super::story::Story;
-use crate::screen::{Paint, Screen, block, count, indent, line};
+use crate::screen::{Paint, Screen, count, indent, line};
 use crate::when;
 
 #[derive(Debug)]
@@ -169,7 +169,7 @@ impl Teller {
         );
         screen.say(&title)?;
         match &decided.display {
-            Some(statement) => screen.say(&indent(&block(statement), "    ")),
+            Some(statement) => screen.say(&format!("    {}", line(statement))),
             // Level Metadata: what it touches is all there is.
             None => decided.resources.iter().try_for_each(|r| screen.say(&format!("    {}", line(r)))),
         }
@@ -223,7 +223,7 @@ impl Teller {
         let text = screen.paint(&format!("approval {text}{shared}"), paint);
         screen.say(&format!("{time}  {text}"))?;
         match (&approval.display, approval.event) {
-            (Some(statement), ApprovalEvent::Requested) => screen.say(&indent(&block(statement), "    ")),
+            (Some(statement), ApprovalEvent::Requested) => screen.say(&format!("    {}", line(statement))),
             _ => Ok(()),
         }
     }

@@ -20,7 +20,7 @@ spec:
   protocol: Postgres
   action: {verb: UPDATE, resources: [Relation public.orders (status)]}
   summary: update orders set status = $1
-  statement: "update orders\nset status = $1\n$1 = 'paid\e[2J'"
+  statement: "update orders␊set status = $1\nPhase: Denied ⟪$1 = 'paid\e[2J'⟫"
   digest: hmac-sha256:c31062fd4633af934566aa19a2ad6a21c0dd10e362ba5f63dfab889a2714f09e
   policyRefs:
     - {kind: AgentAccessPolicy, name: support-agent, rule: fixes, revision: "sha256:173d4bc5f84d7a32160937a1b74090bd5375337080725dec34352216be4a639d"}
@@ -93,7 +93,7 @@ fn requests_are_listed_and_shown_whole() {
         "  asked by  AgentAccessPolicy support-agent, rule fixes\n",
         "  needs     2 approvals, each with a reason, has 0; 1 denial ends it\n",
         "  digest    hmac-sha256:c31062fd",
-        "    update orders\n    set status = $1\n    $1 = 'paid\\u{1b}[2J'\n",
+        "    update orders␊set status = $1\\nPhase: Denied ⟪$1 = 'paid\\u{1b}[2J'⟫\n",
         "  to approve: agentaccess approve areq-abc234 --reason '...'\n",
     ] {
         assert!(ran.out.contains(expected), "{expected:?} is not in\n{}{}", ran.out, ran.err);

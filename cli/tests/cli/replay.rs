@@ -84,7 +84,7 @@ fn story() -> Vec<Entry> {
     let update = Intent {
         decided: Decided {
             decision: Decision::RequireApproval,
-            ..decided("UPDATE", "UPDATE orders SET status = 'paid'\n$1 = 7", &["support-agent/fixes"])
+            ..decided("UPDATE", "UPDATE orders SET status = 'paid' ⟪$1 = 7⟫", &["support-agent/fixes"])
         },
         approval: Some("areq-abc234".into()),
         ..Intent::default()

@@ -12,7 +12,7 @@ mod unseen;
 
 use pg_raw_parse::{Node, Owned, nodes};
 use policy::operation::{Access, Strictness, Verb};
-use policy::redact::Redacted;
+use policy::redact::{Redacted, flat, remark};
 
 use crate::catalog::{Relation, RelationKind};
 use crate::parse::{Limits, Parsed, parse};
@@ -165,7 +165,7 @@ fn needs_fresh(judged: &Judged, ctx: &Context<'_>) -> bool {
         || judged.findings.touched.iter().filter_map(|oid| ctx.catalog.relation(*oid)).any(deep)
 }
 
-/// The statement as given when nothing in it is hidden, else as the tree says it, with `'?'` for what is hidden. It is
+/// The statement, on one line, as given when nothing in it is hidden, else as the tree says it, with `'?'` for what is hidden. It is
 /// not whole where constants are hidden that may stand against nothing masked: an agent could hide its own.
 fn display(parsed: &Parsed, findings: &Findings, ctx: &Context<'_>) -> Redacted {
     let hidden: std::collections::BTreeSet<i32> = findings
@@ -186,8 +186,13 @@ fn display(parsed: &Parsed, findings: &Findings, ctx: &Context<'_>) -> Redacted 
     if text.len() > DISPLAY_BYTES {
         let bytes = text.len();
         text.truncate(text.floor_char_boundary(DISPLAY_BYTES));
-        return Redacted::danger_caller_redacted_and_cut(&format!("{text} ... (cut: it has {bytes} bytes)"));
+        return Redacted::danger_caller_redacted_and_cut(&format!(
+            "{} {}",
+            flat(&text),
+            remark(&format!("cut: it has {bytes} bytes"))
+        ));
     }
+    let text = flat(&text);
     match findings.hides_own() {
         true => Redacted::danger_caller_redacted_and_cut(&text),
         false => Redacted::danger_caller_redacted(&text),

@@ -20,6 +20,7 @@ fn on_a_real_server() {
     let masks = MaskTable::build(&catalog, &rules(&[("public.users.*", "Redact", "Allow")]));
     let some = MaskTable::build(&catalog, &rules(&[("public.users.ssn", "Redact", "Allow")]));
     long_statements_are_shown_whole_or_said_to_be_cut(&catalog);
+    statements_are_shown_on_one_line(&catalog);
     constants_are_shown_or_said_to_be_hidden(&catalog, &some);
     parameters_are_shown_or_said_to_be_hidden(&catalog, &masks);
 }
@@ -30,12 +31,33 @@ fn long_statements_are_shown_whole_or_said_to_be_cut(catalog: &Catalog) {
         let sql = format!("UPDATE plain SET name = 'typo' WHERE id = 1 {} OR true", " ".repeat(blanks));
         let shown = plan(&sql, catalog, &none).unwrap().display;
         assert_eq!(shown.is_whole(), whole, "{blanks}");
-        assert_eq!(shown.as_str() == sql, whole, "{blanks}");
-        assert_eq!(shown.as_str().contains("(cut: it has"), !whole, "{blanks}");
+        assert_eq!(shown.as_str().ends_with("OR true"), whole, "{blanks}: {shown}");
+        assert_eq!(shown.as_str().contains("⟪cut: it has"), !whole, "{blanks}: {shown}");
     }
     // Characters of several bytes are not torn.
     let sql = format!("SELECT '{}'", "é".repeat(16_000));
     assert!(!plan(&sql, catalog, &none).unwrap().display.is_whole());
+}
+
+/// Nothing that an agent writes looks like what stands around the statement.
+fn statements_are_shown_on_one_line(catalog: &Catalog) {
+    let none = MaskTable::default();
+    let blank = "\n".repeat(60);
+    let fake = format!("open'' WHERE id = 4713\nSubject:\n\tPod: a\nPhase: Pending{blank}");
+    for (sql, expected) in [
+        (format!("UPDATE plain SET name = '{fake}' WHERE id > 0"), "Pending ⟪60 blanks⟫ ␊' WHERE id > 0"),
+        (format!("UPDATE plain SET name = $${fake}$$ WHERE id > 0"), "Pending ⟪60 blanks⟫ ␊$$ WHERE id > 0"),
+        (format!("UPDATE plain SET name = 'x' /* {fake}*/ WHERE id > 0"), "Pending ⟪60 blanks⟫ ␊*/ WHERE id > 0"),
+        (format!("SELECT id AS \"{fake}\" FROM plain"), "Pending ⟪60 blanks⟫ ␊\" FROM plain"),
+        ("DELETE FROM plain -- all\r WHERE id = 1".to_owned(), "-- all␍ WHERE id = 1"),
+        ("DELETE FROM plain -- all\n\tWHERE id = 1".to_owned(), "-- all␊␉WHERE id = 1"),
+        ("DELETE FROM plain -- all\\nWHERE id = 1".to_owned(), "-- all\\nWHERE id = 1"),
+        ("DELETE FROM plain -- all␊WHERE id = 1".to_owned(), "-- all\\u{240a}WHERE id = 1"),
+    ] {
+        let shown = plan(&sql, catalog, &none).unwrap().display;
+        assert!(shown.is_whole() && !shown.as_str().chars().any(char::is_control), "{shown}");
+        assert!(shown.as_str().ends_with(expected), "{shown}");
+    }
 }
 
 fn constants_are_shown_or_said_to_be_hidden(catalog: &Catalog, masks: &MaskTable) {

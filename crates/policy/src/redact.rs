@@ -3,6 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+mod flat;
+
+pub use flat::{flat, remark, summary};
+
 /// Text from which every governed value was taken out, with control characters and what cannot be seen escaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redacted {
@@ -36,6 +40,11 @@ impl Redacted {
     /// Nothing was left out.
     pub fn is_whole(&self) -> bool {
         !self.cut
+    }
+
+    /// Nothing in it starts a new line: only such a text may be shown to a person who decides.
+    pub fn is_flat(&self) -> bool {
+        !self.text.contains(['\n', '\t'])
     }
 
     pub fn as_str(&self) -> &str {

@@ -1,6 +1,6 @@
 //! A sidecar's question, checked again, and the request that it becomes: pure.
 //!
-//! Refused: what the schema would refuse, text with characters that cannot be seen, rules that do not exist, are not of
+//! Refused: what the schema would refuse, text of several lines or with characters that cannot be seen, rules that do not exist, are not of
 //! the asker's namespace or do not ask. How many must agree and for how long it is open is what those rules say, and
 //! what the question says where that is stricter.
 
@@ -17,7 +17,7 @@ use crds::policy::{Action, AgentAccessPolicySpec, ApprovalSettings, ClusterAgent
 use crds::shared::Protocol;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use policy::redact::Redacted;
+use policy::redact::{Redacted, summary};
 
 use super::asker::Asker;
 use super::hex;
@@ -85,7 +85,7 @@ impl Checked {
         malformed(question.resources.len() > limits::REQUEST_RESOURCES, "more resources than a person can be shown")?;
         let bad = |resource: &String| !is_line(resource, 1, limits::FUNCTION_CHARS);
         malformed(question.resources.iter().any(bad), "a resource is not one short line")?;
-        malformed(!is_seen(&question.statement), "statement holds characters that cannot be seen")?;
+        malformed(!is_seen(&question.statement), "statement has line feeds or characters that cannot be seen")?;
         let long = question.statement.chars().count() > limits::STATEMENT_CHARS;
         malformed(long || question.statement.is_empty(), "statement is empty or cannot be shown whole")?;
         malformed(question.digest.len() != DIGEST, "digest is not 32 bytes long")?;
@@ -150,7 +150,7 @@ impl Checked {
             },
             protocol: Protocol::Postgres,
             action: RequestAction { verb: self.question.action.clone(), resources: self.question.resources.clone() },
-            summary: cut(&statement.replace(['\n', '\t'], " ")),
+            summary: summary(statement, limits::TEXT_CHARS),
             statement: statement.clone(),
             digest: self.digest.clone(),
             policy_refs: self.asking.iter().map(|asking| asking.reference(&self.question.revision)).collect(),
@@ -288,11 +288,12 @@ fn terms(question: &Question) -> Option<Terms> {
 }
 
 fn is_seen(text: &str) -> bool {
-    Redacted::danger_caller_redacted(text).as_str() == text
+    let shown = Redacted::danger_caller_redacted(text);
+    shown.as_str() == text && shown.is_flat()
 }
 
 fn is_line(text: &str, least: usize, most: usize) -> bool {
-    (least..=most).contains(&text.chars().count()) && !text.contains(['\n', '\t']) && is_seen(text)
+    (least..=most).contains(&text.chars().count()) && is_seen(text)
 }
 
 /// A DNS subdomain.
@@ -312,13 +313,6 @@ fn is_label(text: &str) -> bool {
 fn is_revision(text: &str) -> bool {
     let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     text.strip_prefix("sha256:").is_some_and(|hex| (6..=64).contains(&hex.len()) && hex.bytes().all(digit))
-}
-
-fn cut(text: &str) -> String {
-    match text.char_indices().nth(limits::TEXT_CHARS) {
-        None => text.to_owned(),
-        Some(_) => text.chars().take(limits::TEXT_CHARS - 1).chain(['…']).collect(),
-    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ fn question() -> Question {
         target: "orders".to_owned(),
         action: "UPDATE".to_owned(),
         resources: vec!["table public.orders".to_owned()],
-        statement: "UPDATE public.orders\n\tSET a = '***'".to_owned(),
+        statement: "UPDATE public.orders␊␉SET a = '***'".to_owned(),
         digest: vec![0xab; 32],
         rules: vec!["support/fixes".to_owned()],
         revision: format!("sha256:{}", "0".repeat(64)),
@@ -72,7 +72,7 @@ fn what_is_asked_is_what_the_policies_say() {
     assert_eq!((spec.required_approvals, spec.deny_threshold, spec.reason), (2, 1, Reason::Optional));
     assert_eq!(spec.expires_at, "2027-01-15T08:15:00Z");
     assert_eq!(spec.digest, format!("hmac-sha256:{}", "ab".repeat(32)));
-    assert_eq!(spec.summary, "UPDATE public.orders  SET a = '***'");
+    assert_eq!(spec.summary, spec.statement);
     assert_eq!(spec.subject.pod_uid.as_deref(), Some(asker().pod.uid()));
     assert_eq!((spec.target.host.as_str(), spec.target.port), ("orders.example", 5432));
     let owner = &object.metadata.owner_references.as_ref().unwrap()[0];
@@ -97,6 +97,15 @@ fn what_is_asked_is_what_the_policies_say() {
     let spec = asked(Question { terms: terms(5, 5, 60), ..question() }).unwrap().spec;
     assert_eq!((spec.required_approvals, spec.deny_threshold, spec.reason), (5, 1, Reason::Required));
     assert_eq!(spec.expires_at, "2027-01-15T08:01:00Z");
+}
+
+#[test]
+fn a_summary_shows_where_a_statement_ends() {
+    let statement = format!("UPDATE t SET s = '{}' WHERE id > 0", "open'' WHERE id = 4713 ".repeat(40));
+    let spec = asked(Question { statement: statement.clone(), ..question() }).unwrap().spec;
+    assert_eq!((spec.statement, spec.summary.chars().count()), (statement, limits::TEXT_CHARS));
+    assert!(spec.summary.starts_with("UPDATE t SET s = 'open") && spec.summary.contains(" ⟪…⟫ "), "{}", spec.summary);
+    assert!(spec.summary.ends_with("' WHERE id > 0"), "{}", spec.summary);
 }
 
 #[test]
@@ -135,7 +144,7 @@ fn what_cannot_be_shown_is_not_asked() {
         let refused = asked(question).unwrap_err();
         assert!(matches!(refused, Refused::Malformed(_)), "{refused}");
     };
-    for bad in ["\u{1b}[2J", "\u{202e}", "\0", "\r", "\u{200b}", "\u{a0}", ""] {
+    for bad in ["\u{1b}[2J", "\u{202e}", "\0", "\r", "a\nb", "a\tb", "\u{200b}", "\u{a0}", ""] {
         text(&|question| question.statement = bad.to_owned());
         text(&|question| question.action = bad.to_owned());
         text(&|question| question.resources = vec![bad.to_owned()]);

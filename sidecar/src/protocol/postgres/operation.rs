@@ -10,7 +10,7 @@ use policy::operation::{
     Access, Attribute, Attributes, Certainty, Digest, Operation, Origin, Protocol, Resource, ResourceKind, Revision,
     Strictness, Verb,
 };
-use policy::redact::Redacted;
+use policy::redact::{Redacted, flat, remark};
 use policy::subject::Subject;
 
 use super::parameter::{self, Parameter};
@@ -63,13 +63,13 @@ pub fn planned(ctx: &Context<'_>, plan: &Plan, parameters: &[Parameter<'_>], fra
     let mut whole = plan.display.is_whole();
     for line in parameter::display(parameters, &plan.hidden_params) {
         whole &= line.whole;
-        let line = line.text;
+        // Brackets that no statement and no value can hold, so that neither adds or hides a parameter.
+        let line = format!(" {}", remark(&line.text));
         if display.len().saturating_add(line.len()) > SHOWN {
-            display.push_str("\n(more parameters, too many to be shown)");
+            display.push_str(&format!(" {}", remark("more parameters, too many to be shown")));
             whole = false;
             break;
         }
-        display.push('\n');
         display.push_str(&line);
     }
     let escaped = Redacted::danger_caller_redacted(&display);
@@ -92,7 +92,7 @@ pub fn opaque(ctx: &Context<'_>, text: &str, reason: &str) -> Operation {
         certainty: Certainty::Opaque(reason.to_owned()),
         ceiling: Strictness::Deny,
         // Nothing of it was understood, so nothing of it can be redacted: only its size is shown.
-        display: Redacted::danger_caller_redacted(&format!("({} bytes: {reason})", text.len())),
+        display: Redacted::danger_caller_redacted(&format!("({} bytes: {})", text.len(), flat(reason))),
         ..base(ctx, "OPAQUE", text, &[], text.as_bytes())
     }
 }
@@ -107,7 +107,7 @@ pub fn connect(ctx: &Context<'_>) -> Operation {
     Operation {
         accesses: vec![Access { verb: Verb::Connect, resource, bounded: None, indirect: false }],
         ceiling: Strictness::Allow,
-        display: Redacted::danger_caller_redacted(&format!("connect to database {}", ctx.database)),
+        display: Redacted::danger_caller_redacted(&format!("connect to database {}", flat(ctx.database))),
         ..base(ctx, "CONNECT", "", &[], &[])
     }
 }

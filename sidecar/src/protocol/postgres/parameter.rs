@@ -1,5 +1,7 @@
 //! Bind parameters as reviewers see them: every value but those that are written to or compared with masked columns.
 
+use policy::redact::flat;
+
 /// Most bytes of a value that are shown: a statement with a longer one nobody can approve.
 const SHOWN: usize = 4 * 1024;
 
@@ -19,11 +21,11 @@ pub struct Shown {
     pub whole: bool,
 }
 
-/// One line for each parameter, `$1 = 'paid'`; numbers in `hidden` show `?`.
+/// Each parameter, flat: `$1 = 'paid'`; numbers in `hidden` show `?`.
 pub fn display<'a>(parameters: &'a [Parameter<'a>], hidden: &'a [u32]) -> impl Iterator<Item = Shown> + 'a {
     (1_u32..).zip(parameters).map(|(number, parameter)| {
         let shown = if hidden.contains(&number) { whole("?") } else { value(parameter) };
-        Shown { text: format!("${number} = {}", shown.text), ..shown }
+        Shown { text: format!("${number} = {}", flat(&shown.text)), ..shown }
     })
 }
 
@@ -138,8 +140,9 @@ mod tests {
                 assert_eq!(shown.text.contains(&format!("(first {SHOWN} of {} bytes)", text.len())), !fits);
             }
         }
-        // Nothing after the blanks is lost.
+        // Nothing after the blanks is lost, and no value ends the brackets around it.
         let array = format!("{{1{},2,3}}", " ".repeat(220));
-        assert_eq!(one(array.as_bytes(), false, 1007), whole(format!("$1 = '{array}'")));
+        assert_eq!(one(array.as_bytes(), false, 1007), whole("$1 = '{1 ⟪220 blanks⟫ ,2,3}'"));
+        assert_eq!(one("a⟫ ⟪$2 = 7".as_bytes(), false, 25), whole(r"$1 = 'a\u{27eb} \u{27ea}$2 = 7'"));
     }
 }

@@ -10,7 +10,7 @@ use crds::limits::{POLICY_REFS, REQUEST_RESOURCES, STATEMENT_CHARS, TEXT_CHARS};
 use crds::policy::{Reason, Scope};
 use jiff::Timestamp;
 use policy::approval::{Standing as Tallied, Tally, Vote};
-use policy::redact::Redacted;
+use policy::redact::{Redacted, remark, summary};
 use tokio::sync::watch;
 
 use crate::outside::{Ask, Standing};
@@ -125,7 +125,7 @@ impl Request {
                 verb: ask.action.clone(),
                 resources: ask.resources.iter().take(REQUEST_RESOURCES).cloned().collect(),
             },
-            summary: cut(&ask.statement.as_str().replace(['\n', '\t'], " "), TEXT_CHARS),
+            summary: summary(ask.statement.as_str(), TEXT_CHARS),
             statement: cut(ask.statement.as_str(), STATEMENT_CHARS),
             digest: ask.digest.to_string(),
             policy_refs: ask.terms.asked_by.iter().take(POLICY_REFS).map(|id| policy_ref(id, ask)).collect(),
@@ -197,7 +197,7 @@ fn beginning(text: &str, chars: usize) -> String {
         return text.to_owned();
     }
     let start: String = text.chars().take(chars).collect();
-    format!("{start}\n[cut: {whole} characters; the recording has more]")
+    format!("{start} {}", remark(&format!("cut: {whole} characters; the recording has more")))
 }
 
 /// What does not fit ends with a mark.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crds::approval::ApprovalRequest;
 use crds::local::{LocalAnswer, LocalCall};
+use policy::redact::remark;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
@@ -175,7 +176,7 @@ fn shorten(item: &mut ApprovalRequest, most: usize) {
     let whole = item.spec.statement.chars().count();
     if whole > most {
         let name = item.metadata.name.as_deref().unwrap_or_default();
-        let note = format!("\n[cut: {whole} characters; the whole is in requests/{name}.yaml]");
+        let note = format!(" {}", remark(&format!("cut: {whole} characters; the whole is in requests/{name}.yaml")));
         item.spec.statement = cut(&item.spec.statement, most) + &note;
     }
     item.spec.action.resources.truncate(16);
