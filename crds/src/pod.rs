@@ -56,7 +56,8 @@ pub const STATE_DIR: &str = "/var/lib/agentaccess/state";
 /// root in any of them may write there: who chose where names lead would choose where credentials go.
 pub const NAMES_VOLUME: &str = "agentaccess-names";
 pub const NAMES_FOLDER: &str = "/run/agentaccess/names";
-pub const NAMES_FILES: [&str; 2] = ["hosts", "resolv.conf"];
+pub const NAMES_HOSTS: &str = "hosts";
+pub const NAMES_RESOLVER: &str = "resolv.conf";
 /// The roots that the agent trusts: written by the sidecar, read by every other container.
 pub const TRUST_VOLUME: &str = "agentaccess-trust";
 pub const TRUST_FOLDER: &str = "/run/agentaccess/trust";

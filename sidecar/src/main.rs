@@ -66,7 +66,7 @@ enum Command {
         /// The sidecar's own ports that may be.
         #[arg(long, value_delimiter = ',')]
         own: Vec<u16>,
-        /// Keep the pod's `/etc/hosts` and `/etc/resolv.conf` here for the sidecar.
+        /// Make the sidecar's own `/etc/hosts` and `/etc/resolv.conf` here.
         #[arg(long)]
         names: Option<PathBuf>,
     },

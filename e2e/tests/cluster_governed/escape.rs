@@ -228,3 +228,30 @@ fn files_of_names_that_the_agent_rewrites_say_nothing_to_the_sidecar() {
     assert!(hosts.contains("localhost") && !hosts.contains("10.199.0.2"), "{hosts}");
     assert!(resolver.contains("nameserver 10.96.0.10") && !resolver.contains("stolen"), "{resolver}");
 }
+
+/// The kubelet writes the pod's name for itself into its hosts file, and whoever makes the pod chooses that name.
+#[test]
+fn a_pod_that_is_called_like_a_target_is_not_taken_for_it() {
+    let world = World::new(&Policy::default());
+    let space = world.namespace.name.as_str();
+    let script = "while :; do nc -l -p $PGPORT >>/tmp/heard </dev/null; echo somebody >>/tmp/heard; done";
+    let mut worker = world.worker("worker", script);
+    let env = worker["spec"]["containers"][0]["env"].as_array().unwrap();
+    let target = env.iter().find(|one| one["name"] == "PGHOST").unwrap()["value"].clone();
+    worker["spec"]["hostnameOverride"] = target.clone();
+    run(&world.cluster, space, &worker);
+    let inside = |script: &str| sh(&world.cluster, space, "worker", script);
+    // A server that does not know the field yet drops it, and then there is nothing to be proven.
+    let made = world.cluster.get(&["pod", "-n", space, "worker"]).unwrap();
+    let hosts = inside("cat /etc/hosts").text;
+    let known = made["spec"]["hostnameOverride"] == target;
+    assert_eq!(known, hosts.contains(target.as_str().unwrap()), "{hosts}");
+    let found = inside(&format!("nslookup {} | grep -o '198[.]18[.][0-9.]*' | tail -n 1", target.as_str().unwrap()));
+    let address = found.text.trim().to_owned();
+    assert!(address.starts_with("198.18."), "{address}");
+    let select = format!("PGHOSTADDR={address} timeout 20 psql -XAtqc 'SELECT id FROM orders WHERE id = 1'");
+    assert_eq!(inside(&select).text, "1\n", "the target is where it was");
+    assert_eq!(inside("cat /tmp/heard").text, "", "nobody called the pod itself");
+    // It would have been heard.
+    assert!(inside("nc -w 1 127.0.0.1 $PGPORT </dev/null; sleep 1; cat /tmp/heard").text.contains("somebody"));
+}

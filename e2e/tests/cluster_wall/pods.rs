@@ -233,6 +233,7 @@ fn nothing_of_the_sidecar_and_no_credential_is_mounted_elsewhere() {
         ("/spec/containers/0/volumeMounts/-", mount("agentaccess-token"), MOUNTS),
         ("/spec/containers/0/volumeMounts/-", mount("agentaccess-ca"), MOUNTS),
         ("/spec/containers/0/volumeMounts/-", mount("agentaccess-state"), MOUNTS),
+        ("/spec/containers/0/volumeMounts/-", mount("agentaccess-names"), MOUNTS),
         ("/spec/containers/0/volumeMounts/0/readOnly", Value::Null, MOUNTS),
         ("/spec/automountServiceAccountToken", json!(true), "automountServiceAccountToken must be false"),
         ("/spec/automountServiceAccountToken", Value::Null, "automountServiceAccountToken must be false"),

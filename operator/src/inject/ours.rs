@@ -84,8 +84,8 @@ impl Ours<'_> {
                 mount(pod::TRUST_VOLUME, pod::TRUST_FOLDER, false),
                 mount(pod::ACCOUNT_VOLUME, pod::ACCOUNT_FOLDER, false),
                 // Over those that the whole pod shares.
-                file(pod::NAMES_VOLUME, "/etc/hosts", "hosts"),
-                file(pod::NAMES_VOLUME, "/etc/resolv.conf", "resolv.conf"),
+                file(pod::NAMES_VOLUME, "/etc/hosts", pod::NAMES_HOSTS),
+                file(pod::NAMES_VOLUME, "/etc/resolv.conf", pod::NAMES_RESOLVER),
             ]),
             ..self.container(pod::PROXY, args, self.identity.user)
         }
