@@ -303,7 +303,7 @@ async fn latencies(installed: &Installed, namespace: &str, updates: &mut Streami
         );
         from_request.push(snapshot - begun);
         from_answer.push(snapshot.saturating_duration_since(answered));
-        tokio::time::sleep(Duration::from_millis(120)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let mut figures = BTreeMap::new();
     for (what, mut all) in [("request", from_request), ("answer", from_answer)] {

@@ -1,5 +1,5 @@
 //! A namespace with policies and people, two replicas of the operator's part in this process, and the webhook at which
-//! the API server dials it. The chart is installed; its own webhooks give way to this one.
+//! the API server dials it. The chart is installed; its operator and its own webhooks are away.
 
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -81,8 +81,6 @@ impl Scene {
     pub(crate) async fn new() -> Self {
         let namespace = format!("approvals-{}", std::process::id());
         apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}));
-        // This process stands in for it, and two who keep one webhook configuration would fight.
-        kubectl(&["scale", "deployment", "agentaccess-operator", "-n", OPERATOR, "--replicas=0"], None);
         rights();
         let (done, token) = kubectl(&["create", "token", "agentaccess-operator", "-n", OPERATOR], None);
         assert!(done, "{token}");
@@ -106,12 +104,12 @@ impl Scene {
         };
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(serve::serve(listener, serve::tls(current).unwrap(), Arc::new(webhook), stopped));
-        let hook = hook(port, &authority);
+        let hook = hook(&namespace, port, &authority);
 
         let mut scene = Self { namespace, replicas, pods: Vec::new(), hook, number: 0.into(), _stop: stop };
         scene.policies();
         scene.people();
-        scene.pods = vec![scene.pod("agent-0"), scene.pod("agent-1")];
+        scene.pods = (0..5).map(|n| scene.pod(&format!("agent-{n}"))).collect();
         scene.webhook(true);
         scene
             .until("the replicas have the key and the first list", || async {
@@ -126,7 +124,7 @@ impl Scene {
         match on {
             true => apply(&self.hook),
             false => {
-                kubectl(&["delete", "mutatingwebhookconfiguration", "agentaccess"], None);
+                kubectl(&["delete", "mutatingwebhookconfiguration", &self.namespace], None);
             }
         }
     }
@@ -223,8 +221,14 @@ impl Scene {
 
     /// A request that nothing else here asks for.
     pub(crate) async fn open(&self, rule: &str) -> (String, watch::Receiver<Standing>, Vec<u8>) {
+        self.open_as(0, rule).await
+    }
+
+    /// By this one of the pods.
+    pub(crate) async fn open_as(&self, pod: usize, rule: &str) -> (String, watch::Receiver<Standing>, Vec<u8>) {
         let digest = 1 + self.number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let (name, standing) = self.ask(1, digest, rule, 600).await.unwrap();
+        let question = self.question(rule, digest, 600);
+        let (name, standing) = self.replicas[1].approvals.desk.ask(&self.pods[pod], question).await.unwrap();
         (name, standing, vec![digest; 32])
     }
 
@@ -273,7 +277,6 @@ impl Drop for Scene {
     fn drop(&mut self) {
         self.webhook(false);
         kubectl(&["delete", "namespace", &self.namespace, "--wait=false"], None);
-        kubectl(&["scale", "deployment", "agentaccess-operator", "-n", OPERATOR, "--replicas=1"], None);
     }
 }
 
@@ -292,13 +295,14 @@ fn rights() {
     }));
 }
 
-/// The chart's, but for where it is.
-fn hook(port: u16, authority: &Authority) -> Value {
+/// The chart's, but for where it is and whom it is asked about: others test beside it what holds without a webhook.
+fn hook(namespace: &str, port: u16, authority: &Authority) -> Value {
     let bundle = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, authority.pem());
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
-        "metadata": {"name": "agentaccess"},
+        "metadata": {"name": namespace},
         "webhooks": [{
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
             "name": "approvals.agentaccess.dev", "admissionReviewVersions": ["v1"], "failurePolicy": "Fail",
             "matchPolicy": "Equivalent", "reinvocationPolicy": "Never", "sideEffects": "None", "timeoutSeconds": 5,
             "clientConfig": {"url": format!("https://{HOST}:{port}/approvals"), "caBundle": bundle},
