@@ -8,7 +8,8 @@
 
 scripts/setup.sh build chart
 own=
-waits=
+# What runs beside the rest, by its output.
+declare -A beside=()
 if [ -z "${KUBECONFIG:-}" ]; then
     scripts/setup.sh cluster
     own=1
@@ -18,7 +19,7 @@ namespace=agentaccess-system
 export PATH=$target/tools/prometheus/usr/bin:$PATH
 
 ended() {
-    local status=$?
+    local status=$? output
     if [ "$status" != 0 ]; then
         say 'what the cluster says'
         kubectl get pods,events -A --request-timeout=10s 2>&1 | tail -n 60 || true
@@ -26,7 +27,7 @@ ended() {
             --request-timeout=10s 2>&1 || true
         [ -z "$own" ] || tail -n 20 "$state"/log/kube-apiserver "$state"/log/kubelet 2>/dev/null || true
     fi
-    [ -z "$waits" ] || kill -- "-$waits" 2>/dev/null || true
+    for output in "${!beside[@]}"; do kill -- "-${beside[$output]}" 2>/dev/null || true; done
     [ -z "$own" ] || e2e/cluster/down.sh
     exit "$status"
 }
@@ -34,6 +35,22 @@ trap ended EXIT
 
 # The whole workspace each time: of a part of it dependencies would have other features, and be built again.
 tests() { cargo test --locked --workspace --features e2e/cluster,operator/cluster "$@"; }
+
+# beside OUTPUT COMMAND...: in a process group of its own, so that when something else fails it ends as a whole.
+beside() {
+    set -m
+    "${@:2}" >"$1" 2>&1 &
+    beside[$1]=$!
+    set +m
+}
+joined() {
+    local status=0
+    wait "${beside[$1]}" || status=$?
+    unset "beside[$1]"
+    cat "$1"
+    rm "$1"
+    return $status
+}
 
 say 'building the programs and the tests'
 cargo build --locked --quiet --workspace --bins
@@ -47,7 +64,6 @@ if [ -n "$own" ]; then
     tests --test cluster_control
 fi
 
-scripts/chart.sh lint
 scripts/chart.sh server
 
 say 'installing the chart'
@@ -56,32 +72,25 @@ helm upgrade --install agentaccess charts/agentaccess -n "$namespace" --create-n
 
 say 'what takes minutes of waiting, beside the rest'
 patience=$(mktemp)
-# A process group of its own: when something else fails it ends as a whole.
-set -m
-tests --test cluster_patience "$@" -- token:: >"$patience" 2>&1 &
-waits=$!
-set +m
+beside "$patience" tests --test cluster_patience "$@" -- token::
 
 say 'agents in their pods'
-# Each test is a database, a sidecar or two and kubectl: more at a time measure each other.
-tests --test cluster_governed "$@" -- --test-threads=2
+# Each test is a database, a sidecar or two and kubectl; most of the time they wait.
+tests --test cluster_governed "$@" -- --test-threads=4
 tests --test cluster_patience "$@" -- ca:: --nocapture
 tests --test cluster_outage "$@" -- --test-threads=1
 
 say 'the second wall: without webhook and without operator'
 kubectl -n "$namespace" scale deployment/agentaccess-operator --replicas=0 >/dev/null
 kubectl delete mutatingwebhookconfiguration agentaccess --ignore-not-found >/dev/null
-tests --test cluster_wall "$@"
-
 if [ -n "$own" ]; then
-    say 'approvals: the operator in this process'
-    tests --test cluster_approvals
+    say 'approvals: the operator in a process of the test'
+    approvals=$(mktemp)
+    beside "$approvals" tests --test cluster_approvals
 fi
-
-wait "$waits" || { cat "$patience"; fail 'what takes minutes of waiting'; }
-waits=
-cat "$patience"
-rm "$patience"
+tests --test cluster_wall "$@"
+[ -z "$own" ] || joined "$approvals"
+joined "$patience"
 
 # Last: it removes the chart.
 say 'the chart'

@@ -31,7 +31,7 @@ busybox_rootfs() {
     done
 }
 
-# base_image NAME:TAG FILE COMMAND...: made once; the command fills the folder and prints the entrypoint.
+# base_image NAME:TAG FILE COMMAND...: what never changes, made once; the command fills the folder and prints the entrypoint.
 base_image() {
     local root entrypoint image=$1 file=$2
     shift 2
@@ -84,7 +84,8 @@ sidecar_image() {
     program "$1" "$target/debug/agentaccess" /agentaccess
     echo /agentaccess-sidecar
 }
-prometheus_image() { program "$1" "$target/tools/prometheus/usr/bin/prometheus" /prometheus; echo /prometheus; }
+prometheus=$target/tools/prometheus/usr/bin/prometheus
+prometheus_image() { program "$1" "$prometheus" /prometheus; echo /prometheus; }
 # What the quick start takes from docker.io/library/postgres, for the database and for the agent's psql; and what tests
 # try as an agent.
 postgres_image() {
@@ -110,10 +111,14 @@ postgres_image() {
 
 case ${1:-} in
     programs)
-        programs_image operator:1 operator_image
-        programs_image sidecar:1 sidecar_image
-        programs_image postgres:1 postgres_image
-        programs_image prometheus:1 prometheus_image
+        pids=()
+        for image in operator sidecar postgres; do
+            programs_image "$image:1" "${image}_image" &
+            pids+=($!)
+        done
+        base_image prometheus:1 "$cache/images/prometheus-$(stat -Lc %s-%Y "$prometheus").tar" prometheus_image &
+        pids+=($!)
+        for pid in "${pids[@]}"; do wait "$pid"; done
         ;;
     base)
         base_image pause:1 "$cache/images/pause.tar" pause_image
