@@ -31,10 +31,12 @@ use database::World;
 use e2e::cluster::Cluster;
 use e2e::wait;
 use e2e::world::Policy;
-use serde_json::json;
+use serde_json::{Value, json};
 
-/// Of the chart's values for tests.
+/// Of the chart's values for tests, in seconds.
 const MAX_AGE: u64 = 60;
+/// How long nothing answers, in seconds.
+const OUTAGE: u64 = 120;
 
 fn logs(world: &World, name: &str) -> Vec<String> {
     let logs = world.cluster.run(&["logs", "-n", &world.namespace.name, name, "-c", "agent"], None).unwrap();
@@ -79,7 +81,7 @@ fn without_operator_and_api_server_all_is_denied_in_time_and_comes_back() {
     without_operator(&world.cluster);
     let away = now();
     signal("-STOP", "kube-apiserver");
-    thread::sleep(Duration::from_secs(MAX_AGE + 15));
+    thread::sleep(Duration::from_secs(OUTAGE));
     signal("-CONT", "kube-apiserver");
     wait::eventually("the API server", START, || {
         world.cluster.run(&["get", "--raw", "/readyz"], None).unwrap().accepted
@@ -94,12 +96,12 @@ fn without_operator_and_api_server_all_is_denied_in_time_and_comes_back() {
     let lines = logs(&world, "worker");
     let at = |line: &String| line.split(' ').next().unwrap().parse::<u64>().unwrap();
     let stale: Vec<&String> = lines.iter().filter(|line| at(line) > away + MAX_AGE && !line.contains(" 1|")).collect();
-    assert!(stale.len() > 5, "{lines:?}");
+    assert!(stale.len() > 20, "{lines:?}");
     assert!(stale[0].contains("What gives out the policies is away"), "it says what is away: {}", stale[0]);
     // The database is the witness: nothing ran between the end of the age and the return.
     let worked: Vec<u64> = lines.iter().filter(|line| line.contains(" 1|")).map(at).collect();
     let gap = worked.windows(2).map(|pair| (pair[1] - pair[0], pair[0])).max().unwrap();
-    assert!(gap.0 >= 10 && gap.1 <= away + MAX_AGE + 1, "{gap:?}, away since {away}: {worked:?}");
+    assert!(gap.0 >= OUTAGE - MAX_AGE && gap.1 <= away + MAX_AGE + 1, "{gap:?}, away since {away}: {worked:?}");
     assert_eq!(world.server.executed_with("AS turn"), worked.len());
 }
 
@@ -115,6 +117,38 @@ fn a_question_outlives_its_replica() {
     thread::sleep(Duration::from_secs(6));
     let voted = wait::until("a vote", START, || Ok(Some(asked.approve("alice", &held)).filter(|vote| vote.accepted)));
     voted.unwrap();
+    assert!(asked.answer(&held).contains('1'));
+    assert_eq!(asked.deleted(), 1);
+}
+
+/// Without an answer of the API server about a person's rights there is no vote.
+#[test]
+fn an_approver_whose_rights_cannot_be_looked_up_is_refused() {
+    let mut asked = Asked::new("{name: person, pendingTTL: 120s, holdFor: 100s}");
+    let held = asked.hold(1);
+    let cluster = asked.world.cluster.clone();
+    let mut role = cluster.get(&["clusterrole", "agentaccess-operator"]).unwrap();
+    let patch = |rules: &Value| {
+        let rules = json!({"rules": rules}).to_string();
+        let patch = ["patch", "clusterrole", "agentaccess-operator", "--type=merge", "-p", &rules];
+        cluster.run(&patch, None).unwrap().accepted("the operator's rights").unwrap();
+    };
+    let whole = role["rules"].take();
+    let mut less = whole.as_array().unwrap().clone();
+    less.retain(|rule| rule["resources"] != json!(["subjectaccessreviews"]));
+    assert_eq!(less.len() + 1, whole.as_array().unwrap().len());
+
+    patch(&json!(less));
+    let alice = cluster.user("alice");
+    let approve = ["agentaccess.dev/decision=approve", "--dry-run=server"];
+    // The API server learns of roles by a watch of its own.
+    let unanswered = wait::eventually("a refusal", START, || !asked.decide(&alice, &held, &approve).accepted);
+    let vote = asked.approve("alice", &held);
+    patch(&whole);
+    unanswered.unwrap();
+    vote.refused("a vote that nobody can judge", "the API server did not answer").unwrap();
+    assert_eq!((asked.deleted(), asked.status(&held)["approvals"].as_i64().unwrap_or(0)), (0, 0));
+    wait::eventually("a vote", START, || asked.approve("alice", &held).accepted).unwrap();
     assert!(asked.answer(&held).contains('1'));
     assert_eq!(asked.deleted(), 1);
 }
@@ -154,10 +188,9 @@ fn the_pods_of_both_replicas_are_counted_by_whoever_leads() {
         let running = cluster.get(&["pods", "-n", "agentaccess-system"]).unwrap().to_string();
         let all = cluster.get(&leases).unwrap();
         let all = all["items"].as_array().unwrap().iter();
-        let of = |one: &&serde_json::Value| running.contains(one["spec"]["holderIdentity"].as_str().unwrap());
-        let length = |one: &serde_json::Value| {
-            one["metadata"]["annotations"]["agentaccess.dev/in-force"].as_str().unwrap().len() / 16
-        };
+        let of = |one: &&Value| running.contains(one["spec"]["holderIdentity"].as_str().unwrap());
+        let length =
+            |one: &Value| one["metadata"]["annotations"]["agentaccess.dev/in-force"].as_str().unwrap().len() / 16;
         all.filter(of).map(length).collect()
     };
     let both = || spoken().len() == 2 && spoken().iter().all(|count| *count > 0);
@@ -236,48 +269,4 @@ fn a_bad_policy_of_an_outage_is_named_by_what_it_blocks() {
     cluster.run(&["delete", "aap", "builtin", "-n", name], None).unwrap().accepted("away").unwrap();
     says("caap", name, "Programmed", "True/Programmed");
     cluster.run(&["delete", "caap", name], None).unwrap().accepted("away").unwrap();
-}
-
-/// The kill switch.
-#[test]
-fn deny_all_cuts_what_is_open() {
-    let world = World::new(&Policy::default());
-    let name = world.namespace.name.as_str();
-    let open = || {
-        let sql = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'agent_db' AND query LIKE '%pg_sleep%' AND state = 'active'";
-        world.server.admin(sql).unwrap()
-    };
-    let stop = json!({
-        "apiVersion": "agentaccess.dev/v1alpha1", "kind": "ClusterAgentAccessPolicy", "metadata": {"name": name},
-        "spec": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}, "podSelector": {}, "denyAll": true},
-    });
-    let mut times = Vec::new();
-    for _ in 0..5 {
-        let mut psql = world.psql();
-        assert_eq!(psql.ask("SELECT id FROM orders WHERE id = 1").as_deref(), Some("1\n"));
-        let mark = psql.send("SELECT count(*) FROM orders a, orders b, orders c, orders d WHERE a.note <> d.note");
-        wait::eventually("a long statement", Duration::from_secs(10), || {
-            world
-                .server
-                .admin("SELECT count(*) FROM pg_stat_activity WHERE usename = 'agent_db' AND state = 'active'")
-                .unwrap()
-                != "0"
-        })
-        .unwrap();
-        let begun = Instant::now();
-        world.cluster.run(&["apply", "-f", "-"], Some(&stop)).unwrap().accepted("denyAll").unwrap();
-        let answer = psql.until(&mark, Duration::from_secs(20));
-        times.push(begun.elapsed());
-        assert!(!answer.as_deref().unwrap_or_default().contains("1600000000"), "{answer:?}");
-        wait::eventually("the server is free", Duration::from_secs(10), || open() == "0").unwrap();
-        let refused = psql.ask("SELECT id FROM orders WHERE id = 1");
-        assert!(refused.as_deref() != Some("1\n"), "{refused:?}");
-        world.cluster.run(&["delete", "caap", name], None).unwrap().accepted("the end of denyAll").unwrap();
-        wait::eventually("agents work again", Duration::from_secs(20), || {
-            let mut psql = world.psql();
-            psql.ask("SELECT id FROM orders WHERE id = 1").as_deref() == Some("1\n")
-        })
-        .unwrap();
-    }
-    assert!(inside::told("denyAll to the cut", times) < Duration::from_secs(10));
 }

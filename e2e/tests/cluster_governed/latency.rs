@@ -62,6 +62,50 @@ fn a_policy_counts_on_open_connections() {
     assert!(told("kubectl apply to the next operation", times) < Duration::from_secs(10));
 }
 
+/// The kill switch, for one namespace.
+#[test]
+fn deny_all_cuts_what_is_open() {
+    let world = World::new(&Policy::default());
+    let name = world.namespace.name.as_str();
+    let open = || {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'agent_db' AND query LIKE '%pg_sleep%' AND state = 'active'";
+        world.server.admin(sql).unwrap()
+    };
+    let stop = json!({
+        "apiVersion": "agentaccess.dev/v1alpha1", "kind": "ClusterAgentAccessPolicy", "metadata": {"name": name},
+        "spec": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}, "podSelector": {}, "denyAll": true},
+    });
+    let mut times = Vec::new();
+    for _ in 0..5 {
+        let mut psql = world.psql();
+        assert_eq!(psql.ask("SELECT id FROM orders WHERE id = 1").as_deref(), Some("1\n"));
+        let mark = psql.send("SELECT count(*) FROM orders a, orders b, orders c, orders d WHERE a.note <> d.note");
+        wait::eventually("a long statement", Duration::from_secs(10), || {
+            world
+                .server
+                .admin("SELECT count(*) FROM pg_stat_activity WHERE usename = 'agent_db' AND state = 'active'")
+                .unwrap()
+                != "0"
+        })
+        .unwrap();
+        let begun = Instant::now();
+        world.cluster.run(&["apply", "-f", "-"], Some(&stop)).unwrap().accepted("denyAll").unwrap();
+        let answer = psql.until(&mark, Duration::from_secs(20));
+        times.push(begun.elapsed());
+        assert!(!answer.as_deref().unwrap_or_default().contains("1600000000"), "{answer:?}");
+        wait::eventually("the server is free", Duration::from_secs(10), || open() == "0").unwrap();
+        let refused = psql.ask("SELECT id FROM orders WHERE id = 1");
+        assert!(refused.as_deref() != Some("1\n"), "{refused:?}");
+        world.cluster.run(&["delete", "caap", name], None).unwrap().accepted("the end of denyAll").unwrap();
+        wait::eventually("agents work again", Duration::from_secs(20), || {
+            let mut psql = world.psql();
+            psql.ask("SELECT id FROM orders WHERE id = 1").as_deref() == Some("1\n")
+        })
+        .unwrap();
+    }
+    assert!(told("denyAll to the cut", times) < Duration::from_secs(10));
+}
+
 /// How often something was done within each of these seconds, by a histogram of Prometheus.
 fn histogram(text: &str, metric: &str, label: &str) -> Vec<(f64, u64)> {
     let mut counts: Vec<(f64, u64)> = Vec::new();
