@@ -4,7 +4,7 @@
 use std::io::Read as _;
 use std::net::TcpListener;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -22,21 +22,23 @@ use super::status::{message, says, words};
 /// A host of somebody who writes targets.
 struct Thief {
     port: u16,
-    heard: Arc<Mutex<Vec<u8>>>,
+    heard: Receiver<Vec<u8>>,
 }
 
 impl Thief {
     fn open() -> Self {
         let listener = TcpListener::bind((HERE, 0)).unwrap();
-        let (port, heard) = (listener.local_addr().unwrap().port(), Arc::<Mutex<Vec<u8>>>::default());
-        let notes = Arc::clone(&heard);
+        let port = listener.local_addr().unwrap().port();
+        let (notes, heard) = sync_channel(10_000);
         thread::spawn(move || {
             for mut stream in listener.incoming().flatten() {
                 let mut bytes = [0; 1_024];
                 let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
                 let read = stream.read(&mut bytes).unwrap_or(0);
                 // That somebody came is something too.
-                notes.lock().unwrap().extend([&bytes[..read], b"\n"].concat());
+                if notes.send([&bytes[..read], b"\n"].concat()).is_err() {
+                    return;
+                }
             }
         });
         Self { port, heard }
@@ -44,7 +46,8 @@ impl Thief {
 
     /// Everything since it was asked last.
     fn heard(&self) -> String {
-        String::from_utf8_lossy(&std::mem::take(&mut *self.heard.lock().unwrap())).into_owned()
+        let heard: Vec<u8> = self.heard.try_iter().flatten().collect();
+        String::from_utf8_lossy(&heard).into_owned()
     }
 }
 
