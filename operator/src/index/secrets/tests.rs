@@ -64,14 +64,12 @@ impl Api {
                                  "reason": "Forbidden", "code": 403}),
             ),
             Some(_) if query.contains("watch=true") => {
-                self.changed.notified().await;
-                let secret = self.secrets.lock().get(&name).cloned();
-                (200, json!({"type": "MODIFIED", "object": secret}))
+                (200, json!({"type": "MODIFIED", "object": self.other(&name, query).await}))
             }
             Some(secret) => (
                 200,
                 json!({"kind": "SecretList", "apiVersion": "v1",
-                                         "metadata": {"resourceVersion": "1"}, "items": [secret]}),
+                                         "metadata": {"resourceVersion": secret["metadata"]["resourceVersion"]}, "items": [secret]}),
             ),
         };
         if !query.contains("watch=true") {
@@ -82,6 +80,19 @@ impl Api {
             .header("content-type", "application/json")
             .body(Full::from(body.to_string() + "\n"))
             .unwrap()
+    }
+
+    /// The Secret when it has another version than the query, which may be so already.
+    async fn other(&self, name: &str, query: &str) -> Value {
+        loop {
+            let changed = self.changed.notified();
+            let secret = self.secrets.lock().get(name).cloned().unwrap_or_default();
+            let version = secret["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+            if !query.split('&').any(|part| part == format!("resourceVersion={version}")) {
+                return secret;
+            }
+            changed.await;
+        }
     }
 
     fn put(&self, name: &str, version: &str, annotation: Option<&str>) {
