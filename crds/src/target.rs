@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::limits;
 use crate::shared::{Protocol, SecretKeyRef};
 
+/// On a Secret: the hosts, and ports, of targets that may use it. Its owner writes it; who writes targets need not.
+pub const HOSTS_ANNOTATION: &str = "agentaccess.dev/hosts";
+
 #[derive(CustomResource, Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
 #[kube(
     group = "agentaccess.dev",

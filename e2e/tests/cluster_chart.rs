@@ -138,6 +138,22 @@ fn all_that_runs_is_restricted() {
     }
 }
 
+/// Where it is asked for, and nowhere else: who upgrades is not cut off.
+#[test]
+fn secrets_must_name_their_hosts_where_the_values_say_so() {
+    let objects = objects();
+    let operators =
+        kind(&objects, &["Deployment"]).filter(|(_, one)| one["metadata"]["name"] == "agentaccess-operator");
+    let asked: Vec<bool> = operators
+        .map(|(name, one)| {
+            let strict = one.to_string().contains("\"--secrets-name-hosts\"");
+            assert_eq!(strict, name.starts_with("everything"), "{name}");
+            strict
+        })
+        .collect();
+    assert_eq!(asked.iter().filter(|strict| **strict).count(), 1, "{asked:?}");
+}
+
 #[test]
 fn what_refuses_keeps_refusing() {
     let objects = objects();

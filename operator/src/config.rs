@@ -43,6 +43,9 @@ pub struct Config {
     /// CSI drivers whose inline volumes pods of agents may hold.
     #[arg(long, env = "AGENTACCESS_ALLOWED_CSI_DRIVERS", value_delimiter = ',')]
     pub allow_csi_driver: Vec<String>,
+    /// A Secret that does not say in its annotation `agentaccess.dev/hosts` for which hosts it is, is for no target.
+    #[arg(long)]
+    pub secrets_name_hosts: bool,
     /// Namespaces that are never injected.
     #[arg(long, env = "AGENTACCESS_EXCLUDED_NAMESPACES", value_delimiter = ',')]
     pub exclude_namespace: Vec<String>,
@@ -188,6 +191,7 @@ mod tests {
         assert_eq!(config.names()[0], "agentaccess-operator.agentaccess-system.svc");
         assert_eq!(config.rules().inject.operator, "https://agentaccess-operator.agentaccess-system.svc:9444");
         assert_eq!(config.max_policy_age, 900);
+        assert!(!config.secrets_name_hosts && parse(&["--secrets-name-hosts"]).unwrap().secrets_name_hosts);
         for (text, seconds) in [("10", 10), ("90s", 90), ("1d", 86_400)] {
             assert_eq!(parse(&["--max-policy-age", text]).unwrap().max_policy_age, seconds);
         }

@@ -6,17 +6,19 @@
 
 mod content;
 mod feed;
+mod hosts;
 mod object;
+mod patience;
 mod pod;
 mod pulse;
 mod secrets;
+mod share;
 mod survey;
 #[cfg(test)]
 pub(crate) mod tests;
 mod told;
 mod world;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use control::{PodName, v1};
@@ -25,8 +27,11 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 
 pub use self::content::{SecretKey, secret_keys};
+pub use self::hosts::{Hosts, NotFor, place};
 pub use self::object::{Kind, Object, Wrong};
+use self::patience::Pauses;
 pub use self::pod::Pod;
+use self::secrets::Manner;
 pub use self::secrets::{Present, State as SecretState};
 pub use self::survey::{Blocked, Key, Survey, Tally};
 pub use self::told::Told;
@@ -52,11 +57,12 @@ impl Index {
         Arc::new(Self { world: RwLock::new(World::new(max_age)), changed, noted })
     }
 
-    /// Begins to follow the API server.
-    pub fn follow(self: &Arc<Self>, client: &Client, metrics: &Arc<Metrics>) {
+    /// Begins to follow the API server. `named_hosts`: a Secret that does not say for which hosts it is, is for none.
+    pub fn follow(self: &Arc<Self>, client: &Client, metrics: &Arc<Metrics>, named_hosts: bool) {
         feed::follow(self, client, metrics);
         tokio::spawn(pulse::follow(Arc::clone(self), client.clone(), Arc::clone(metrics)));
-        tokio::spawn(secrets::follow(Arc::clone(self), client.clone(), Arc::clone(metrics)));
+        let manner = Manner { named_hosts, refused: Pauses::REFUSED };
+        tokio::spawn(secrets::follow(Arc::clone(self), client.clone(), Arc::clone(metrics), manner));
     }
 
     /// Wakes whoever waits, if `change` says that something changed.
@@ -118,8 +124,7 @@ impl Index {
         self.world.read().judge(kind, namespace, name, spec)
     }
 
-    /// Every Secret that a target names, as namespace and name.
-    pub(crate) fn named_secrets(&self) -> BTreeSet<(String, String)> {
+    fn named_secrets(&self) -> share::Named {
         self.world.read().named_secrets()
     }
 }

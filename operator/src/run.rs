@@ -80,7 +80,7 @@ pub async fn run(config: Config) -> Result<()> {
     let shown = Arc::clone(&metrics);
     let shown = Arc::new(move || shown.render().map_err(|error| error.to_string()));
     tokio::spawn(admin::serve(admin, shown, ready));
-    index.follow(&watching, &metrics);
+    index.follow(&watching, &metrics, config.secrets_name_hosts);
     let (stop, stopped) = watch::channel(false);
     let service = Service::new(
         enrol,

@@ -22,7 +22,7 @@ use operator::control::enrol::Enrol;
 use operator::control::serve;
 use operator::control::service::Service;
 use operator::control::tls::Tls;
-use operator::index::{Feed, Index, Kind, Object, Pod, Present, SecretState};
+use operator::index::{Feed, Hosts, Index, Kind, Object, Pod, Present, SecretState};
 use operator::metrics::Metrics;
 use operator::status::Acks;
 use rcgen::{CertificateParams, KeyPair};
@@ -124,7 +124,11 @@ impl Served {
             world.set_object(Kind::Policy, policy("public.orders"));
             let data = [("username", "u"), ("password", "p")];
             let data = data.map(|(key, value)| (key.to_owned(), SecretBytes::new(value.into()))).into();
-            world.set_secret("shop", "login", SecretState::Present(Present { version: "1".to_owned(), data }))
+            world.set_secret(
+                "shop",
+                "login",
+                SecretState::Present(Present { version: "1".to_owned(), data, hosts: Hosts::Any }),
+            )
         });
     }
 

@@ -103,7 +103,7 @@ impl Core {
         database: &str,
         extra: &[(String, String)],
     ) -> Result<LoggedIn, LoginError> {
-        let credential = self.credentials.current(&target.key)?;
+        let credential = self.credentials.current(target)?;
         let anchor = self.credentials.trust_anchor(&target.key)?;
         let begun = Instant::now();
         let limits = self.codec_limits();

@@ -58,8 +58,9 @@ pub struct CredentialError {
 }
 
 pub trait Credentials: Send + Sync {
-    /// The current secret; a rotated one counts for new connections.
-    fn current(&self, target: &TargetKey) -> Result<Credential, CredentialError>;
+    /// The current secret; a rotated one counts for new connections. None for a host, a port or TLS that the AccessTarget
+    /// does not name any more.
+    fn current(&self, target: &Target) -> Result<Credential, CredentialError>;
     /// PEM of the CA that the target's certificate must chain to; `None` means the system's roots.
     fn trust_anchor(&self, target: &TargetKey) -> Result<Option<Vec<u8>>, CredentialError>;
 }

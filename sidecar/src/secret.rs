@@ -16,7 +16,7 @@ use crds::target::AccessTargetSpec;
 use policy::{PolicySet, TargetKey};
 use secrecy::SecretString;
 
-use crate::outside::{Credential, CredentialError, Credentials};
+use crate::outside::{Credential, CredentialError, Credentials, Target};
 
 /// The current Secrets and targets; a new value counts for new connections.
 #[derive(Debug)]
@@ -147,23 +147,83 @@ impl Secrets {
     fn with<T>(
         &self,
         key: &TargetKey,
-        take: impl FnOnce(&Held, &AccessTargetSpec) -> Result<T, SecretError>,
+        take: impl FnOnce(&Held, &AccessTargetSpec) -> Result<T, CredentialError>,
     ) -> Result<T, CredentialError> {
         let held = self.current.load();
-        let target = held.set.targets().get(key).ok_or_else(|| CredentialError {
-            target: key.to_string(),
-            reason: "there is no such AccessTarget any more".to_owned(),
-        })?;
-        take(&held, target).map_err(|e| CredentialError { target: key.to_string(), reason: e.to_string() })
+        let gone = || unusable(key, "there is no such AccessTarget any more");
+        take(&held, held.set.targets().get(key).ok_or_else(gone)?)
     }
 }
 
+fn unusable(key: &TargetKey, reason: impl ToString) -> CredentialError {
+    CredentialError { target: key.to_string(), reason: reason.to_string() }
+}
+
 impl Credentials for Secrets {
-    fn current(&self, target: &TargetKey) -> Result<Credential, CredentialError> {
-        self.with(target, |held, spec| held.secrets.credential(target, spec))
+    fn current(&self, target: &Target) -> Result<Credential, CredentialError> {
+        let key = &target.key;
+        self.with(key, |held, spec| {
+            // Who dials may hold the target as it was: what it names now is not for the host that it named then.
+            if spec.host != target.host || spec.port != i32::from(target.port) || spec.tls.mode != target.tls {
+                return Err(unusable(key, "it was changed since this session began: connect again"));
+            }
+            held.secrets.credential(key, spec).map_err(|error| unusable(key, error))
+        })
     }
 
-    fn trust_anchor(&self, target: &TargetKey) -> Result<Option<Vec<u8>>, CredentialError> {
-        self.with(target, |held, spec| Ok(held.secrets.trust_anchor(target, spec)?.map(<[u8]>::to_vec)))
+    fn trust_anchor(&self, key: &TargetKey) -> Result<Option<Vec<u8>>, CredentialError> {
+        self.with(key, |held, spec| {
+            let anchor = held.secrets.trust_anchor(key, spec).map_err(|error| unusable(key, error))?;
+            Ok(anchor.map(<[u8]>::to_vec))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crds::manifest::SecretBytes;
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    const KEY: &str = "db";
+
+    fn held(host: &str, port: u16, tls: &str, secret: &str) -> Held {
+        let text = format!(
+            "{{protocol: Postgres, host: {host}, port: {port}, tls: {{mode: {tls}}}, credentialRef: {{name: {secret}}}, \
+             postgres: {{databases: [d]}}}}"
+        );
+        let (namespace, name) = ("ours".to_owned(), KEY.to_owned());
+        let targets = vec![policy::Named { namespace, name, spec: serde_yaml::from_str(&text).unwrap() }];
+        let set = policy::compile(&policy::Input { targets, ..policy::Input::default() }).unwrap();
+        let mut secrets = SecretMap::default();
+        let data = [("username", "u"), ("password", "swordfish")];
+        let data = data.map(|(key, value)| (key.to_owned(), SecretBytes::new(value.as_bytes().to_vec()))).into();
+        secrets.insert(Secret { namespace: "ours".to_owned(), name: secret.to_owned(), data });
+        Held { set, secrets }
+    }
+
+    /// A session, or a reading of the catalog, holds the target as it was when it began. What the target names since is
+    /// for the host that it names since.
+    #[test]
+    fn a_credential_goes_only_where_the_target_of_today_leads() {
+        let secrets = Secrets::new(held("old.example", 5432, "Disabled", "theirs"));
+        let key = TargetKey { namespace: "ours".to_owned(), name: KEY.to_owned() };
+        let began = crate::outside::Target::of(&key, secrets.held().set.targets().get(&key)).unwrap();
+        assert_eq!(secrets.current(&began).unwrap().password.expose_secret(), "swordfish");
+        for now in [
+            held("new.example", 5432, "Disabled", "ours"),
+            held("old.example", 5433, "Disabled", "ours"),
+            held("old.example", 5432, "VerifyFull", "ours"),
+        ] {
+            secrets.replace(now);
+            let error = secrets.current(&began).unwrap_err().to_string();
+            assert!(error.contains("was changed") && error.contains("connect again"), "{error}");
+            // A query that runs there can still be cancelled.
+            secrets.trust_anchor(&key).unwrap();
+        }
+        // A new password for the same place is what rotation is.
+        secrets.replace(held("old.example", 5432, "Disabled", "ours"));
+        secrets.current(&began).unwrap();
     }
 }

@@ -22,7 +22,9 @@ use sidecar::control::feed::Feed;
 use sidecar::control::line::Line;
 use sidecar::ledger::{Ledger, NotRecorded};
 use sidecar::metrics::Metrics;
-use sidecar::outside::{Answer, Approvals as _, Ask, Credentials as _, NotConsumed, Policies, Standing as Stands};
+use sidecar::outside::{
+    Answer, Approvals as _, Ask, Credentials as _, NotConsumed, Policies, Standing as Stands, Target,
+};
 use sidecar::used::Used;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
@@ -192,7 +194,8 @@ async fn what_the_operator_says_is_in_force_and_what_is_not_usable_changes_nothi
     let (policies, secrets) = (feed.policies(), feed.secrets());
     let in_force = || policies.borrow().set.revision();
     let password = || {
-        let target = TargetKey { namespace: "shop".to_owned(), name: "db".to_owned() };
+        let key = TargetKey { namespace: "shop".to_owned(), name: "db".to_owned() };
+        let target = Target::of(&key, secrets.held().set.targets().get(&key)).unwrap();
         secrets.current(&target).unwrap().password.expose_secret().to_owned()
     };
     assert_eq!((password().as_str(), policies.borrow().max_age), ("one", Duration::from_secs(60)));

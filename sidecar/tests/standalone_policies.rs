@@ -14,7 +14,7 @@ use secrecy::ExposeSecret as _;
 use sidecar::config::{Config, Listener};
 use sidecar::ledger::{Ledger, NotRecorded};
 use sidecar::metrics::Metrics;
-use sidecar::outside::{Answer, Credentials as _, Policies};
+use sidecar::outside::{Answer, Credentials as _, Policies, Target};
 use sidecar::secret::Secrets;
 use sidecar::standalone::folder::load;
 use sidecar::standalone::policies::PolicyFolder;
@@ -272,7 +272,10 @@ async fn a_deleted_folder_keeps_the_old_policies_and_they_age() {
 async fn a_rotated_secret_counts_for_new_connections() {
     let running = running();
     let key = TargetKey { namespace: "local".to_owned(), name: "orders-db".to_owned() };
-    let password = |secrets: &Secrets| secrets.current(&key).unwrap().password.expose_secret().to_owned();
+    let password = |secrets: &Secrets| {
+        let target = Target::of(&key, secrets.held().set.targets().get(&key)).unwrap();
+        secrets.current(&target).unwrap().password.expose_secret().to_owned()
+    };
     assert_eq!(password(&running.secrets), "canary-1");
     let mut policies = running.policies.clone();
     policies.mark_unchanged();

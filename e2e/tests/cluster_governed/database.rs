@@ -28,7 +28,7 @@ impl World {
         let settings = vec![("listen_addresses".to_owned(), format!("127.0.0.1,{HERE}"))];
         let server = world::server_with(Options { names: vec![host.clone()], settings, ..Options::default() }).unwrap();
         let world = Self { cluster, namespace, server };
-        world.apply_all(&world.service());
+        world.apply_all(&service("db", world.server.port()));
         world.apply_all(&world.roles());
         let target = objects::target_at("db", &host, world.server.port(), Some(world.server.ca()), ROLE, ROLE_PASSWORD);
         world.apply_all(&documents(&target));
@@ -55,18 +55,6 @@ impl World {
             let what = format!("{} {}", object["kind"], object["metadata"]["name"]);
             self.cluster.run(&["apply", "-f", "-"], Some(&object)).unwrap().accepted(&what).unwrap();
         }
-    }
-
-    /// A name without a selector: it stands for an address outside of the cluster.
-    fn service(&self) -> Vec<Value> {
-        let port = self.server.port();
-        vec![
-            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "db"},
-                   "spec": {"clusterIP": "None", "ports": [{"port": port}]}}),
-            json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-                   "metadata": {"name": "db", "labels": {"kubernetes.io/service-name": "db"}},
-                   "addressType": "IPv4", "ports": [{"port": port}], "endpoints": [{"addresses": [HERE]}]}),
-        ]
     }
 
     fn roles(&self) -> Vec<Value> {
@@ -98,4 +86,15 @@ impl World {
         worker["spec"]["containers"][0]["env"] = env.filter(ours).cloned().collect();
         worker
     }
+}
+
+/// A name without a selector: it stands for an address outside of the cluster.
+pub(crate) fn service(name: &str, port: u16) -> Vec<Value> {
+    vec![
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+               "spec": {"clusterIP": "None", "ports": [{"port": port}]}}),
+        json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+               "metadata": {"name": name, "labels": {"kubernetes.io/service-name": name}},
+               "addressType": "IPv4", "ports": [{"port": port}], "endpoints": [{"addresses": [HERE]}]}),
+    ]
 }

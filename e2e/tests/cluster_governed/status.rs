@@ -25,7 +25,7 @@ fn get(cluster: &Cluster, namespace: &str, kind: &str, name: &str) -> Value {
 }
 
 /// `Type=Status/Reason` of each condition, of this generation only.
-fn words(object: &Value) -> String {
+pub(crate) fn words(object: &Value) -> String {
     let generation = &object["metadata"]["generation"];
     let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
     let mut words: Vec<String> = conditions
@@ -40,13 +40,13 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-fn message<'a>(object: &'a Value, type_: &str) -> &'a str {
+pub(crate) fn message<'a>(object: &'a Value, type_: &str) -> &'a str {
     let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
     conditions.filter(|one| one["type"] == type_).map(|one| text(&one["message"])).next().unwrap_or_default()
 }
 
 /// Waits until the object says so; the last one, then.
-fn says(cluster: &Cluster, namespace: &str, kind: &str, name: &str, what: impl Fn(&Value) -> bool) -> Value {
+pub(crate) fn says(cluster: &Cluster, namespace: &str, kind: &str, name: &str, what: impl Fn(&Value) -> bool) -> Value {
     let mut last = Value::Null;
     let waited = wait::eventually("the status", SAID, || {
         thread::sleep(Duration::from_millis(100));

@@ -17,9 +17,21 @@ use super::object::{self, Kind, Object};
 pub(super) struct Content {
     /// Policies of the cluster, then policies and targets of the namespace, each in the order of their names.
     pub(super) objects: Vec<Vec<u8>>,
-    /// The keys of each Secret that a target names which a policy names.
-    pub(super) secrets: BTreeMap<String, BTreeSet<String>>,
+    /// Of each Secret that a target names which a policy names: all targets that name it.
+    pub(super) secrets: BTreeMap<String, Vec<Use>>,
     pub(super) hash: [u8; 32],
+}
+
+/// A target that names a Secret.
+#[derive(Debug)]
+pub(super) struct Use {
+    /// Of the target, among the objects.
+    pub(super) at: usize,
+    pub(super) host: String,
+    pub(super) port: i32,
+    pub(super) keys: BTreeSet<String>,
+    /// A policy names the target.
+    pub(super) led: bool,
 }
 
 pub(super) type Objects = BTreeMap<String, Object>;
@@ -31,7 +43,7 @@ impl Content {
     /// What a sidecar would refuse, a line each.
     pub(super) fn of(cluster: &[&Object], policies: &[&Object], targets: &Objects) -> Result<Self, Vec<String>> {
         let (mut objects, mut input, mut wrong) = (Vec::new(), Input::default(), Vec::new());
-        let mut secrets: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let mut secrets: BTreeMap<String, Vec<Use>> = BTreeMap::new();
         let used: BTreeSet<&str> = policies.iter().flat_map(|policy| policy.targets()).collect();
         let all = cluster.iter().map(|one| (Kind::ClusterPolicy, *one));
         let all = all.chain(policies.iter().map(|one| (Kind::Policy, *one)));
@@ -39,11 +51,10 @@ impl Content {
             match &object.read {
                 Ok(manifest) => {
                     object::add(&mut input, manifest);
-                    objects.push(object.json.clone());
-                    let named = named(manifest).into_iter().filter(|_| used.contains(object.name.as_str()));
-                    for (name, key) in named {
-                        secrets.entry(name.to_owned()).or_default().insert(key.to_owned());
+                    for (name, one) in uses(manifest, objects.len(), used.contains(object.name.as_str())) {
+                        secrets.entry(name.to_owned()).or_default().push(one);
                     }
+                    objects.push(object.json.clone());
                 }
                 Err(_) if kind == Kind::Target => {}
                 Err(error) => wrong.push(format!("{}: {error}", object.describe(kind))),
@@ -59,6 +70,7 @@ impl Content {
         if !wrong.is_empty() {
             return Err(wrong);
         }
+        secrets.retain(|_, uses| uses.iter().any(|one| one.led));
         let hash = hash(&objects);
         Ok(Self { objects, secrets, hash })
     }
@@ -89,6 +101,18 @@ pub fn secret_keys(spec: &AccessTargetSpec) -> impl Iterator<Item = SecretKey<'_
 pub(super) fn named(manifest: &Manifest) -> Vec<(&str, &str)> {
     let Manifest::AccessTarget(target) = manifest else { return Vec::new() };
     secret_keys(&target.spec).map(|named| (named.name, named.key)).collect()
+}
+
+/// What the target at this place takes of each Secret.
+fn uses(manifest: &Manifest, at: usize, led: bool) -> BTreeMap<&str, Use> {
+    let Manifest::AccessTarget(target) = manifest else { return BTreeMap::new() };
+    let (host, port) = (&target.spec.host, target.spec.port);
+    let mut all = BTreeMap::new();
+    for (name, key) in named(manifest) {
+        let none = || Use { at, host: host.clone(), port, keys: BTreeSet::new(), led };
+        all.entry(name).or_insert_with(none).keys.insert(key.to_owned());
+    }
+    all
 }
 
 fn hash(objects: &[Vec<u8>]) -> [u8; 32] {

@@ -1,6 +1,6 @@
 //! Tables and properties of the index: what a pod is told, and what it is not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crds::manifest::SecretBytes;
 use proptest::prelude::*;
@@ -42,7 +42,17 @@ pub(crate) fn guardrail(name: &str, deny_all: bool) -> Object {
 pub(crate) fn secret(version: &str, password: &str) -> SecretState {
     let data = [("username", "u"), ("password", password), ("other", "never")];
     let data = data.map(|(key, value)| (key.to_owned(), SecretBytes::new(value.as_bytes().to_vec())));
-    SecretState::Present(Present { version: version.to_owned(), data: data.into() })
+    SecretState::Present(Present { version: version.to_owned(), data: data.into(), hosts: Hosts::Any })
+}
+
+/// With an annotation that says for which hosts it is.
+pub(crate) fn secret_for(version: &str, password: &str, annotation: &str) -> SecretState {
+    match secret(version, password) {
+        SecretState::Present(present) => {
+            SecretState::Present(Present { hosts: Hosts::of(Some(annotation), false), ..present })
+        }
+        other => other,
+    }
 }
 
 /// Whole, with one pod in `shop` and all that it needs.
@@ -275,7 +285,7 @@ fn what_the_sidecar_would_refuse_for_its_size_is_never_sent() {
     assert!(matches!(crowded.snapshot(&of("shop")), Err(Withheld::Unsound(wrong)) if wrong[0].contains("objects, of")));
     let mut heavy = world();
     let data = [("password".to_owned(), SecretBytes::new(vec![0; control::MESSAGE_LIMIT]))];
-    let state = SecretState::Present(Present { version: "2".to_owned(), data: data.into() });
+    let state = SecretState::Present(Present { version: "2".to_owned(), data: data.into(), hosts: Hosts::Any });
     heavy.set_secret("shop", "login", state);
     assert!(matches!(heavy.snapshot(&of("shop")), Err(Withheld::TooLarge { bytes }) if bytes > control::MESSAGE_LIMIT));
     let long = Object::read(Kind::Policy, "shop", "long", &json!({"podSelector": {}, "x": "y".repeat(300 * 1024)}));

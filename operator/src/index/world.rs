@@ -1,8 +1,9 @@
 //! The world as the API server says it is: a value, changed by events, asked for snapshots. No IO.
 //!
 //! Invariant: a pod is told of the policies that select it and of no others, so that only they change what is in force
-//! for it, and it gets the Secrets of targets that they name.
+//! for it, and it gets the Secrets of targets that they name, as far as these are for the targets' hosts.
 
+mod given;
 mod judge;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,10 +14,11 @@ use parking_lot::Mutex;
 use policy::subject::Subject;
 use prost::Message as _;
 
-use super::content::{Content, Hash, Objects};
+use super::content::{Content, Objects};
 use super::object::{Kind, Object};
 use super::pod::Pod;
 use super::secrets::State;
+use super::share::Named;
 use super::told::Told;
 
 pub use self::judge::{Judged, Odd};
@@ -300,14 +302,21 @@ impl World {
         self.pods.get(uid)
     }
 
-    /// Whatever the policies beside them are.
-    pub fn named_secrets(&self) -> BTreeSet<(String, String)> {
-        let targets = self.spaces.values().flat_map(|space| space.targets.values());
-        let read = targets.filter_map(|target| target.read.as_ref().ok().map(|read| (&target.namespace, read)));
-        let named = read.flat_map(|(namespace, read)| {
-            super::content::named(read).into_iter().map(|(name, _)| (namespace.clone(), name.to_owned()))
-        });
-        named.collect()
+    /// Every Secret that a target names, whatever the policies beside it are.
+    pub(super) fn named_secrets(&self) -> Named {
+        let mut all = Named::new();
+        for space in self.spaces.values() {
+            let led: BTreeSet<&str> = space.policies.values().flat_map(|policy| policy.targets()).collect();
+            for target in space.targets.values() {
+                let Ok(read) = &target.read else { continue };
+                for (name, _) in super::content::named(read) {
+                    let naming = all.entry((target.namespace.clone(), name.to_owned())).or_default();
+                    naming.led |= led.contains(target.name.as_str());
+                    naming.by.insert(target.revision.clone());
+                }
+            }
+        }
+        all
     }
 
     /// # Errors
@@ -334,17 +343,19 @@ impl World {
             labels: labels.into_iter().collect(),
             namespace_labels: namespace_labels.into_iter().collect(),
         };
+        let given = self.given(&pod.namespace, &content)?;
+        let told = content.objects.iter().enumerate().filter(|(at, _)| !given.left_out.contains(at));
         let mut secrets = Vec::new();
-        for (name, keys) in &content.secrets {
-            let Some(present) = self.secret(&pod.namespace, name)? else { continue };
-            let kept = keys.iter().filter_map(|key| Some((key.clone(), present.data.get(key)?.expose().to_vec())));
-            let (namespace, name) = (pod.namespace.clone(), name.clone());
-            secrets.push(v1::Secret { namespace, name, data: kept.collect() });
+        for (name, (present, keys)) in &given.secrets {
+            let Some(present) = present else { continue };
+            let value = |key: &str| Some((key.to_owned(), present.data.get(key)?.expose().to_vec()));
+            let kept = keys.iter().filter_map(|key| value(key)).collect();
+            secrets.push(v1::Secret { namespace: pod.namespace.clone(), name: (*name).to_owned(), data: kept });
         }
         let snapshot = v1::Snapshot {
             revision: self.revised(pod, &content)?,
             subject: Some(subject),
-            objects: content.objects.clone(),
+            objects: told.map(|(_, object)| object.clone()).collect(),
             secrets,
             max_policy_age_seconds: self.max_age,
         };
@@ -404,40 +415,5 @@ impl World {
             pod: Some(pod.name.clone()),
             pod_uid: Some(pod.uid.clone()),
         }
-    }
-
-    /// `None`: it is not there, or may not be read.
-    fn secret(&self, namespace: &str, name: &str) -> Result<Option<&super::secrets::Present>, Withheld> {
-        match self.secrets.get(&(namespace.to_owned(), name.to_owned())) {
-            None | Some(State::Unknown) => Err(Withheld::Unsynced),
-            Some(State::Missing) => Ok(None),
-            Some(State::Present(present)) => Ok(Some(present)),
-        }
-    }
-
-    /// Secrets count by the API server's word for their version: a hash of a password could be tried.
-    fn revised(&self, pod: &Pod, content: &Content) -> Result<String, Withheld> {
-        let mut hash = Hash::new("agentaccess snapshot v1");
-        hash.add(&self.max_age.to_be_bytes());
-        for part in [&pod.namespace, &pod.service_account, &pod.name, &pod.uid] {
-            hash.add(part.as_bytes());
-        }
-        let none = BTreeMap::new();
-        for labels in [&pod.labels, self.namespaces.get(&pod.namespace).unwrap_or(&none)] {
-            hash.add(&u64::try_from(labels.len()).unwrap_or(u64::MAX).to_be_bytes());
-            for (key, value) in labels {
-                hash.add(key.as_bytes());
-                hash.add(value.as_bytes());
-            }
-        }
-        hash.add(&content.hash);
-        for (name, keys) in &content.secrets {
-            hash.add(name.as_bytes());
-            hash.add(self.secret(&pod.namespace, name)?.map_or("", |present| present.version.as_str()).as_bytes());
-            hash.add(&u64::try_from(keys.len()).unwrap_or(u64::MAX).to_be_bytes());
-            keys.iter().for_each(|key| hash.add(key.as_bytes()));
-        }
-        let hex: String = hash.finish().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(format!("sha256:{hex}"))
     }
 }

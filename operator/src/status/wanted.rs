@@ -3,9 +3,9 @@
 use crds::limits;
 use crds::manifest::Manifest;
 use crds::status::{ACCEPTED, ConditionStatus, PROGRAMMED, RESOLVED_REFS};
-use crds::target::AccessTargetSpec;
+use crds::target::{AccessTargetSpec, HOSTS_ANNOTATION};
 
-use crate::index::{Key, Kind, Object, SecretKey, SecretState, Tally, World, secret_keys};
+use crate::index::{Key, Kind, NotFor, Object, SecretKey, SecretState, Tally, World, place, secret_keys};
 
 /// Of one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +102,10 @@ fn secrets(world: &World, namespace: &str, spec: &AccessTargetSpec) -> Option<Ve
     for SecretKey { path, field, name, key } in secret_keys(spec) {
         let fault = match world.secret_state(namespace, name)? {
             SecretState::Unknown => return None,
+            // Before its keys: whom it is not for learns nothing of them.
+            SecretState::Present(present) if let Err(why) = present.hosts.allow(&spec.host, spec.port) => {
+                not_for(why, path, namespace, name, spec)
+            }
             SecretState::Present(present) if present.data.contains_key(key) => continue,
             SecretState::Present(_) => (
                 "SecretKeyNotFound",
@@ -114,6 +118,14 @@ fn secrets(world: &World, namespace: &str, spec: &AccessTargetSpec) -> Option<Ve
                      a Role for the operator (the chart's value `rbac.credentials`)"
                 ),
             ),
+            SecretState::Beyond => (
+                "TooManySecrets",
+                format!(
+                    "{path}.name: Secret `{name}` is not read: targets of this namespace name more Secrets than the 256 \
+                     that are, or all namespaces more than 2048; first come those that policies lead to, then the order \
+                     of names counts: remove targets, or let several name one Secret"
+                ),
+            ),
         };
         // Two keys of one missing Secret are one fault.
         if !faults.contains(&fault) {
@@ -121,6 +133,30 @@ fn secrets(world: &World, namespace: &str, spec: &AccessTargetSpec) -> Option<Ve
         }
     }
     Some(faults)
+}
+
+/// Of a Secret whose owner lets other hosts use it, or did not write which.
+fn not_for(why: NotFor, path: &str, namespace: &str, name: &str, spec: &AccessTargetSpec) -> Fault {
+    let (host, remedy) = (place(&spec.host, spec.port), why.remedy(namespace, name, &spec.host, spec.port));
+    let who = "who owns the Secret, and means this host, types";
+    match why {
+        NotFor::Elsewhere { .. } => (
+            "SecretNotForHost",
+            format!("{path}.name: Secret `{name}` is not for {host}, and so not for this target: {who}: {remedy}"),
+        ),
+        NotFor::Unsaid => (
+            "SecretNotForHost",
+            format!(
+                "{path}.name: Secret `{name}` does not say that it is for {host}, as here every Secret must: {who}: {remedy}"
+            ),
+        ),
+        NotFor::Misread(misread) => (
+            "SecretHostsInvalid",
+            format!(
+                "{path}.name: Secret `{name}` is for no host: {HOSTS_ANNOTATION} on it cannot be read, {misread}: {who}: {remedy}"
+            ),
+        ),
+    }
 }
 
 // === policies ===

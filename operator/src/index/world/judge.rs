@@ -170,9 +170,17 @@ impl World {
         let namespace = target.metadata.namespace.clone().unwrap_or_default();
         let mut odd = Vec::new();
         for SecretKey { path, field, name, key } in secret_keys(&target.spec) {
+            let (host, port) = (target.spec.host.as_str(), target.spec.port);
             let (path, text) = match self.secrets.get(&(namespace.clone(), name.to_owned())) {
                 Some(State::Missing) => {
                     (format!("{path}.name"), format!("there is no Secret `{name}` here that the operator may read"))
+                }
+                Some(State::Beyond) => {
+                    (format!("{path}.name"), format!("the Secret `{name}` is one too many: see status"))
+                }
+                // Before its keys: whom it is not for learns nothing of them.
+                Some(State::Present(present)) if let Err(why) = present.hosts.allow(host, port) => {
+                    (format!("{path}.name"), format!("the Secret `{name}` {}", why.short(host, port)))
                 }
                 Some(State::Present(present)) if !present.data.contains_key(key) => {
                     (format!("{path}.{field}"), format!("the Secret `{name}` has no key `{key}`"))

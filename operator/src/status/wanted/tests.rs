@@ -4,8 +4,8 @@ use crds::manifest::SecretBytes;
 use serde_json::json;
 
 use super::*;
-use crate::index::Present;
 use crate::index::tests::{guardrail, policy, secret, target};
+use crate::index::{Hosts, Present};
 use crate::status::tests::{crowded, key, marks, message, uid, wanted, words, world};
 
 const FINE: &str = "Accepted=True/Accepted ResolvedRefs=True/ResolvedRefs Programmed=True/Programmed";
@@ -59,7 +59,11 @@ fn what_is_missing_is_named_with_what_to_do() {
     let nameless = Object::read(Kind::Target, "shop", "db", &nameless);
     let without_password: Change = |world| {
         let data = [("username".to_owned(), SecretBytes::new(b"u".to_vec()))].into();
-        world.set_secret("shop", "login", SecretState::Present(Present { version: "2".to_owned(), data }))
+        world.set_secret(
+            "shop",
+            "login",
+            SecretState::Present(Present { version: "2".to_owned(), data, hosts: Hosts::Any }),
+        )
     };
     type Row = (&'static str, Box<dyn Fn(&mut World) -> bool>, &'static str, &'static [&'static str]);
     let rows: [Row; 4] = [
@@ -97,12 +101,67 @@ fn what_is_missing_is_named_with_what_to_do() {
         let message = message(&found, RESOLVED_REFS);
         assert!(texts.iter().all(|text| message.contains(text)), "{what}: {message}");
     }
+    // More than are followed.
+    let mut world = crate::status::tests::world();
+    world.set_secret("shop", "login", SecretState::Beyond);
+    let target = wanted(&world, &[], &key(Kind::Target, "shop", "db"));
+    assert_eq!(words(&target), "Accepted=True/Accepted ResolvedRefs=False/TooManySecrets");
+    let text = message(&target, RESOLVED_REFS);
+    assert!(text.contains("spec.credentialRef.name: Secret `login` is not read") && text.contains("256"), "{text}");
     // A Secret that is missing is missed once, whatever number of its keys is named.
-    let mut world = world();
     world.set_secret("shop", "login", SecretState::Missing);
     let target = wanted(&world, &[], &key(Kind::Target, "shop", "db"));
     assert_eq!(words(&target), "Accepted=True/Accepted ResolvedRefs=False/SecretNotFound");
     assert_eq!(message(&target, RESOLVED_REFS).matches("Secret `login`").count(), 1);
+}
+
+#[test]
+fn a_secret_for_another_host_is_named_with_what_its_owner_types() {
+    let there = "$(kubectl get secret login -n shop -o jsonpath='{.metadata.annotations.agentaccess\\.dev/hosts}')";
+    let added =
+        format!("kubectl annotate secret login -n shop --overwrite \"agentaccess.dev/hosts={there},db.example:5432\"");
+    let only = "kubectl annotate secret login -n shop --overwrite 'agentaccess.dev/hosts=db.example:5432'";
+    let rows: [(Hosts, &str, &[&str]); 4] = [
+        (
+            Hosts::of(Some("hidden.example"), false),
+            "SecretNotForHost",
+            &["Secret `login` is not for db.example:5432, and so not for this target", &added],
+        ),
+        (Hosts::of(Some(""), false), "SecretNotForHost", &["is not for db.example:5432", only]),
+        (
+            Hosts::of(None, true),
+            "SecretNotForHost",
+            &[
+                "does not say that it is for",
+                "kubectl annotate secret login -n shop 'agentaccess.dev/hosts=db.example:5432'",
+            ],
+        ),
+        (
+            Hosts::of(Some("hidden.example, *"), false),
+            "SecretHostsInvalid",
+            &["agentaccess.dev/hosts on it cannot be read, its entry 2 has a wildcard: name each host", only],
+        ),
+    ];
+    for (hosts, reason, texts) in rows {
+        let mut world = world();
+        // Whether it has the keys is told to nobody whom it is not for.
+        for data in [BTreeMap::new(), [("password".to_owned(), SecretBytes::new(b"hunter2".to_vec()))].into()] {
+            let present = Present { version: "2".to_owned(), data, hosts: hosts.clone() };
+            world.set_secret("shop", "login", SecretState::Present(present));
+            let target = wanted(&world, &[], &key(Kind::Target, "shop", "db"));
+            assert_eq!(words(&target), format!("Accepted=True/Accepted ResolvedRefs=False/{reason}"));
+            let text = message(&target, RESOLVED_REFS);
+            assert!(
+                text.starts_with("spec.credentialRef.name: ") && text.matches("Secret `login`").count() == 1,
+                "{text}"
+            );
+            assert!(texts.iter().all(|part| text.contains(part)), "{text}");
+            assert!(!text.contains("hidden") && !text.contains("hunter2") && text.len() < 500, "{text}");
+        }
+        let policy = wanted(&world, &marks(&world, 1), &key(Kind::Policy, "shop", "p"));
+        assert!(words(&policy).contains(&format!("ResolvedRefs=False/{reason} Programmed=True")), "{}", words(&policy));
+        assert!(message(&policy, RESOLVED_REFS).contains("AccessTarget `db`: spec.credentialRef.name"));
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::index::object::Kind::{ClusterPolicy, Policy, Target};
-use crate::index::tests::{UID, fill, pod, secret, target};
+use crate::index::tests::{UID, fill, pod, secret, secret_for, target};
 use crate::index::{Feed, SecretState};
 
 fn world() -> World {
@@ -306,6 +306,27 @@ fn what_is_not_there_is_a_warning_and_never_an_error() {
     assert_eq!(missing.len(), 1, "said once");
     world.set_secret("shop", "login", secret("2", "hunter2"));
     assert_eq!(odd(&world, Target, &login("login")), []);
+
+    // And whom their owners let use them.
+    world.set_secret("shop", "login", secret_for("3", "hunter2", "DB.example"));
+    assert_eq!(odd(&world, Target, &login("login")), []);
+    for (annotation, text) in [
+        ("db.example:5433", "the Secret `login` is not for db.example:5432"),
+        ("*", "the Secret `login` is for no host: its annotation agentaccess.dev/hosts cannot be read"),
+    ] {
+        world.set_secret("shop", "login", secret_for("4", "hunter2", annotation));
+        // Whom it is not for does not learn which keys it has.
+        let keyless = changed(login("login"), "/credentialRef", json!({"name": "login", "passwordKey": "secret"}));
+        for spec in [login("login"), keyless] {
+            let refused = odd(&world, Target, &spec);
+            assert!(told(&refused, "spec.credentialRef.name", text) && refused.len() == 1, "{refused:?}");
+            let long = refused.iter().map(|(_, path, text)| path.len() + text.len() + 2).max();
+            assert!(long <= Some(policy::compile::LONGEST_WARNING), "{refused:?}");
+        }
+    }
+    world.set_secret("shop", "login", SecretState::Beyond);
+    let beyond = odd(&world, Target, &login("login"));
+    assert!(told(&beyond, "spec.credentialRef.name", "one too many"), "{beyond:?}");
 }
 
 proptest! {
