@@ -87,7 +87,14 @@ impl Approvals for ClusterApprovals {
                     Err(NotConsumed("it was used, withdrawn or revoked, or has expired"))
                 }
                 // Whether it was used is not known; asking again is for the operator to refuse.
-                Ok(Err(_)) | Err(_) => Err(NotConsumed("the operator is away")),
+                Ok(Err(status)) => {
+                    tracing::warn!(event = "operator_away", name, error = why(&status), "an approval could not be used");
+                    Err(NotConsumed("the operator is away"))
+                }
+                Err(_) => {
+                    tracing::warn!(event = "operator_away", name, "an approval could not be used in {PATIENCE:?}");
+                    Err(NotConsumed("the operator is away"))
+                }
             }
         })
     }
