@@ -25,6 +25,7 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 
 pub use self::content::{SecretKey, secret_keys};
+pub(crate) use self::feed::said as watch_error;
 pub use self::object::{Kind, Object, Wrong};
 pub use self::pod::Pod;
 pub use self::secrets::{Present, State as SecretState};

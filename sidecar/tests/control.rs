@@ -88,7 +88,7 @@ impl Control for Served {
             return Err(Status::failed_precondition("used"));
         }
         consumed.push(digest);
-        Ok(Response::new(Consumed { by: vec!["alice".to_owned()] }))
+        Ok(Response::new(Consumed { by: vec!["alice".to_owned()], grant: None }))
     }
 }
 
@@ -363,14 +363,18 @@ async fn an_approval_is_followed_over_broken_streams_and_counts_once() {
             asked_by: Vec::new(),
             required_approvals: 2,
             deny_threshold: 1,
+            scope: policy::verdict::Scope::Once,
+            max_grant: None,
             pending_ttl: Duration::from_secs(60),
             hold_for: Duration::from_secs(5),
             reason_required: false,
             max_hold_in_transaction: None,
         },
         revision: Revision([1; 32]),
+        cover: None,
+        session: "s-1".to_owned(),
     };
-    let ticket = approvals.ask(ask).await.unwrap();
+    let ticket = approvals.ask(ask.clone()).await.unwrap();
     assert_eq!(
         (ticket.name.as_str(), ticket.standing.borrow().clone()),
         ("areq-1", Stands::Pending { have: 0, need: 2 })
@@ -382,15 +386,16 @@ async fn an_approval_is_followed_over_broken_streams_and_counts_once() {
     operator.asked.lock().remove(0);
     eventually("it asks again", || operator.asked.lock().len() == 1).await;
     assert_eq!(operator.asked.lock()[0].0.digest, digest.0);
+    assert_eq!(operator.asked.lock()[0].0.only, "areq-1");
     let approved = standing::Standing::Approved(Approved { by: vec!["alice".to_owned(), "bob".to_owned()] });
     let approved = control::v1::Standing { name: "areq-1".to_owned(), standing: Some(approved) };
     operator.asked.lock()[0].1.try_send(Ok(approved)).unwrap();
     let by = vec!["alice".to_owned(), "bob".to_owned()];
     eventually("it is approved", || *ticket.standing.borrow() == Stands::Approved { by: by.clone() }).await;
 
-    assert_eq!(approvals.consume("areq-1", digest).await, Ok(vec!["alice".to_owned()]));
-    let again = approvals.consume("areq-1", digest).await;
-    assert_eq!(again, Err(NotConsumed("it was used, withdrawn or revoked, or has expired")));
+    assert_eq!(approvals.consume(&ticket, &ask).await.unwrap().by, ["alice"]);
+    let again = approvals.consume(&ticket, &ask).await;
+    assert_eq!(again.unwrap_err(), NotConsumed("it was used, withdrawn or revoked, or has expired"));
     let told = ["Requested areq-1 ", "Vote areq-1 alice", "Granted areq-1 ", "Consumed areq-1 "];
     assert_eq!(*book.0.lock(), told);
     approvals.withdraw("areq-1").await;

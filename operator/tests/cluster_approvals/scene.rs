@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser as _;
 use control::PodName;
-use control::v1::{Question, Standing, Terms, standing};
+use control::v1::{ConsumeRequest, Question, Standing, Terms, standing};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use operator::approvals::{Approvals, Asker};
@@ -72,7 +72,7 @@ async fn replica(identity: &str, token: &str) -> Replica {
     let arguments = ["x", "--namespace", OPERATOR, "--identity", identity, "--sidecar-image=i@sha256:0"];
     let (config, metrics) = (Config::parse_from(arguments), Arc::new(Metrics::new("0").unwrap()));
     let api = client(None, Some(token)).await;
-    let approvals = Approvals::new(&api, &config, &metrics);
+    let approvals = Approvals::new(&api, &config, &metrics, None);
     approvals.start(client(None, Some(token)).await);
     Replica { approvals, metrics }
 }
@@ -190,7 +190,7 @@ impl Scene {
         }
         let uid = kubectl(&["get", "pod", name, "-n", &self.namespace, "-o", "jsonpath={.metadata.uid}"], None).1;
         let pod = PodName::new(&self.namespace, uid.trim()).unwrap();
-        Asker { pod, pod_name: name.to_owned(), service_account: "agent".to_owned() }
+        Asker { pod, pod_name: name.to_owned(), service_account: "agent".to_owned(), job: None }
     }
 
     pub(crate) fn question(&self, rule: &str, digest: u8, ttl: u64) -> Question {
@@ -207,7 +207,9 @@ impl Scene {
                 deny_threshold: 1,
                 pending_ttl_seconds: ttl,
                 reason_required: false,
+                ..Terms::default()
             }),
+            ..Question::default()
         }
     }
 
@@ -308,6 +310,11 @@ fn hook(port: u16, authority: &Authority) -> Value {
                 "resources": ["approvalrequests"], "scope": "Namespaced"}],
         }],
     })
+}
+
+/// As a sidecar says it of what is good once.
+pub(crate) fn used(name: &str, digest: &[u8]) -> ConsumeRequest {
+    ConsumeRequest { name: name.to_owned(), digest: digest.to_vec(), question: None }
 }
 
 /// As text, to compare with.

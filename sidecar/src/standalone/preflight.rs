@@ -16,7 +16,9 @@ use super::discard::Discard;
 use crate::config::Listener;
 use crate::gate::Gate;
 use crate::metrics::Metrics;
-use crate::outside::{Answer, Approvals, Ask, AskError, MAX_POLICY_AGE, NotConsumed, PolicySnapshot, Target, Ticket};
+use crate::outside::{
+    Answer, Approvals, Ask, AskError, MAX_POLICY_AGE, NotConsumed, PolicySnapshot, Target, Ticket, Used,
+};
 use crate::protocol::postgres::session::login::LoggedIn;
 use crate::protocol::postgres::session::snapshot;
 use crate::recorder::Recorder;
@@ -99,7 +101,7 @@ impl Approvals for NobodyToAsk {
         Box::pin(async {})
     }
 
-    fn consume(&self, _: &str, _: Digest) -> Answer<'_, Result<Vec<String>, NotConsumed>> {
+    fn consume(&self, _: &Ticket, _: &Ask) -> Answer<'_, Result<Used, NotConsumed>> {
         Box::pin(async { Err(NotConsumed("nobody was asked")) })
     }
 }
