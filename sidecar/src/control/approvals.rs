@@ -55,8 +55,15 @@ impl Approvals for ClusterApprovals {
             if let Some(ticket) = self.granted.find(&ask) {
                 return Ok(ticket);
             }
-            for name in self.granted.outdated(&ask) {
-                self.withdraw(&name).await;
+            let outdated = self.granted.outdated(&ask);
+            if !outdated.is_empty() {
+                // They are used no more, whether the operator hears of it or not.
+                let all = self.clone();
+                tokio::spawn(async move {
+                    for name in outdated {
+                        all.withdraw(&name).await;
+                    }
+                });
             }
             let question = question(&ask);
             let (name, first, stream) = open(&mut line, question.clone()).await.map_err(|status| away(&status))?;

@@ -6,13 +6,15 @@
 use std::time::{Duration, Instant};
 
 use policy::operation::Revision;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::Desk;
 use crate::outside::{Lease, Standing};
 
 /// Between two looks at clock and standing.
 const LOOK: Duration = Duration::from_millis(250);
+/// For all that a session gives back.
+const LAST_WORD: Duration = Duration::from_secs(5);
 /// Of one session.
 pub(super) const MOST: usize = 64;
 
@@ -72,9 +74,14 @@ impl Desk {
 
     /// The session is over, and with it what was granted to it alone.
     pub async fn close(&mut self) {
-        for lease in std::mem::take(&mut self.leases).into_iter().filter(|lease| lease.of_session) {
-            self.gate.approvals.withdraw(&lease.name).await;
-        }
+        let leases = std::mem::take(&mut self.leases);
+        let withdrawn = async {
+            for lease in leases.iter().filter(|lease| lease.of_session) {
+                self.gate.approvals.withdraw(&lease.name).await;
+            }
+        };
+        // What is not withdrawn cannot be used all the same: there is no such session any more.
+        let _ = timeout(LAST_WORD, withdrawn).await;
     }
 }
 
@@ -91,7 +98,6 @@ pub(super) async fn lapse(leases: &[Lease]) {
 #[cfg(test)]
 mod tests {
     use tokio::sync::watch;
-    use tokio::time::timeout;
 
     use super::*;
 

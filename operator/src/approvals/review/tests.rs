@@ -2,6 +2,7 @@
 
 use super::super::request::tests as requests;
 use super::super::stamp::tests::key;
+use super::rules::POD_UID;
 use super::*;
 
 const POLICY: &str = "AgentAccessPolicy/support";
