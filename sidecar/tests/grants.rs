@@ -1,6 +1,6 @@
 //! Grants at the gate: what they let through is on record under their name, and a session ends with them.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::future::pending;
 use std::sync::Arc;

@@ -138,14 +138,15 @@ impl Clerk {
                 (timeout(PATIENCE, api.delete(name, &params)).await.map(|done| done.map(|_| None)), Vec::new())
             }
             Work::Write { phase, approvals, decisions, grant, news } => {
-                let mut status = json!({
+                let mut said = json!({"phase": phase, "approvals": approvals, "decisions": decisions});
+                if let (Some(grant), Some(said)) = (grant, said.as_object_mut()) {
+                    said.insert("grant".to_owned(), json!(grant));
+                }
+                let status = json!({
                     "apiVersion": crds::API_VERSION, "kind": "ApprovalRequest",
                     "metadata": {"resourceVersion": request.version, "uid": request.uid},
-                    "status": {"phase": phase, "approvals": approvals, "decisions": decisions},
+                    "status": said,
                 });
-                if let Some(grant) = grant {
-                    status["status"]["grant"] = json!(grant);
-                }
                 let params = PatchParams::apply(FIELD_MANAGER).force();
                 let patch = Patch::Apply(&status);
                 (timeout(PATIENCE, api.patch_status(name, &params, &patch)).await.map(|done| done.map(Some)), news)

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod grants;
 mod scene;
 
 use std::time::{Duration, Instant};
@@ -28,6 +29,8 @@ async fn approvals_on_a_cluster() {
     who_may_not(&scene).await;
     forged(&scene).await;
     used_once(&scene).await;
+    grants::granted_and_revoked(&scene).await;
+    grants::broken(&scene).await;
     withdrawn_and_deleted(&scene).await;
     without_webhook(&scene).await;
     fast(&scene).await;

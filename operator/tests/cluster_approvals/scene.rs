@@ -140,19 +140,20 @@ impl Scene {
         }));
         let rule = |name: &str| json!({"name": name, "action": "RequireApproval", "approval": name, "verbs": ["Update"], "relations": ["public.orders"]});
         let settings = |name: &str, required: i32, reason: &str| json!({"name": name, "requiredApprovals": required, "reason": reason});
-        let names = ["one", "two", "five", "why"];
+        let names = ["one", "two", "five", "why", "pod"];
+        let pod = json!({"name": "pod", "scope": "Duration", "maxGrantDuration": "1h"});
         apply(&json!({
             "apiVersion": "agentaccess.dev/v1alpha1", "kind": "AgentAccessPolicy",
             "metadata": {"name": "support", "namespace": self.namespace},
             "spec": {
                 "podSelector": {},
-                "approvals": [settings("one", 1, "Optional"), settings("two", 2, "Optional"), settings("five", 5, "Optional"), settings("why", 1, "Required")],
+                "approvals": [settings("one", 1, "Optional"), settings("two", 2, "Optional"), settings("five", 5, "Optional"), settings("why", 1, "Required"), pod],
                 "targets": [{"targetRef": {"name": "orders"}, "postgres": {"rules": names.map(rule)}}],
             },
         }));
     }
 
-    /// Approvers alice, bob and p0 to p11, and two ServiceAccounts; mallory may write requests and approve nothing.
+    /// Approvers alice, bob and p0 to p11, and two ServiceAccounts; carol, who may break the glass; mallory may write requests and approve nothing.
     fn people(&self) {
         let user = |name: &str| json!({"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": name});
         let mut approvers: Vec<Value> = ["alice", "bob"].iter().map(|name| user(name)).collect();
@@ -173,6 +174,7 @@ impl Scene {
             "metadata": {"name": "writer", "namespace": self.namespace},
             "rules": [{"apiGroups": ["agentaccess.dev"], "resources": ["approvalrequests"], "verbs": ["get", "patch"]}],
         }));
+        apply(&binding("glass", "ClusterRole", "agentaccess-breakglass", json!([user("carol")])));
         apply(&binding("writers", "Role", "writer", json!([user("mallory")])));
     }
 

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 use pgsql::Catalog;
-use policy::operation::Digest;
 use policy::{PolicySet, TargetKey};
 use recording::{SigningKey, Writer, WriterConfig};
 use tokio::sync::watch;

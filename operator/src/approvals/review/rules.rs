@@ -8,7 +8,6 @@ use k8s_openapi::api::authentication::v1::UserInfo;
 use policy::approval::Standing;
 use policy::redact::Redacted;
 
-use super::shown;
 use crate::approvals::grant::{longest, shown as length};
 use crate::approvals::request::Request;
 use crate::approvals::stamp::Word;
