@@ -1,6 +1,6 @@
 //! A grant is never wider than the operation that a person saw.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[expect(dead_code, reason = "the laws use the rest")]
 mod world;
