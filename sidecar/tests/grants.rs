@@ -242,6 +242,8 @@ async fn the_end_of_a_grant_is_the_end_of_what_ran_under_it() {
     world.policies.send_replace(snapshot("21s"));
     timeout(SOON, world.desk.changed()).await.unwrap();
     assert!(world.desk.revoked().unwrap().contains("the access policy changed"));
+    world.desk.close().await;
+    assert_eq!(*world.people.withdrawn.lock(), ["areq-granted"], "also when that policy comes back");
     // A session that never used one does not mind.
     let mut other = World::new(Duration::from_secs(600), false);
     other.policies.send_replace(snapshot("21s"));

@@ -72,11 +72,13 @@ impl Desk {
         self.leases.iter().any(|lease| lease.name == request && lease.over().is_some())
     }
 
-    /// The session is over, and with it what was granted to it alone.
+    /// The session is over, and with it what was granted to it alone, and under a policy that is not in force any more:
+    /// that one would count again if the policy came back.
     pub async fn close(&mut self) {
         let leases = std::mem::take(&mut self.leases);
+        let revision = self.revision();
         let withdrawn = async {
-            for lease in leases.iter().filter(|lease| lease.of_session) {
+            for lease in leases.iter().filter(|lease| lease.of_session || lease.revision != revision) {
                 self.gate.approvals.withdraw(&lease.name).await;
             }
         };
