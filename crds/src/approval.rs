@@ -4,14 +4,17 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::duration::DurationText;
 use crate::limits;
 use crate::policy::Scope;
 use crate::shared::Protocol;
 
-/// Written by an approver: `approve` or `deny`. The approvals webhook turns it into a record and takes it away.
+/// Written by an approver: `approve`, `deny`, `revoke` or `break-glass`. The approvals webhook turns it into a record and takes it away.
 pub const DECISION_ANNOTATION: &str = "agentaccess.dev/decision";
 /// Written beside it: why.
 pub const REASON_ANNOTATION: &str = "agentaccess.dev/reason";
+/// Written beside it: for how long a grant counts, where that is less than the policy's longest.
+pub const GRANT_ANNOTATION: &str = "agentaccess.dev/grant";
 /// Before the number of a record, 1 to [`LAST_RECORD`]; only the webhook writes it.
 pub const RECORD_PREFIX: &str = "agentaccess.dev/decision.";
 pub const LAST_RECORD: u32 = 999;
@@ -41,6 +44,7 @@ pub const ASKED_LABEL: &str = "agentaccess.dev/asked";
     printcolumn(name = "HAVE", type_ = "integer", json_path = ".status.approvals"),
     printcolumn(name = "PHASE", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "EXPIRES", type_ = "string", json_path = ".spec.expiresAt"),
+    printcolumn(name = "GRANTED", type_ = "string", json_path = ".status.grant.notAfter", priority = 1),
     printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -70,7 +74,14 @@ pub struct ApprovalRequestSpec {
     pub deny_threshold: i32,
     pub reason: crate::policy::Reason,
     pub scope: Scope,
-    /// RFC 3339.
+    /// If and only if the scope is wider than Once: what its approval grants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<RequestGrant>,
+    /// The operation without its values: what a grant, and a break-glass approval, covers. Absent: it can be approved
+    /// for one use and no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cover: Option<Cover>,
+    /// RFC 3339. Until then people may decide.
     #[schemars(length(max = 30), regex(pattern = limits::INSTANT))]
     pub expires_at: String,
 }
@@ -112,6 +123,69 @@ pub struct RequestAction {
     pub resources: Vec<String>,
 }
 
+/// For people first, then for the machine.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RequestGrant {
+    /// What one approval lets through, by whom and for how long, in a sentence.
+    #[schemars(length(min = 1, max = limits::GRANT_CHARS))]
+    pub means: String,
+    pub max_duration: DurationText,
+    /// Of scope Session: the connection that asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = limits::LABEL_CHARS))]
+    pub session: Option<String>,
+    /// Of scope Task, where the pod belongs to a Job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobRef>,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JobRef {
+    #[schemars(length(max = limits::NAME_CHARS), regex(pattern = limits::NAME))]
+    pub name: String,
+    #[schemars(length(max = 64), regex(pattern = "^[-0-9A-Za-z]+$"))]
+    pub uid: String,
+}
+
+/// An operation without its values: its word, and all that it uses.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Cover {
+    /// The protocol's own word, for example `UPDATE`.
+    #[schemars(length(min = 1, max = limits::LABEL_CHARS))]
+    pub action: String,
+    #[schemars(length(min = 1, max = limits::LABEL_CHARS))]
+    pub database: String,
+    #[schemars(length(min = 1, max = limits::COVERED))]
+    pub uses: Vec<CoveredUse>,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CoveredUse {
+    /// Our own word, for example `Update`.
+    #[schemars(length(min = 1, max = limits::LABEL_CHARS))]
+    pub verb: String,
+    /// For example `Relation`.
+    #[schemars(length(min = 1, max = limits::LABEL_CHARS))]
+    pub kind: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = limits::PATH), inner(length(max = limits::FUNCTION_CHARS)))]
+    pub path: Vec<String>,
+    /// These columns or fewer; absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = limits::COVERED), inner(length(max = limits::LABEL_CHARS)))]
+    pub columns: Option<Vec<String>>,
+    /// Only with a condition that bounds it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bounded: bool,
+    /// Reached through another resource.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub indirect: bool,
+}
+
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PolicyRef {
@@ -139,6 +213,25 @@ pub struct ApprovalRequestStatus {
     /// The operation it released has been sent; a Once approval does not count again.
     #[serde(default)]
     pub consumed: bool,
+    /// What was granted, where it was more than one use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantStatus>,
+}
+
+/// For people: what counts is counted from the records.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GrantStatus {
+    pub scope: Scope,
+    /// RFC 3339.
+    #[schemars(length(max = 30), regex(pattern = limits::INSTANT))]
+    pub not_before: String,
+    /// RFC 3339.
+    #[schemars(length(max = 30), regex(pattern = limits::INSTANT))]
+    pub not_after: String,
+    /// It stands on one person's break-glass.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub break_glass: bool,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -173,4 +266,7 @@ pub enum Decision {
     Approve,
     Deny,
     Revoke,
+    /// One person's approval where the policy wants several, for a short time and loudly.
+    #[serde(rename = "break-glass")]
+    BreakGlass,
 }

@@ -25,12 +25,18 @@ pub const LABELS: usize = 32;
 pub const POLICY_REFS: usize = 8;
 /// Resources that one ApprovalRequest lists.
 pub const REQUEST_RESOURCES: usize = 256;
+/// Uses of resources, and columns of each, in what a grant covers. What has more can be approved once only.
+pub const COVERED: usize = 32;
+/// Segments of a resource's path.
+pub const PATH: usize = 4;
 /// Votes that one ApprovalRequest lists.
 pub const DECISIONS: usize = 16;
 /// Conditions of one object; ours are three.
 pub const CONDITIONS: usize = 8;
 /// Rules of one policy that are followed to say which of them is unused.
 pub const UNUSED_RULES: usize = 256;
+/// How long a break-glass approval counts at most, in minutes.
+pub const BREAK_GLASS_MINUTES: u64 = 30;
 /// The largest `metadata.generation`: what every reader of JSON takes for a whole number.
 pub const GENERATION: i64 = 9_007_199_254_740_991;
 /// The largest quorum, and the largest number of denials asked for.
@@ -48,6 +54,8 @@ pub const COLUMN_CHARS: usize = 191;
 pub const FUNCTION_CHARS: usize = 512;
 /// Characters of what people write or read in one line.
 pub const TEXT_CHARS: usize = 256;
+/// Characters of the sentence that says what a grant covers.
+pub const GRANT_CHARS: usize = 2_048;
 /// Characters of a condition's message.
 pub const CONDITION_CHARS: usize = 2_048;
 /// Characters of the redacted statement in an ApprovalRequest.

@@ -128,7 +128,14 @@ pub enum Durability {
         "!self.holdFor.contains('d') && duration(self.holdFor) <= duration('24h') && \
          (self.pendingTTL.contains('d') || duration(self.holdFor) <= duration(self.pendingTTL))"
     )
-    .message("holdFor is at most pendingTTL, and at most 24h")
+    .message("holdFor is at most pendingTTL, and at most 24h"),
+    validation = Rule::new("(self.scope == 'Once') != has(self.maxGrantDuration)")
+        .message("maxGrantDuration stands with scope Session, Duration and Task, and with no other"),
+    validation = Rule::new(
+        "!has(self.maxGrantDuration) || self.maxGrantDuration == '1d' || \
+         (!self.maxGrantDuration.contains('d') && duration(self.maxGrantDuration) <= duration('24h'))"
+    )
+    .message("maxGrantDuration is at most 24h")
 )]
 pub struct ApprovalSettings {
     #[schemars(length(max = limits::LABEL_CHARS), regex(pattern = limits::LABEL))]
@@ -141,8 +148,12 @@ pub struct ApprovalSettings {
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = limits::QUORUM))]
     pub deny_threshold: i32,
+    /// What one approval counts for; default Once.
     #[serde(default)]
     pub scope: Scope,
+    /// How long an approval of scope Session, Duration or Task counts at most; at most 24h. Who approves may shorten it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_grant_duration: Option<DurationText>,
     /// How long the request lives; default 15m, at most 24h.
     #[serde(default = "fifteen_minutes")]
     #[serde(rename = "pendingTTL")]
@@ -168,10 +179,19 @@ fn twenty_seconds() -> DurationText {
     DurationText("20s".to_owned())
 }
 
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The narrowest first: of several rules that ask, the narrowest counts.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
+    /// The one operation that asked.
     #[default]
     Once,
+    /// The same action, on the connection that asked.
+    Session,
+    /// The same action, by the pod that asked.
+    Duration,
+    /// The same action, by the pods of the Job that the asking pod belongs to, until it ends; of a pod without a Job, by
+    /// that pod.
+    Task,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

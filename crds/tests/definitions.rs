@@ -166,7 +166,7 @@ fn the_columns_are_the_ones_that_people_know() {
     let expected = [
         ("AccessTarget", "PROTOCOL HOST PORT RESOLVED AGE"),
         ("AgentAccessPolicy", "MODE PODS SYNCED ACCEPTED PROGRAMMED AGE"),
-        ("ApprovalRequest", "AGENT TARGET ACTION NEEDS HAVE PHASE EXPIRES AGE"),
+        ("ApprovalRequest", "AGENT TARGET ACTION NEEDS HAVE PHASE EXPIRES GRANTED AGE"),
         ("ClusterAgentAccessPolicy", "DENYALL PODS SYNCED ACCEPTED PROGRAMMED AGE"),
     ];
     for ((kind, columns), (expected_kind, expected_columns)) in names.iter().zip(expected) {

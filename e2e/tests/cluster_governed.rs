@@ -24,6 +24,8 @@ mod ended;
 mod escape;
 #[path = "cluster_governed/failure.rs"]
 mod failure;
+#[path = "cluster_governed/grants.rs"]
+mod grants;
 #[path = "cluster_governed/hosts.rs"]
 mod hosts;
 #[path = "cluster_governed/identity.rs"]

@@ -8,8 +8,11 @@
 pub mod asker;
 mod book;
 mod clerk;
+mod cover;
 mod desk;
+mod grant;
 pub mod key;
+mod life;
 mod limit;
 mod question;
 mod request;
@@ -32,6 +35,7 @@ use self::key::Store;
 use self::reviewer::Reviewer;
 pub use self::watching::watch;
 use crate::config::Config;
+use crate::index::Index;
 use crate::metrics::Metrics;
 
 /// All of it, for one replica.
@@ -48,9 +52,10 @@ pub struct Approvals {
 // === impl Approvals ===
 
 impl Approvals {
-    pub fn new(client: &Client, config: &Config, metrics: &Arc<Metrics>) -> Self {
+    /// `index` knows which pods live.
+    pub fn new(client: &Client, config: &Config, metrics: &Arc<Metrics>, index: Option<Arc<Index>>) -> Self {
         let key = Store::new(client.clone(), &config.namespace, &config.approval_key_secret);
-        let book = Arc::new(Book::new(key.held(), Arc::clone(metrics)));
+        let book = Arc::new(Book::new(key.held(), Arc::clone(metrics), index));
         let clerk = Clerk::new(client.clone(), Arc::clone(&book), Arc::clone(metrics), &config.identity);
         Self {
             reviewer: Reviewer::new(client.clone(), key.held()),

@@ -27,6 +27,7 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 
 pub use self::content::{SecretKey, secret_keys};
+pub(crate) use self::feed::said as watch_error;
 pub use self::hosts::{Hosts, NotFor, place};
 pub use self::object::{Kind, Object, Wrong};
 use self::patience::Pauses;

@@ -23,6 +23,8 @@ pub struct Metrics {
     watches_lost: IntCounterVec,
     approvals_pending: IntGaugeVec,
     approvals: IntCounterVec,
+    grants: IntGaugeVec,
+    break_glass: IntCounterVec,
     approval_release_seconds: Histogram,
     approval_records_ignored: IntCounter,
     status_writes: IntCounterVec,
@@ -54,6 +56,8 @@ impl Metrics {
         let snapshots = Opts::new("agentaccess_snapshots_total", "Snapshots for sidecars, by what became of them.");
         let lost = Opts::new("agentaccess_watch_errors_total", "Watches of the API server that broke.");
         let pending = Opts::new("agentaccess_approvals_pending", "Requests that wait for people, told by the leader.");
+        let grants = Opts::new("agentaccess_grants", "Approvals that count for more than one use, told by the leader.");
+        let glass = Opts::new("agentaccess_break_glass_total", "Times that one person broke the glass.");
         let approvals = Opts::new("agentaccess_approvals_total", "Approval requests, by what became of them.");
         let release = HistogramOpts::new(
             "agentaccess_approval_release_seconds",
@@ -84,6 +88,8 @@ impl Metrics {
             snapshots: register(&registry, IntCounterVec::new(snapshots, &["result"])?)?,
             watches_lost: register(&registry, IntCounterVec::new(lost, &["of"])?)?,
             approvals_pending: register(&registry, IntGaugeVec::new(pending, &["namespace"])?)?,
+            grants: register(&registry, IntGaugeVec::new(grants, &["scope"])?)?,
+            break_glass: register(&registry, IntCounterVec::new(glass, &["namespace"])?)?,
             approvals: register(&registry, IntCounterVec::new(approvals, &["outcome"])?)?,
             approval_release_seconds: register(&registry, Histogram::with_opts(release)?)?,
             approval_records_ignored: register(&registry, ignored)?,
@@ -153,6 +159,18 @@ impl Metrics {
         for (namespace, count) in by_namespace.into_iter().flatten() {
             self.approvals_pending.with_label_values(&[namespace]).set(count);
         }
+    }
+
+    /// Of the leader, by a word of ours; `None`: this replica leads no longer.
+    pub fn grants(&self, by_scope: Option<BTreeMap<&'static str, i64>>) {
+        self.grants.reset();
+        for (scope, count) in by_scope.into_iter().flatten() {
+            self.grants.with_label_values(&[scope]).set(count);
+        }
+    }
+
+    pub fn glass_broken(&self, namespace: &str) {
+        self.break_glass.with_label_values(&[namespace]).inc();
     }
 
     /// `outcome` is a word of ours.

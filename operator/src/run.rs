@@ -63,7 +63,7 @@ pub async fn run(config: Config) -> Result<()> {
     let enrol = Arc::new(Enrol::new(client.clone(), &config.namespace, &config.audience, replica.current()));
     let work = Mutex::new(Work { keeper, enrol: Arc::clone(&enrol), index: Arc::clone(&index), swept: None });
     let watching = self::client(WATCH).await?;
-    let approvals = Approvals::new(&client, &config, &metrics);
+    let approvals = Approvals::new(&client, &config, &metrics, Some(Arc::clone(&index)));
     let statuses = Statuses::new(&client, &config, &index, &metrics);
     let election = Election {
         client,

@@ -57,7 +57,7 @@ async fn serve() -> Served {
     // Nobody is there: what asks the API server fails.
     let client = kube::Client::try_from(kube::Config::new("http://127.0.0.1:9".parse().unwrap())).unwrap();
     let key = Store::new(client.clone(), "agentaccess-system", "none").held();
-    let book = Arc::new(Book::new(key.clone(), Arc::clone(&metrics)));
+    let book = Arc::new(Book::new(key.clone(), Arc::clone(&metrics), None));
     let desk = Arc::new(Desk::new(client.clone(), book, key));
     let enrol = Arc::new(Enrol::new(client, "agentaccess-system", "agentaccess.dev", current.clone()));
     let acks = Acks::new();
@@ -144,6 +144,7 @@ fn pod(label: &str) -> Pod {
         name: "agent-0".to_owned(),
         service_account: "agent".to_owned(),
         labels: [("app".to_owned(), label.to_owned())].into(),
+        job: None,
     }
 }
 

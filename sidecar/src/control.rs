@@ -10,6 +10,7 @@ use std::time::Duration;
 pub mod approvals;
 pub mod away;
 pub mod feed;
+mod granted;
 pub mod identity;
 pub mod line;
 mod report;

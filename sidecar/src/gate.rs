@@ -2,9 +2,11 @@
 //!
 //! Refused is: what policy denies, what people deny or do not answer, what cannot be recorded in time, and everything
 //! while the policy is too old, or once the session's pod is another to policy than at its begin. Invariant: a `Permit` exists only after its intent is durable at the level that policy
-//! asks for, under a verdict of the policy in force at that moment, and after the approval it needed was used up.
+//! asks for, under a verdict of the policy in force at that moment, and after the approval it needed was used.
 //! The gate knows no protocol: it says hold, progress and refuse, and the protocol folder finds the words.
 
+mod labels;
+mod lease;
 mod permit;
 mod refusal;
 mod revoked;
@@ -25,10 +27,11 @@ pub use permit::{Permit, Released};
 pub use refusal::{NotHeld, Refusal, Refused};
 pub use running::{Outcome, Running};
 
+use self::labels::{first_policy, policy_of, word};
 use self::revoked::{ANOTHER, changed};
 use crate::failpoint::failpoint;
 use crate::metrics::Metrics;
-use crate::outside::{Approvals, Ask, AskError, Policies, Standing, Subjects, Target, Ticket};
+use crate::outside::{Approvals, Ask, AskError, Lease, Policies, Standing, Subjects, Target, Ticket};
 use crate::recorder::{OpRef, Recorder, SessionRef};
 use crate::used::Used;
 
@@ -112,6 +115,8 @@ pub struct Desk {
     /// With a mark of its own: whoever looks at the view does not take a change away from who waits for one.
     changes: Policies,
     view: View,
+    /// The grants under which something of this session was let through.
+    leases: Vec<Lease>,
 }
 
 impl Gate {
@@ -166,7 +171,7 @@ impl Gate {
         let mut policies = self.policies.clone();
         let view = policies.borrow_and_update().set.view(&subject, &target.key);
         let changes = policies.clone();
-        Desk { gate: Arc::clone(self), subjects, subject, target, session, policies, changes, view }
+        Desk { gate: Arc::clone(self), subjects, subject, target, session, policies, changes, view, leases: Vec::new() }
     }
 }
 
@@ -234,13 +239,15 @@ impl Desk {
             (Decision::RequireApproval(_), Stage::Plan) => {
                 Err(self.refuse(&op_ref, op, Some(&verdict), Refusal::NotAlone, agent).await)
             }
-            (Decision::RequireApproval(_), Stage::Continue(released)) if released.covers(op) => {
+            (Decision::RequireApproval(_), Stage::Continue(released))
+                if released.covers(op) && !self.is_over(released.request()) =>
+            {
                 let permit = self.permit(op_ref, op, &verdict, Some(released.request())).await?;
                 Ok(permit.released(released.clone()))
             }
             (Decision::RequireApproval(terms), Stage::Run | Stage::Continue(_)) => {
                 match self.approve(op, terms, moment, agent).await {
-                    Ok(ticket) => self.after_approval(op_ref, op, ticket, agent).await,
+                    Ok((ticket, ask)) => self.after_approval(op_ref, op, ticket, &ask, agent).await,
                     Err(refusal) => Err(self.refuse(&op_ref, op, Some(&verdict), refusal, agent).await),
                 }
             }
@@ -254,7 +261,7 @@ impl Desk {
         terms: &ApprovalTerms,
         moment: Moment,
         agent: &mut A,
-    ) -> Result<Ticket, Refusal> {
+    ) -> Result<(Ticket, Ask), Refusal> {
         if !op.display.is_whole() || !op.display.is_flat() {
             return Err(Refusal::CannotShow);
         }
@@ -270,8 +277,10 @@ impl Desk {
             digest: op.digest,
             terms: terms.clone(),
             revision: op.planned,
+            cover: policy::cover::of(op),
+            session: self.session.as_str().to_owned(),
         };
-        let ticket = match timeout(ASK_DEADLINE, self.gate.approvals.ask(ask)).await {
+        let ticket = match timeout(ASK_DEADLINE, self.gate.approvals.ask(ask.clone())).await {
             Ok(Ok(ticket)) => ticket,
             Ok(Err(error @ (AskError::TooMany(_) | AskError::Away))) => {
                 return Err(Refusal::CannotAsk(error.to_string()));
@@ -284,7 +293,7 @@ impl Desk {
             (Moment::InTransaction, None) => (Duration::ZERO, NotHeld::InTransaction),
             (Moment::InBatch, _) => (Duration::ZERO, NotHeld::InBatch),
         };
-        self.wait(ticket, terms, hold, why, agent).await
+        Ok((self.wait(ticket, terms, hold, why, agent).await?, ask))
     }
 
     async fn wait<A: AgentSide>(
@@ -302,6 +311,7 @@ impl Desk {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Marks of their own, so that the session learns of the change too.
         let (mut policies, mut subjects) = (self.changes.clone(), self.subjects.clone());
+        let leases = self.leases.clone();
         loop {
             let standing = ticket.standing.borrow_and_update().clone();
             let request = ticket.name.clone();
@@ -329,7 +339,7 @@ impl Desk {
                 }
                 () = sleep_until(end) => false,
                 _ = ticks.tick() => true,
-                () = changed(&mut policies, &mut subjects) => {
+                () = changed(&mut policies, &mut subjects, &leases) => {
                     if let Some(why) = self.revoked() {
                         self.gate.approvals.withdraw(&request).await;
                         return Err(Refusal::Revoked(why));
@@ -353,6 +363,7 @@ impl Desk {
         op_ref: OpRef,
         op: &Operation,
         ticket: Ticket,
+        ask: &Ask,
         agent: &mut A,
     ) -> Result<Permit, Refused> {
         let verdict = decide(self.view(), op);
@@ -368,9 +379,13 @@ impl Desk {
         if let Some(refusal) = refusal {
             return Err(self.refuse(&op_ref, op, Some(&verdict), refusal, agent).await);
         }
-        match timeout(ASK_DEADLINE, self.gate.approvals.consume(&ticket.name, op.digest)).await {
-            Ok(Ok(_approvers)) => {
+        match timeout(ASK_DEADLINE, self.gate.approvals.consume(&ticket, ask)).await {
+            Ok(Ok(used)) => {
                 failpoint("approval_consumed");
+                if used.lease.is_some_and(|lease| !self.hold(lease)) {
+                    let refusal = Refusal::Limit(format!("more than {} grants in one session", lease::MOST));
+                    return Err(self.refuse(&op_ref, op, Some(&verdict), refusal, agent).await);
+                }
                 let permit = self.permit(op_ref, op, &verdict, Some(&ticket.name)).await?;
                 Ok(permit.released(Released::new(ticket.name, op)))
             }
@@ -419,28 +434,5 @@ impl Desk {
         // A refusal that cannot be written is still a refusal; the recorder counts it for a marker.
         self.gate.recorder.refusal(op_ref, op, verdict, &refused, &agent.told(&refused)).await;
         refused
-    }
-}
-
-fn policy_of(terms: &ApprovalTerms) -> &str {
-    terms.asked_by.first().map_or("", |rule| rule.policy.as_str())
-}
-
-fn first_policy(verdict: &Verdict) -> &str {
-    verdict.why.matched.first().map_or("", |matched| matched.rule.policy.as_str())
-}
-
-/// A bounded label for metrics.
-fn word(reason: &DenyReason) -> &'static str {
-    match reason {
-        DenyReason::NotSelected => "not_selected",
-        DenyReason::NoRule(_) => "no_rule",
-        DenyReason::Rule { .. } => "rule",
-        DenyReason::DenyAll { .. } => "deny_all",
-        DenyReason::Unbounded { .. } => "unbounded",
-        DenyReason::Ceiling(_) => "ceiling",
-        DenyReason::Opaque(_) => "opaque",
-        DenyReason::Stale => "stale",
-        DenyReason::Evaluation(_) => "evaluation",
     }
 }

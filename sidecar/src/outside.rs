@@ -82,6 +82,10 @@ pub struct Ask {
     pub digest: Digest,
     pub terms: ApprovalTerms,
     pub revision: policy::operation::Revision,
+    /// What a grant of it would cover; `None`: it can be approved once and no more.
+    pub cover: Option<crds::approval::Cover>,
+    /// Of the session that asks.
+    pub session: String,
 }
 
 /// Where a request stands.
@@ -91,7 +95,7 @@ pub enum Standing {
         have: u8,
         need: u8,
     },
-    /// Enough approvers said yes; good for one `consume` before it expires.
+    /// Enough approvers said yes; good for one `consume` before it expires, or for those that it grants.
     Approved {
         by: Vec<String>,
     },
@@ -111,6 +115,30 @@ pub struct Ticket {
     pub standing: watch::Receiver<Standing>,
 }
 
+/// How an approval was used.
+#[derive(Clone, Debug)]
+pub struct Used {
+    /// Who approved.
+    pub by: Vec<String>,
+    /// It was not used up, and what it let through ends with it.
+    pub lease: Option<Lease>,
+}
+
+/// A grant that let an operation through.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    /// Of the request.
+    pub name: String,
+    /// By this machine's own clock.
+    pub ends: std::time::Instant,
+    /// As long as it is Approved, and somebody says so.
+    pub standing: watch::Receiver<Standing>,
+    /// It counts under no other.
+    pub revision: policy::operation::Revision,
+    /// It was given to one session.
+    pub of_session: bool,
+}
+
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AskError {
     #[error("{0} approval requests are already open, which is the limit")]
@@ -125,13 +153,13 @@ pub enum AskError {
 pub struct NotConsumed(pub &'static str);
 
 pub trait Approvals: Send + Sync {
-    /// Opens a request, or finds the open or approved one of the same subject, target and digest.
+    /// Opens a request, or finds the open or approved one of the same subject, target and digest, or one that grants it.
     fn ask(&self, ask: Ask) -> Answer<'_, Result<Ticket, AskError>>;
     /// The agent no longer wants it.
     fn withdraw(&self, name: &str) -> Answer<'_, ()>;
-    /// Uses up an approval, atomically: of many callers at most one is told `Ok`, and only before it expires.
-    /// The answer names the approvers.
-    fn consume(&self, name: &str, digest: Digest) -> Answer<'_, Result<Vec<String>, NotConsumed>>;
+    /// Uses an approval for what `ask` asks. One that is good once is used up, atomically: of many callers at most one is
+    /// told `Ok`, and only before it expires. One that grants more is used if it covers this, at this moment.
+    fn consume(&self, ticket: &Ticket, ask: &Ask) -> Answer<'_, Result<Used, NotConsumed>>;
 }
 
 // === witness ===

@@ -39,6 +39,11 @@ struct Operator {
     watchers: Mutex<Vec<(String, Sent<Update>)>>,
     asked: Mutex<Vec<(Question, Sent<control::v1::Standing>)>>,
     consumed: Mutex<Vec<Vec<u8>>>,
+    /// What each use answers; without one an approval is good once.
+    grant: Mutex<Option<Result<Grant, Status>>>,
+    /// Requests that are not there any more.
+    gone: Mutex<bool>,
+    used: Mutex<Vec<ConsumeRequest>>,
     withdrawn: Mutex<Vec<String>>,
     reports: Mutex<Vec<ReportRequest>>,
     /// One of a version that does not know them.
@@ -72,6 +77,9 @@ impl Control for Served {
     type AskStream = ReceiverStream<Result<control::v1::Standing, Status>>;
 
     async fn ask(&self, request: Request<Question>) -> Result<Response<Self::AskStream>, Status> {
+        if *self.0.gone.lock() && !request.get_ref().only.is_empty() {
+            return Err(Status::not_found("there is no such request of this pod"));
+        }
         let (sender, receiver) = mpsc::channel(16);
         sender.try_send(Ok(pending(0))).unwrap();
         self.0.asked.lock().push((request.into_inner(), sender));
@@ -85,12 +93,16 @@ impl Control for Served {
 
     async fn consume(&self, request: Request<ConsumeRequest>) -> Result<Response<Consumed>, Status> {
         let mut consumed = self.0.consumed.lock();
+        self.0.used.lock().push(request.get_ref().clone());
+        if let Some(grant) = self.0.grant.lock().clone() {
+            return Ok(Response::new(Consumed { by: vec!["alice".to_owned()], grant: Some(grant?) }));
+        }
         let digest = request.into_inner().digest;
         if consumed.contains(&digest) {
             return Err(Status::failed_precondition("used"));
         }
         consumed.push(digest);
-        Ok(Response::new(Consumed { by: vec!["alice".to_owned()] }))
+        Ok(Response::new(Consumed { by: vec!["alice".to_owned()], grant: None }))
     }
 }
 
@@ -100,7 +112,8 @@ struct Book(Mutex<Vec<String>>);
 impl Ledger for Book {
     fn approval(&self, approval: Approval) -> Answer<'_, Result<(), NotRecorded>> {
         let by = approval.reviewer.unwrap_or_default();
-        self.0.lock().push(format!("{:?} {} {by}", approval.event, approval.name));
+        let why = approval.reason.map(|why| format!(" {why}")).unwrap_or_default();
+        self.0.lock().push(format!("{:?} {} {by}{why}", approval.event, approval.name));
         Box::pin(async { Ok(()) })
     }
 
@@ -346,13 +359,8 @@ async fn an_operator_that_does_not_listen_is_told_once_a_stream_and_is_followed(
     assert_eq!(operator.reports.lock().len(), 2);
 }
 
-#[tokio::test]
-async fn an_approval_is_followed_over_broken_streams_and_counts_once() {
-    let (operator, client) = serve().await;
-    let book = Arc::new(Book::default());
-    let approvals = ClusterApprovals::new(client.into(), Arc::clone(&book) as Arc<dyn Ledger>);
-    let digest = Digest([7; 32]);
-    let ask = Ask {
+fn ask(digest: Digest) -> Ask {
+    Ask {
         subject: Arc::default(),
         target: TargetKey { namespace: "shop".to_owned(), name: "db".to_owned() },
         host: "db.example".to_owned(),
@@ -366,14 +374,27 @@ async fn an_approval_is_followed_over_broken_streams_and_counts_once() {
             asked_by: Vec::new(),
             required_approvals: 2,
             deny_threshold: 1,
+            scope: policy::verdict::Scope::Once,
+            max_grant: None,
             pending_ttl: Duration::from_secs(60),
             hold_for: Duration::from_secs(5),
             reason_required: false,
             max_hold_in_transaction: None,
         },
         revision: Revision([1; 32]),
-    };
-    let ticket = approvals.ask(ask).await.unwrap();
+        cover: None,
+        session: "s-1".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn an_approval_is_followed_over_broken_streams_and_counts_once() {
+    let (operator, client) = serve().await;
+    let book = Arc::new(Book::default());
+    let approvals = ClusterApprovals::new(client.into(), Arc::clone(&book) as Arc<dyn Ledger>);
+    let digest = Digest([7; 32]);
+    let ask = ask(digest);
+    let ticket = approvals.ask(ask.clone()).await.unwrap();
     assert_eq!(
         (ticket.name.as_str(), ticket.standing.borrow().clone()),
         ("areq-1", Stands::Pending { have: 0, need: 2 })
@@ -385,15 +406,16 @@ async fn an_approval_is_followed_over_broken_streams_and_counts_once() {
     operator.asked.lock().remove(0);
     eventually("it asks again", || operator.asked.lock().len() == 1).await;
     assert_eq!(operator.asked.lock()[0].0.digest, digest.0);
+    assert_eq!(operator.asked.lock()[0].0.only, "areq-1");
     let approved = standing::Standing::Approved(Approved { by: vec!["alice".to_owned(), "bob".to_owned()] });
     let approved = control::v1::Standing { name: "areq-1".to_owned(), standing: Some(approved) };
     operator.asked.lock()[0].1.try_send(Ok(approved)).unwrap();
     let by = vec!["alice".to_owned(), "bob".to_owned()];
     eventually("it is approved", || *ticket.standing.borrow() == Stands::Approved { by: by.clone() }).await;
 
-    assert_eq!(approvals.consume("areq-1", digest).await, Ok(vec!["alice".to_owned()]));
-    let again = approvals.consume("areq-1", digest).await;
-    assert_eq!(again, Err(NotConsumed("it was used, withdrawn or revoked, or has expired")));
+    assert_eq!(approvals.consume(&ticket, &ask).await.unwrap().by, ["alice"]);
+    let again = approvals.consume(&ticket, &ask).await;
+    assert_eq!(again.unwrap_err(), NotConsumed("it was used, withdrawn or revoked, or has expired"));
     let told = ["Requested areq-1 ", "Vote areq-1 alice", "Granted areq-1 ", "Consumed areq-1 "];
     assert_eq!(*book.0.lock(), told);
     approvals.withdraw("areq-1").await;
@@ -401,4 +423,105 @@ async fn an_approval_is_followed_over_broken_streams_and_counts_once() {
     // Nobody waits any more: the stream is let go.
     drop(ticket);
     eventually("the stream is closed", || operator.asked.lock()[0].1.is_closed()).await;
+}
+
+fn granting(digest: u8) -> Ask {
+    let used = crds::approval::CoveredUse {
+        verb: "Delete".to_owned(),
+        kind: "Relation".to_owned(),
+        path: vec!["public".to_owned(), "orders".to_owned()],
+        columns: Some(vec!["id".to_owned()]),
+        bounded: true,
+        indirect: false,
+    };
+    let database = "shop".to_owned();
+    let mut ask = ask(Digest([digest; 32]));
+    ask.cover = Some(crds::approval::Cover { action: ask.action.clone(), database, uses: vec![used] });
+    (ask.terms.scope, ask.terms.max_grant) = (policy::verdict::Scope::Task, Some(Duration::from_secs(1800)));
+    ask
+}
+
+fn approved() -> control::v1::Standing {
+    let approved = standing::Standing::Approved(Approved { by: vec!["alice".to_owned()] });
+    control::v1::Standing { name: "areq-1".to_owned(), standing: Some(approved) }
+}
+
+#[tokio::test]
+async fn a_grant_is_used_again_without_asking_and_each_use_is_the_operators_to_allow() {
+    let (operator, client) = serve().await;
+    let book = Arc::new(Book::default());
+    let approvals = ClusterApprovals::new(client.into(), Arc::clone(&book) as Arc<dyn Ledger>);
+    let grant = Grant { scope: Scope::Task.into(), left_milliseconds: 60_000, broken: String::new() };
+    *operator.grant.lock() = Some(Ok(grant.clone()));
+    let ticket = approvals.ask(granting(1)).await.unwrap();
+    let asked = operator.asked.lock()[0].0.clone();
+    let terms = asked.terms.unwrap();
+    assert_eq!((terms.scope, terms.max_grant_seconds, asked.session.as_str()), (Scope::Task.into(), 1800, "s-1"));
+    let told = &asked.cover.unwrap().uses[0];
+    assert_eq!((told.verb.as_str(), told.columns.as_slice(), told.bounded), ("Delete", &["id".to_owned()][..], true));
+    operator.asked.lock()[0].1.try_send(Ok(approved())).unwrap();
+    eventually("the approval", || matches!(*ticket.standing.borrow(), Stands::Approved { .. })).await;
+
+    let before = Instant::now();
+    let lease = approvals.consume(&ticket, &granting(1)).await.unwrap().lease.unwrap();
+    assert!(lease.ends >= before + Duration::from_secs(59) && lease.ends <= Instant::now() + Duration::from_secs(60));
+    assert!(!lease.of_session && lease.name == "areq-1");
+    // Another digest, and nobody is asked; but it is the operator that allows it, and it is told what for.
+    let again = approvals.ask(granting(2)).await.unwrap();
+    assert_eq!((again.name.as_str(), operator.asked.lock().len()), ("areq-1", 1));
+    approvals.consume(&again, &granting(2)).await.unwrap();
+    let used = operator.used.lock().clone();
+    assert_eq!((used[1].name.as_str(), &used[1].digest), ("areq-1", &vec![2; 32]));
+    assert_eq!(used[1].question.as_ref().unwrap().digest, vec![2; 32]);
+    let told = ["Requested areq-1 ", "Vote areq-1 alice", "Granted areq-1 ", "Consumed areq-1 ", "Consumed areq-1 "];
+    assert_eq!(*book.0.lock(), told);
+    // What it does not cover is a question.
+    let mut other = granting(3);
+    other.cover.as_mut().unwrap().uses[0].bounded = false;
+    approvals.ask(other).await.unwrap();
+    assert_eq!(operator.asked.lock().len(), 2);
+
+    // The operator does not allow it any more: then people are asked, whatever the stream says.
+    *operator.grant.lock() = Some(Err(Status::failed_precondition("it was revoked")));
+    approvals.consume(&again, &granting(4)).await.unwrap_err();
+    approvals.ask(granting(5)).await.unwrap();
+    assert_eq!(operator.asked.lock().len(), 3);
+
+    // Under another policy it is over, and the operator is told.
+    *operator.grant.lock() = Some(Ok(grant));
+    approvals.consume(&ticket, &granting(1)).await.unwrap();
+    approvals.ask(Ask { revision: Revision([2; 32]), ..granting(1) }).await.unwrap();
+    eventually("it is withdrawn", || *operator.withdrawn.lock() == ["areq-1"]).await;
+}
+
+#[tokio::test]
+async fn a_revocation_reaches_what_runs_under_a_grant_and_so_does_a_request_that_is_gone() {
+    for gone in [false, true] {
+        let (operator, client) = serve().await;
+        let book = Arc::new(Book::default());
+        let approvals = ClusterApprovals::new(client.into(), Arc::clone(&book) as Arc<dyn Ledger>);
+        let broken = "INC-9".to_owned();
+        let grant = Grant { scope: Scope::Duration.into(), left_milliseconds: 60_000, broken };
+        *operator.grant.lock() = Some(Ok(grant));
+        let ticket = approvals.ask(granting(1)).await.unwrap();
+        operator.asked.lock()[0].1.try_send(Ok(approved())).unwrap();
+        eventually("the approval", || matches!(*ticket.standing.borrow(), Stands::Approved { .. })).await;
+        let lease = approvals.consume(&ticket, &granting(1)).await.unwrap().lease.unwrap();
+        drop(ticket);
+        assert!(book.0.lock().contains(&"Vote areq-1 alice break-glass: INC-9".to_owned()), "{:?}", book.0.lock());
+        if gone {
+            // The stream breaks, and when it is asked for again there is nothing: no new request is made of it.
+            *operator.gone.lock() = true;
+            operator.asked.lock().clear();
+            eventually("its end", || *lease.standing.borrow() == Stands::Expired).await;
+            assert!(operator.asked.lock().is_empty());
+        } else {
+            let revoked = standing::Standing::Ended(Ended::Revoked.into());
+            let revoked = control::v1::Standing { name: "areq-1".to_owned(), standing: Some(revoked) };
+            operator.asked.lock()[0].1.try_send(Ok(revoked)).unwrap();
+            eventually("its end", || *lease.standing.borrow() == Stands::Revoked).await;
+        }
+        approvals.ask(granting(2)).await.unwrap();
+        assert!(!operator.asked.lock().is_empty(), "people are asked anew");
+    }
 }

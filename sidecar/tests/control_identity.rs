@@ -225,7 +225,7 @@ async fn renewal_moves_the_feed_and_held_approvals_to_the_new_certificate() {
     place.operator.approved.send_replace(true);
     let approved = Standing::Approved { by: vec!["alice".to_owned()] };
     eventually("the approval", || *ticket.standing.borrow() == approved).await;
-    assert_eq!(approvals.consume("areq-1", ask().digest).await.unwrap(), ["alice"]);
+    assert_eq!(approvals.consume(&ticket, &ask()).await.unwrap().by, ["alice"]);
     assert!(place.told.lock().is_empty(), "{:?}", place.told.lock());
 }
 
@@ -264,11 +264,15 @@ fn ask() -> Ask {
             asked_by: Vec::new(),
             required_approvals: 1,
             deny_threshold: 1,
+            scope: policy::verdict::Scope::Once,
+            max_grant: None,
             pending_ttl: Duration::from_secs(60),
             hold_for: Duration::from_secs(5),
             reason_required: false,
             max_hold_in_transaction: None,
         },
         revision: Revision([1; 32]),
+        cover: None,
+        session: "s-1".to_owned(),
     }
 }

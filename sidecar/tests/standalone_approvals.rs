@@ -129,12 +129,16 @@ fn ask(digest: u8, need: u8, ttl: Duration) -> Ask {
             asked_by: vec![RuleId { policy: "support".to_owned(), rule: "delete".to_owned(), cluster: false }],
             required_approvals: need,
             deny_threshold: 1,
+            scope: policy::verdict::Scope::Once,
+            max_grant: None,
             pending_ttl: ttl,
             hold_for: ttl,
             reason_required: false,
             max_hold_in_transaction: None,
         },
         revision: Revision([7; 32]),
+        cover: None,
+        session: "s-1".to_owned(),
     }
 }
 
@@ -171,18 +175,19 @@ async fn a_quorum_releases_once() {
         "recorded: approve by alice (1 of 2 needed)"
     );
     assert!(world.vote(ALICE, &ticket, Decision::Approve).await.unwrap_err().contains("voted already"));
-    let not = world.approvals.consume(&ticket.name, Digest([1; 32])).await.unwrap_err();
+    let not = world.approvals.consume(&ticket, &ask(1, 1, LONG)).await.unwrap_err();
     assert_eq!(not, NotConsumed("it is still pending"));
     assert_eq!(*ticket.standing.borrow_and_update(), Standing::Pending { have: 1, need: 2 });
 
     world.vote(BOB, &ticket, Decision::Approve).await.unwrap();
     let approved = standing(&mut ticket, |s| matches!(s, Standing::Approved { .. })).await;
     assert_eq!(approved, Standing::Approved { by: vec!["alice".to_owned(), "bob".to_owned()] });
-    let other = world.approvals.consume(&ticket.name, Digest([2; 32])).await.unwrap_err();
+    let other = world.approvals.consume(&ticket, &ask(2, 1, LONG)).await.unwrap_err();
     assert_eq!(other, NotConsumed("it was given for another operation"));
-    let by = world.approvals.consume(&ticket.name, Digest([1; 32])).await.unwrap();
-    assert_eq!(by, ["alice", "bob"]);
-    world.approvals.consume(&ticket.name, Digest([1; 32])).await.unwrap_err();
+    let by = world.approvals.consume(&ticket, &ask(1, 1, LONG)).await.unwrap();
+    assert_eq!(by.by, ["alice", "bob"]);
+    assert!(by.lease.is_none());
+    world.approvals.consume(&ticket, &ask(1, 1, LONG)).await.unwrap_err();
     use ApprovalEvent::{Consumed, Granted, Requested, Vote};
     assert_eq!(world.memory.events(), [Requested, Vote, Vote, Granted, Consumed]);
     let granted = world.memory.approvals.lock().get(3).cloned().unwrap();
@@ -199,8 +204,8 @@ async fn race(callers: usize) {
     let ticket = world.approved(1, LONG).await;
     let tasks: Vec<_> = (0..callers)
         .map(|_| {
-            let (approvals, name) = (world.approvals.clone(), ticket.name.clone());
-            tokio::spawn(async move { approvals.consume(&name, Digest([1; 32])).await.is_ok() })
+            let (approvals, ticket) = (world.approvals.clone(), ticket.clone());
+            tokio::spawn(async move { approvals.consume(&ticket, &ask(1, 1, LONG)).await.is_ok() })
         })
         .collect();
     let mut won = 0;
@@ -254,7 +259,7 @@ async fn deny_and_revoke_end_it() {
     world.vote(ALICE, &revoked, Decision::Approve).await.unwrap();
     world.vote(BOB, &revoked, Decision::Revoke).await.unwrap();
     standing(&mut revoked, |s| *s == Standing::Revoked).await;
-    world.approvals.consume(&revoked.name, Digest([2; 32])).await.unwrap_err();
+    world.approvals.consume(&revoked, &ask(2, 1, LONG)).await.unwrap_err();
     until("the file", || phase(&world.file(&revoked)) == Some(Phase::Revoked)).await;
 }
 
@@ -266,7 +271,7 @@ async fn time_runs_out_for_pending_and_for_approved() {
     world.vote(ALICE, &approved, Decision::Approve).await.unwrap();
     standing(&mut pending, |s| *s == Standing::Expired).await;
     standing(&mut approved, |s| *s == Standing::Expired).await;
-    let late = world.approvals.consume(&approved.name, Digest([2; 32])).await.unwrap_err();
+    let late = world.approvals.consume(&approved, &ask(2, 1, LONG)).await.unwrap_err();
     assert_eq!(late, NotConsumed("expired"));
     assert!(world.vote(ALICE, &pending, Decision::Approve).await.unwrap_err().contains("expired"));
     assert_eq!(world.memory.events().iter().filter(|e| **e == ApprovalEvent::Expired).count(), 2);
@@ -278,7 +283,7 @@ async fn a_record_that_takes_past_the_expiry_releases_nothing() {
     let world = world();
     let ticket = world.approved(1, Duration::from_millis(250)).await;
     world.memory.slow.store(true, Ordering::SeqCst);
-    let late = world.approvals.consume(&ticket.name, Digest([1; 32])).await.unwrap_err();
+    let late = world.approvals.consume(&ticket, &ask(1, 1, LONG)).await.unwrap_err();
     assert_eq!(late, NotConsumed("expired"));
 }
 
@@ -293,10 +298,10 @@ async fn what_cannot_be_recorded_does_not_happen() {
     world.memory.broken.store(false, Ordering::SeqCst);
     world.vote(ALICE, &ticket, Decision::Approve).await.unwrap();
     world.memory.broken.store(true, Ordering::SeqCst);
-    let not = world.approvals.consume(&ticket.name, Digest([1; 32])).await.unwrap_err();
+    let not = world.approvals.consume(&ticket, &ask(1, 1, LONG)).await.unwrap_err();
     assert_eq!(not, NotConsumed("its use could not be recorded"));
     world.memory.broken.store(false, Ordering::SeqCst);
-    world.approvals.consume(&ticket.name, Digest([1; 32])).await.expect_err("once is also a failed time");
+    world.approvals.consume(&ticket, &ask(1, 1, LONG)).await.expect_err("once is also a failed time");
 }
 
 #[tokio::test]
@@ -304,10 +309,10 @@ async fn a_caller_that_goes_away_stops_nothing_half_way() {
     let world = world();
     let ticket = world.approved(1, LONG).await;
     world.memory.slow.store(true, Ordering::SeqCst);
-    let gone = tokio::time::timeout(Duration::from_millis(50), world.approvals.consume(&ticket.name, Digest([1; 32])));
+    let gone = tokio::time::timeout(Duration::from_millis(50), world.approvals.consume(&ticket, &ask(1, 1, LONG)));
     assert!(gone.await.is_err());
     until("the record", || world.memory.events().contains(&ApprovalEvent::Consumed)).await;
-    world.approvals.consume(&ticket.name, Digest([1; 32])).await.unwrap_err();
+    world.approvals.consume(&ticket, &ask(1, 1, LONG)).await.unwrap_err();
 }
 
 #[tokio::test]
@@ -322,7 +327,7 @@ async fn edited_files_decide_nothing_and_are_put_right() {
     until("the old text", || std::fs::read_to_string(&path).is_ok_and(|now| now == text)).await;
     until("the foreign file to go", || !world.state.requests().join("areq-aaaaaa.yaml").exists()).await;
     assert_eq!(*ticket.standing.borrow(), Standing::Pending { have: 0, need: 1 });
-    world.approvals.consume(&ticket.name, Digest([1; 32])).await.unwrap_err();
+    world.approvals.consume(&ticket, &ask(1, 1, LONG)).await.unwrap_err();
     std::fs::remove_file(&path).unwrap();
     until("the file again", || path.exists()).await;
     let markers = world.memory.markers.lock().clone();
@@ -438,7 +443,7 @@ async fn a_restart_expires_what_was_open() {
     assert_eq!(phase(&second.file(&denied)), Some(Phase::Denied));
     until("the record", || second.memory.events() == [ApprovalEvent::Expired]).await;
     assert!(second.vote(ALICE, &open, Decision::Approve).await.unwrap_err().contains("earlier start"));
-    second.approvals.consume(&open.name, Digest([1; 32])).await.unwrap_err();
+    second.approvals.consume(&open, &ask(1, 1, LONG)).await.unwrap_err();
     assert_ne!(second.ask(1, 1, LONG).await.name, open.name);
     assert_eq!(second.approvals.list().len(), 3);
     assert!(second.memory.markers.lock().is_empty(), "our own old files are no edits");

@@ -151,6 +151,13 @@ fn bad_folders_name_file_and_remedy() {
         &["policy.yaml", "AgentAccessPolicy local/support", "approval"],
     );
     refused(
+        |dir| {
+            let grants = "approvals: [{name: change, scope: Task, maxGrantDuration: 1h}]\n  targets:";
+            write(dir, "policy.yaml", 0o644, &POLICY.replacen("targets:", grants, 1))
+        },
+        &["policy.yaml", "spec.approvals[0].scope: Task needs the operator of a cluster", "write `scope: Once`"],
+    );
+    refused(
         |dir| write(dir, "secrets.yaml", 0o600, &SECRETS.replace("name: agent-login", "name: other")),
         &["listeners[0].clientAuth.scram.passwordSecretRef", "no Secret `agent-login`"],
     );

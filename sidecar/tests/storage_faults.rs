@@ -24,7 +24,7 @@ use recording::{SigningKey, VerifyingKey, Writer, WriterConfig};
 use sidecar::gate::{AgentSide, Desk, Gate, Moment, Outcome, Refusal, Refused, Stage, Told};
 use sidecar::metrics::Metrics;
 use sidecar::outside::{
-    Answer, Approvals, Ask, AskError, MAX_POLICY_AGE, NotConsumed, PolicySnapshot, Reach, Target, Ticket,
+    Answer, Approvals, Ask, AskError, MAX_POLICY_AGE, NotConsumed, PolicySnapshot, Reach, Target, Ticket, Used,
 };
 use sidecar::recorder::{Recorder, SessionRef};
 use sidecar::upstream::{Greeting, Upstream, payload_hash};
@@ -73,7 +73,7 @@ impl Approvals for Nobody {
         Box::pin(async {})
     }
 
-    fn consume(&self, _name: &str, _digest: Digest) -> Answer<'_, Result<Vec<String>, NotConsumed>> {
+    fn consume(&self, _ticket: &Ticket, _ask: &Ask) -> Answer<'_, Result<Used, NotConsumed>> {
         Box::pin(async { Err(NotConsumed("nobody was asked")) })
     }
 }

@@ -83,6 +83,7 @@ fn voted(decision: Decision) -> &'static str {
         Decision::Approve => "approved",
         Decision::Deny => "denied",
         Decision::Revoke => "revoked",
+        Decision::BreakGlass => "break-glass",
     }
 }
 

@@ -63,6 +63,8 @@ pub enum VoteError {
     ReasonRequired,
     #[error("the request is closed: {0}")]
     Closed(&'static str),
+    #[error("break-glass is for clusters; here, approve or deny")]
+    BreakGlass,
     #[error("there is nothing to revoke: the request is not approved; deny it instead")]
     NotApproved,
 }
@@ -100,6 +102,9 @@ impl Tally {
         reason: Option<&str>,
         now: Duration,
     ) -> Result<Standing, VoteError> {
+        if decision == Decision::BreakGlass {
+            return Err(VoteError::BreakGlass);
+        }
         let closed = match self.standing(now) {
             Standing::Pending { .. } => None,
             Standing::Approved if decision == Decision::Revoke => None,
@@ -134,7 +139,7 @@ impl Tally {
         match decision {
             Decision::Revoke => self.ended = Some(Ended::Revoked),
             Decision::Deny if self.count(Decision::Deny) >= self.deny_threshold => self.ended = Some(Ended::Denied),
-            Decision::Deny | Decision::Approve => {}
+            Decision::Deny | Decision::Approve | Decision::BreakGlass => {}
         }
         Ok(self.standing(now))
     }

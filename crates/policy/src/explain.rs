@@ -96,8 +96,12 @@ fn shown_terms(terms: &ApprovalTerms) -> String {
         Some(hold) => format!(", inside a transaction up to {}s", hold.as_secs()),
         None => ", never inside a transaction".to_owned(),
     };
+    let granted = match terms.max_grant {
+        Some(longest) => format!(", granting scope {:?} for {}s at most", terms.scope, longest.as_secs()),
+        None => String::new(),
+    };
     format!(
-        "{} of {} approvals{reason} within {}s, {} denials end it, held {}s{transaction}",
+        "{} of {} approvals{reason} within {}s, {} denials end it, held {}s{transaction}{granted}",
         asked.join(" and "),
         terms.required_approvals,
         terms.pending_ttl.as_secs(),

@@ -6,6 +6,7 @@
 
 pub mod approval;
 pub mod compile;
+pub mod cover;
 pub mod decide;
 pub mod explain;
 pub mod operation;

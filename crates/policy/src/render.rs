@@ -8,7 +8,7 @@ use crds::duration::DurationText;
 use crds::policy::{
     Action, AgentAccessPolicySpec, ApprovalSettings, ClusterAgentAccessPolicySpec, ClusterMask, ClusterPostgresColumns,
     ClusterPostgresMatch, ClusterRule, InTransaction, OnTimeout, PostgresMask, PostgresRule, PostgresRules, Reason,
-    RecordingSettings, RuleLimits, Scope, TargetRules,
+    RecordingSettings, RuleLimits, TargetRules,
 };
 use crds::shared::LocalRef;
 
@@ -129,7 +129,8 @@ fn approval(terms: &Terms) -> ApprovalSettings {
         name: terms.name.clone(),
         required_approvals: i32::from(terms.required_approvals),
         deny_threshold: i32::from(terms.deny_threshold),
-        scope: Scope::Once,
+        scope: terms.scope,
+        max_grant_duration: terms.max_grant.map(seconds),
         pending_ttl: seconds(terms.pending_ttl),
         hold_for: seconds(terms.hold_for),
         reason: if terms.reason_required { Reason::Required } else { Reason::Optional },

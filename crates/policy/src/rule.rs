@@ -7,6 +7,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crds::policy::Scope;
+
 use crate::operation::{Access, Attribute, Fields, Operation, ResourceKind, Strictness, Verb};
 use crate::verdict::RuleId;
 
@@ -116,6 +118,9 @@ pub(crate) struct Terms {
     pub(crate) name: String,
     pub(crate) required_approvals: u8,
     pub(crate) deny_threshold: u8,
+    pub(crate) scope: Scope,
+    /// With every scope but Once.
+    pub(crate) max_grant: Option<Duration>,
     pub(crate) pending_ttl: Duration,
     pub(crate) hold_for: Duration,
     pub(crate) reason_required: bool,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-pub use crds::policy::{Durability, Level};
+pub use crds::policy::{Durability, Level, Scope};
 use serde::Serialize;
 
 use crate::operation::{Revision, Strictness};
@@ -32,6 +32,9 @@ pub struct ApprovalTerms {
     /// 1 to 5.
     pub required_approvals: u8,
     pub deny_threshold: u8,
+    pub scope: Scope,
+    /// How long a grant counts; `None` if and only if the scope is Once.
+    pub max_grant: Option<Duration>,
     pub pending_ttl: Duration,
     pub hold_for: Duration,
     pub reason_required: bool,

@@ -14,6 +14,8 @@ fn tally(required: u8, denials: u8, reason_required: bool) -> Tally {
         asked_by: Vec::new(),
         required_approvals: required,
         deny_threshold: denials,
+        scope: policy::verdict::Scope::Once,
+        max_grant: None,
         pending_ttl: TTL,
         hold_for: Duration::from_secs(10),
         reason_required,

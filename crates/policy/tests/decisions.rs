@@ -202,8 +202,10 @@ fn check(row: &Row, verdict: &Verdict) -> Result<(), String> {
             same("by", &ids(&terms.asked_by).join(" "), &row.by)?;
             if let Some(want) = &row.terms {
                 let hold = terms.max_hold_in_transaction.map_or("never".to_owned(), |d| format!("{}s", d.as_secs()));
+                let granted = terms.max_grant.map(|grant| format!(" {:?} {}s", terms.scope, grant.as_secs()));
+                let granted = granted.unwrap_or_default();
                 let got = format!(
-                    "{}/{} {}s {}s {hold}{}",
+                    "{}/{} {}s {}s {hold}{}{granted}",
                     terms.required_approvals,
                     terms.deny_threshold,
                     terms.pending_ttl.as_secs(),

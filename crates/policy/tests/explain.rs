@@ -81,6 +81,14 @@ fn a_verdict_tells_who_said_what() {
     );
     let asked = decide(&view(&set), &operation(&set, Verb::Update, &["public", "orders"], Fields::All)).explain();
     assert!(asked.starts_with("RequireApproval: bot/fix of 2 approvals, with a reason within 900s"), "{asked}");
+    assert!(!asked.contains("granting"), "{asked}");
+    let mut input = set.render();
+    let settings = &mut input.policies[0].spec.approvals[0];
+    settings.scope = policy::verdict::Scope::Task;
+    settings.max_grant_duration = "2h".parse().ok();
+    let granting = policy::compile(&input).unwrap();
+    let asked = decide(&view(&granting), &operation(&granting, Verb::Update, &["public", "orders"], Fields::All));
+    assert!(asked.explain().contains("granting scope Task for 7200s at most"), "{}", asked.explain());
     let denied = decide(&view(&set), &operation(&set, Verb::Read, &["hr", "pay"], named(&["id"]))).explain();
     assert!(denied.starts_with("Deny: no rule allows Read Relation hr.pay (id)\n  hint: "), "{denied}");
     assert!(denied.contains("no rule matched"), "{denied}");

@@ -28,6 +28,7 @@ pub(crate) fn policy() -> Value {
                 {"name": "change", "requiredApprovals": 2, "pendingTTL": "15m", "holdFor": "20s", "reason": "Required",
                  "inTransaction": {"maxHold": "30s", "onTimeout": "Rollback"}},
                 {"name": "slow", "pendingTTL": "1d", "holdFor": "24h"},
+                {"name": "task", "scope": "Task", "maxGrantDuration": "1d"},
             ],
             "targets": [{"targetRef": {"name": "orders-db"}, "postgres": {
                 "rules": [
@@ -69,10 +70,16 @@ pub(crate) fn request() -> Value {
             "summary": "UPDATE", "statement": "UPDATE public.orders SET status = $1",
             "digest": format!("hmac-sha256:{}", "0b".repeat(32)),
             "policyRefs": [{"kind": "AgentAccessPolicy", "name": "support", "rule": "fixes", "revision": format!("sha256:{}", "9b".repeat(32))}],
-            "requiredApprovals": 2, "denyThreshold": 1, "reason": "Optional", "scope": "Once", "expiresAt": "2026-11-21T10:15:00.25Z",
+            "requiredApprovals": 2, "denyThreshold": 1, "reason": "Optional", "scope": "Task", "expiresAt": "2026-11-21T10:15:00.25Z",
+            "grant": {"means": "UPDATE by pod support-0", "maxDuration": "1h", "session": "s-1", "job": {"name": "nightly", "uid": "5b1c-02"}},
+            "cover": {"action": "UPDATE", "database": "shop", "uses": [
+                {"verb": "Update", "kind": "Relation", "path": ["public", "orders"], "columns": ["status"], "bounded": true},
+                {"verb": "Read", "kind": "Relation", "path": ["public", "v"], "indirect": true},
+            ]},
         },
         "status": {
             "phase": "Pending", "approvals": 1, "consumed": false,
+            "grant": {"scope": "Duration", "notBefore": "2026-11-21T10:02:11Z", "notAfter": "2026-11-21T10:32:11Z", "breakGlass": true},
             "decisions": [{"user": "alice", "decision": "approve", "reason": "INC-123", "time": "2026-11-21T10:02:11Z"}],
         },
     })
@@ -150,6 +157,8 @@ pub(crate) fn cel_rows() -> Vec<Row> {
     let functions = "functions is given only with the verb Call";
     let where_verbs = "requireWhere is given only with the verbs Update or Delete";
     let where_deny = "requireWhere has no meaning in a Deny rule";
+    let grant = "maxGrantDuration stands with scope Session, Duration and Task, and with no other";
+    let longest = "maxGrantDuration is at most 24h";
     let hold = "holdFor is at most pendingTTL, and at most 24h";
     let max_hold = "maxHold is at most 30s: other sessions wait on the transaction's locks";
     let zero = "a length of time is longer than zero: write at least 1s";
@@ -182,6 +191,12 @@ pub(crate) fn cel_rows() -> Vec<Row> {
         row(policy, RULE, rule(json!({"functions": ["a.b(c)"]})), AT, functions),
         row(policy, RULE, rule(json!({"requireWhere": true})), AT, where_verbs),
         row(policy, RULE, rule(json!({"requireWhere": true, "action": "Deny", "verbs": ["Delete"]})), AT, where_deny),
+        row(policy, "spec.approvals.0.scope", Some("Session".into()), "spec.approvals[0]", grant),
+        row(policy, "spec.approvals.0.maxGrantDuration", Some("1h".into()), "spec.approvals[0]", grant),
+        row(policy, "spec.approvals.2.maxGrantDuration", None, "spec.approvals[2]", grant),
+        row(policy, "spec.approvals.2.scope", None, "spec.approvals[2]", grant),
+        row(policy, "spec.approvals.2.maxGrantDuration", Some("25h".into()), "spec.approvals[2]", longest),
+        row(policy, "spec.approvals.2.maxGrantDuration", Some("1d1s".into()), "spec.approvals[2]", longest),
         row(policy, "spec.approvals.0.holdFor", Some("16m".into()), "spec.approvals[0]", hold),
         row(policy, "spec.approvals.0.holdFor", Some("1d".into()), "spec.approvals[0]", hold),
         row(policy, "spec.approvals.1.holdFor", Some("25h".into()), "spec.approvals[1]", hold),

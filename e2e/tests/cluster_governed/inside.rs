@@ -18,8 +18,13 @@ pub(crate) fn sh(cluster: &Cluster, namespace: &str, pod: &str, script: &str) ->
 impl World {
     /// One open connection of the agent.
     pub(crate) fn psql(&self) -> Psql {
+        self.psql_in(AGENT)
+    }
+
+    /// The same in another pod that is like the agent's.
+    pub(crate) fn psql_in(&self, pod: &str) -> Psql {
         let mut child = Command::new("kubectl")
-            .args(["exec", "-i", "-n", &self.namespace.name, AGENT, "-c", AGENT, "--"])
+            .args(["exec", "-i", "-n", &self.namespace.name, pod, "-c", AGENT, "--"])
             // The shell stays: without anybody who holds its stderr, containerd 2.4 ends the whole.
             .args(["sh", "-c", "psql -XAtq -v VERBOSITY=verbose 2>&1; true"])
             .stdin(Stdio::piped())

@@ -53,12 +53,17 @@ impl Scene {
 
     /// May write requests, and `approve` these: resource and name.
     fn person(&self, user: &str, approves: &[(&str, &str)]) -> Cluster {
+        self.person_with(user, "approve", approves)
+    }
+
+    /// The same with another verb.
+    fn person_with(&self, user: &str, verb: &str, policies: &[(&str, &str)]) -> Cluster {
         let mut rules = vec![json!({
             "apiGroups": ["agentaccess.dev"], "resources": ["approvalrequests", "approvalrequests/status"],
             "verbs": ["get", "list", "patch", "update", "create"],
         })];
-        let approve = |(resource, name): &(&str, &str)| json!({"apiGroups": ["agentaccess.dev"], "resources": [resource], "resourceNames": [name], "verbs": ["approve"]});
-        rules.extend(approves.iter().map(approve));
+        let grant = |(resource, name): &(&str, &str)| json!({"apiGroups": ["agentaccess.dev"], "resources": [resource], "resourceNames": [name], "verbs": [verb]});
+        rules.extend(policies.iter().map(grant));
         let role = format!("e2e-{}-{}", self.namespace.name, user.replace(|c: char| !c.is_ascii_alphanumeric(), "-"));
         // Of the cluster, so that cluster policies can be named; the namespace takes the binding along.
         let rules = json!({
@@ -167,6 +172,31 @@ fn who_asks_does_not_decide() {
     scene.decide(&itself, 1, &record(&agent)).refused("itself", "who asks cannot decide").unwrap();
     // Whether other ServiceAccounts may is the webhook's to say.
     scene.decide(&colleague, 1, &record(&other)).accepted("another").unwrap();
+}
+
+/// As the webhook would have signed it.
+fn broken(user: &str, reason: &str) -> String {
+    format!("{{\"user\":\"{user}\",\"decision\":\"break-glass\",\"reason\":\"{reason}\",\"mac\":\"hmac-sha256:00\"}}")
+}
+
+#[test]
+fn only_who_may_breaks_the_glass_and_says_why() {
+    const VERB: &str = "breaking the glass needs the verb `breakglass` on every policy";
+    let scene = Scene::new(&[("AgentAccessPolicy", "support"), ("ClusterAgentAccessPolicy", "prod")]);
+    let both = [("agentaccesspolicies", "support"), ("clusteragentaccesspolicies", "prod")];
+    let alice = scene.person("alice", &both);
+    let half = scene.person_with("half", "breakglass", &both[..1]);
+    let carol = scene.person_with("carol", "breakglass", &both);
+    scene.decide(&alice, 1, &broken("alice", "INC-1")).refused("an approver", VERB).unwrap();
+    scene.decide(&half, 1, &broken("half", "INC-1")).refused("on one of two", VERB).unwrap();
+    scene.decide(&carol, 1, &broken("alice", "INC-1")).refused("in another name", "must be the record of").unwrap();
+    scene.decide(&carol, 1, &broken("carol", "")).refused("without a reason", "says why").unwrap();
+    scene.decide(&carol, 1, &record("carol")).refused("an approval", "deciding needs the verb `approve`").unwrap();
+    scene.decide(&carol, 1, &broken("carol", "INC-1")).accepted("with both").unwrap();
+    // A reason that looks like it is a reason.
+    let quoted = "\\\"decision\\\":\\\"break-glass\\\"";
+    let plain = record("alice").replacen(",\"mac\"", &format!(",\"reason\":\"{quoted}\",\"mac\""), 1);
+    scene.decide(&alice, 2, &plain).accepted("an approval with a reason").unwrap();
 }
 
 /// The verb on any of them is enough: the vote counts for those. Each place in the list is looked at, within the budget.

@@ -1,21 +1,27 @@
 //! Every open and recent request as this replica sees it, counted, and who follows which.
 //!
 //! It holds what the watch says. Invariant: what followers are told is the count of the newest version that was seen,
-//! with this replica's own clock; a version never gives way to an older one. A request that goes is over for them.
+//! with this replica's own clock; a version never gives way to an older one. A request that goes is over for them, and so
+//! is one that nobody is left to use: its pod, or the Job that it was granted to, has ended.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use control::v1::{self, standing};
+use crds::policy::Scope;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use policy::approval::Standing;
 use tokio::sync::{Notify, watch};
 
+use super::asker::Asker;
 use super::key::Held;
+use super::life::Lives;
+use super::question::Checked;
 use super::request::{Id, Request};
 use super::tally::{Ballot, Tally};
+use crate::index::Index;
 use crate::metrics::Metrics;
 
 #[derive(Debug)]
@@ -24,6 +30,7 @@ pub struct Book {
     key: Held,
     metrics: Arc<Metrics>,
     changed: Notify,
+    lives: Lives,
 }
 
 #[derive(Debug, Default)]
@@ -34,19 +41,24 @@ struct Inner {
     listed: Option<HashSet<Id>>,
     /// The first list is complete.
     synced: bool,
+    /// Pods with open requests that were seen alive.
+    seen: HashSet<String>,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Counted {
     pub(super) request: Arc<Request>,
     pub(super) ballot: Arc<Ballot>,
+    /// Nobody is left who could use it.
+    pub(super) over: bool,
 }
 
 // === impl Book ===
 
 impl Book {
-    pub fn new(key: Held, metrics: Arc<Metrics>) -> Self {
-        Self { inner: Mutex::default(), key, metrics, changed: Notify::new() }
+    /// `index` knows which pods live.
+    pub fn new(key: Held, metrics: Arc<Metrics>, index: Option<Arc<Index>>) -> Self {
+        Self { inner: Mutex::default(), key, metrics, changed: Notify::new(), lives: Lives::new(index) }
     }
 
     /// It holds all there are, and can count votes.
@@ -83,13 +95,14 @@ impl Book {
             listed.insert(request.id.clone());
         }
         let id = request.id.clone();
-        let counted = Counted { request: Arc::new(request.slim()), ballot: Arc::new(ballot) };
+        let mut counted = Counted { request: Arc::new(request.slim()), ballot: Arc::new(ballot), over: false };
         match inner.requests.entry(id.clone()) {
             Entry::Occupied(mut old) => {
                 let known = &old.get().request;
                 if known.uid == counted.request.uid && !counted.request.newer_than(known) {
                     return;
                 }
+                counted.over = known.uid == counted.request.uid && old.get().over;
                 old.insert(counted);
             }
             Entry::Vacant(place) => {
@@ -125,6 +138,9 @@ impl Book {
     /// Time passes: what has expired ends, what nobody follows any more is let go.
     pub(super) fn tick(&self, now: Timestamp) {
         let mut inner = self.inner.lock();
+        if inner.bury(&self.lives, now) {
+            self.changed.notify_one();
+        }
         inner.followers.retain(|_, sender| sender.receiver_count() > 0);
         let followed: Vec<Id> = inner.followers.keys().cloned().collect();
         for id in followed {
@@ -153,6 +169,44 @@ impl Book {
 
     pub(super) fn all(&self) -> Vec<Counted> {
         self.inner.lock().requests.values().cloned().collect()
+    }
+
+    /// The request whose grant covers this question, or would: an approved one first. All replicas that see the same
+    /// find the same one.
+    pub(super) fn granted(&self, asker: &Asker, checked: &Checked, now: Timestamp) -> Option<Id> {
+        let inner = self.inner.lock();
+        let near = |counted: &&Counted| {
+            counted.request.id.0 == asker.pod.namespace() && counted.request.spec.target.name == checked.question.target
+        };
+        let covering = inner.requests.values().filter(near).filter_map(|counted| {
+            let spec = &counted.request.spec;
+            let tally = counted.tally(now);
+            let approved = match (&tally.standing, &tally.grant) {
+                (Standing::Approved, Some(grant)) => {
+                    checked.is_covered(asker, spec, grant.scope, grant.broken.is_some()).then_some(true)
+                }
+                (Standing::Pending { .. }, _) => checked.is_covered(asker, spec, spec.scope, false).then_some(false),
+                _ => None,
+            }?;
+            Some((!approved, counted.request.expires, &counted.request.uid, &counted.request.id))
+        });
+        covering.min().map(|(.., id)| id.clone())
+    }
+
+    pub(super) fn lives(&self) -> &Lives {
+        &self.lives
+    }
+
+    /// Grants that count, by scope.
+    pub(super) fn grants(&self, now: Timestamp) -> BTreeMap<&'static str, i64> {
+        let mut grants = BTreeMap::new();
+        for counted in self.inner.lock().requests.values() {
+            let tally = counted.tally(now);
+            if let (Standing::Approved, Some(grant)) = (&tally.standing, &tally.grant) {
+                *grants.entry(grant.word()).or_insert(0_i64) += 1;
+            }
+        }
+        grants
     }
 
     /// Pending requests by namespace.
@@ -202,6 +256,39 @@ impl Inner {
         }
     }
 
+    /// Marks what nobody can use any more; says whether there was any.
+    fn bury(&mut self, lives: &Lives, now: Timestamp) -> bool {
+        let mut open = HashSet::new();
+        let mut buried = false;
+        for counted in self.requests.values_mut().filter(|counted| counted.is_open(now)) {
+            let spec = &counted.request.spec;
+            let grant = counted.tally(now).grant;
+            let scope = grant.map_or(spec.scope, |grant| grant.scope);
+            let job = spec.grant.as_ref().and_then(|grant| grant.job.as_ref()).filter(|_| scope == Scope::Task);
+            let over = match (job, &spec.subject.pod_uid) {
+                (Some(job), _) => lives.job_is_over(&job.uid) == Some(true),
+                (None, None) => false,
+                (None, Some(pod)) => match lives.pod_lives(pod) {
+                    None => {
+                        open.insert(pod.clone());
+                        false
+                    }
+                    Some(true) => {
+                        self.seen.insert(pod.clone());
+                        open.insert(pod.clone());
+                        false
+                    }
+                    // One that was never seen may not have been heard of yet.
+                    Some(false) => self.seen.contains(pod),
+                },
+            };
+            counted.over |= over;
+            buried |= over;
+        }
+        self.seen.retain(|pod| open.contains(pod));
+        buried
+    }
+
     fn remove(&mut self, id: &Id) {
         self.requests.remove(id);
         if let Some(sender) = self.followers.remove(id) {
@@ -214,7 +301,11 @@ impl Inner {
 
 impl Counted {
     pub(super) fn tally(&self, now: Timestamp) -> Tally {
-        Tally::of(&self.request, &self.ballot, now)
+        let mut tally = Tally::of(&self.request, &self.ballot, now);
+        if self.over && matches!(tally.standing, Standing::Pending { .. } | Standing::Approved) {
+            tally.standing = Standing::Revoked;
+        }
+        tally
     }
 
     pub(super) fn is_open(&self, now: Timestamp) -> bool {

@@ -8,9 +8,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crds::approval::{ApprovalRequest, ApproverDecision, Decision, Phase};
+use crds::approval::{ApprovalRequest, ApproverDecision, Decision, GrantStatus, Phase};
 use crds::limits;
-use crds::policy::Reason;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
@@ -35,6 +34,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(2);
 /// How long one word that this replica leads is good.
 const TERM: Duration = Duration::from_secs(20);
+/// Bytes of an Event's note.
+const NOTE: usize = 1024;
 /// What ended is kept so long.
 const KEPT: SignedDuration = SignedDuration::from_hours(24);
 
@@ -51,15 +52,35 @@ pub struct Clerk {
 #[derive(Debug, PartialEq, Eq)]
 enum News {
     Asked,
-    Voted { number: usize, user: String, decision: Decision },
+    Voted {
+        number: usize,
+        user: String,
+        decision: Decision,
+    },
+    /// One person did what several should: who, why, and until when it counts.
+    Broken {
+        user: String,
+        reason: String,
+        until: String,
+    },
     Now(Phase),
+    /// It counts until then.
+    Granted(String),
+    /// Its time is over.
+    Over,
 }
 
 #[derive(Debug, PartialEq)]
 enum Work {
     Nothing,
     Delete,
-    Write { phase: Phase, approvals: i32, decisions: Vec<ApproverDecision>, news: Vec<News> },
+    Write {
+        phase: Phase,
+        approvals: i32,
+        decisions: Vec<ApproverDecision>,
+        grant: Option<GrantStatus>,
+        news: Vec<News>,
+    },
 }
 
 // === impl Clerk ===
@@ -85,6 +106,7 @@ impl Clerk {
             let _ = timeout(LOOK, self.book.change()).await;
             if !self.leads_until.lock().is_some_and(|until| Instant::now() < until) {
                 self.metrics.approvals_pending(None);
+                self.metrics.grants(None);
                 continue;
             }
             if !self.book.is_ready() {
@@ -99,6 +121,7 @@ impl Clerk {
                 }
             }
             self.metrics.approvals_pending(Some(self.book.pending(Timestamp::now())));
+            self.metrics.grants(Some(self.book.grants(Timestamp::now())));
         }
     }
 
@@ -114,11 +137,15 @@ impl Clerk {
                 let params = DeleteParams { preconditions: Some(only), ..DeleteParams::default() };
                 (timeout(PATIENCE, api.delete(name, &params)).await.map(|done| done.map(|_| None)), Vec::new())
             }
-            Work::Write { phase, approvals, decisions, news } => {
+            Work::Write { phase, approvals, decisions, grant, news } => {
+                let mut said = json!({"phase": phase, "approvals": approvals, "decisions": decisions});
+                if let (Some(grant), Some(said)) = (grant, said.as_object_mut()) {
+                    said.insert("grant".to_owned(), json!(grant));
+                }
                 let status = json!({
                     "apiVersion": crds::API_VERSION, "kind": "ApprovalRequest",
                     "metadata": {"resourceVersion": request.version, "uid": request.uid},
-                    "status": {"phase": phase, "approvals": approvals, "decisions": decisions},
+                    "status": said,
                 });
                 let params = PatchParams::apply(FIELD_MANAGER).force();
                 let patch = Patch::Apply(&status);
@@ -152,9 +179,20 @@ impl Clerk {
     async fn tell(&self, recorder: &Recorder, counted: &Counted, news: &News) {
         let request = &counted.request;
         let (namespace, name) = &request.id;
-        if let News::Now(phase) = news {
-            self.metrics.approval_ended(outcome(*phase));
-            tracing::info!(event = "approval_ended", namespace, name, phase = ?phase);
+        match news {
+            News::Now(phase) => {
+                self.metrics.approval_ended(outcome(*phase));
+                tracing::info!(event = "approval_ended", namespace, name, phase = ?phase);
+            }
+            News::Over => {
+                self.metrics.approval_ended("over");
+                tracing::info!(event = "grant_over", namespace, name);
+            }
+            News::Broken { user, reason, until } => {
+                self.metrics.glass_broken(namespace);
+                tracing::warn!(event = "break_glass", namespace, name, user, reason, until);
+            }
+            News::Granted(_) | News::Asked | News::Voted { .. } => {}
         }
         let reference = ObjectReference {
             api_version: Some(crds::API_VERSION.to_owned()),
@@ -164,8 +202,7 @@ impl Clerk {
             uid: Some(request.uid.clone()),
             ..ObjectReference::default()
         };
-        let reason = request.spec.reason == Reason::Required;
-        let event = told(news, &request.spec.subject.service_account, &how(name, namespace, reason));
+        let event = told(news, &request.spec.subject.service_account, &how(name, &request.spec, namespace));
         // Events are for people: one that is lost changes nothing.
         match timeout(PATIENCE, recorder.publish(&event, &reference)).await {
             Ok(Ok(())) => {}
@@ -185,14 +222,22 @@ fn work(counted: &Counted, tally: &Tally, now: Timestamp) -> Work {
     let request = &counted.request;
     let phase = tally.standing.phase();
     let open = matches!(phase, Phase::Pending);
-    let ended = if open { None } else { counted.ballot.last().max(Some(request.expires)) };
+    let until = tally.grant.as_ref().map(|grant| grant.until);
+    let ended = if open { None } else { counted.ballot.last().max(Some(request.expires)).max(until) };
     if ended.and_then(|ended| ended.checked_add(KEPT).ok()).is_some_and(|until| now >= until) {
         return Work::Delete;
     }
     let approvals = i32::from(tally.approvals).min(limits::QUORUM);
     let before = request.status.clone().unwrap_or_default();
     let written = request.status.is_some();
-    if written && (before.phase, before.approvals, &before.decisions) == (phase, approvals, &tally.decisions) {
+    let grant = tally.grant.as_ref().map(|grant| GrantStatus {
+        scope: grant.scope,
+        not_before: super::written(grant.from),
+        not_after: super::written(grant.until),
+        break_glass: grant.broken.is_some(),
+    });
+    let same = (before.phase, before.approvals) == (phase, approvals);
+    if written && same && (&before.decisions, &before.grant) == (&tally.decisions, &grant) {
         return Work::Nothing;
     }
     let mut news = Vec::new();
@@ -200,12 +245,26 @@ fn work(counted: &Counted, tally: &Tally, now: Timestamp) -> Work {
         news.push(News::Asked);
     }
     for (at, decision) in tally.decisions.iter().enumerate().filter(|(_, one)| !before.decisions.contains(one)) {
+        if decision.decision == Decision::BreakGlass {
+            let (user, reason) = (decision.user.clone(), decision.reason.clone().unwrap_or_default());
+            let until = until.unwrap_or(request.expires);
+            news.push(News::Broken { user, reason, until: super::written(until) });
+            continue;
+        }
         news.push(News::Voted { number: at, user: decision.user.clone(), decision: decision.decision });
     }
     if phase != before.phase {
-        news.push(News::Now(phase));
+        news.push(match (phase, &grant) {
+            (Phase::Expired, Some(_)) => News::Over,
+            _ => News::Now(phase),
+        });
     }
-    Work::Write { phase, approvals, decisions: tally.decisions.clone(), news }
+    if let (Phase::Approved, Some(grant)) = (phase, &grant)
+        && before.grant.as_ref() != Some(grant)
+    {
+        news.push(News::Granted(grant.not_after.clone()));
+    }
+    Work::Write { phase, approvals, decisions: tally.decisions.clone(), grant, news }
 }
 
 fn told(news: &News, agent: &str, how: &str) -> Event {
@@ -222,23 +281,45 @@ fn told(news: &News, agent: &str, how: &str) -> Event {
                 Decision::Approve => "approved",
                 Decision::Deny => "denied",
                 Decision::Revoke => "revoked",
+                Decision::BreakGlass => "break-glass",
             };
             (EventType::Normal, "Voted", format!("Vote{number}"), format!("{word} by {user}"))
         }
+        News::Broken { user, reason, until } => (
+            EventType::Warning,
+            "BreakGlass",
+            "BreakGlass".to_owned(),
+            cut(format!("{user} broke the glass for {agent} until {until}: {reason}")),
+        ),
+        News::Granted(until) => (
+            EventType::Normal,
+            "Granted",
+            "Grant".to_owned(),
+            format!("it counts until {until}; spec.grant says for what"),
+        ),
+        News::Over => (EventType::Normal, "Expired", "Decide".to_owned(), "its time is over".to_owned()),
         News::Now(phase) => {
             let note = match phase {
                 Phase::Pending => "it waits for approval again: votes no longer count",
-                Phase::Approved => "enough people approved; it can be used once",
+                Phase::Approved => "it is approved",
                 Phase::Denied => "it was denied",
                 Phase::Expired => "nobody decided or used it in time",
                 Phase::Withdrawn => "the agent gave it up",
-                Phase::Revoked => "the approval was revoked",
+                Phase::Revoked => "it was revoked, or nobody is left to use it",
             };
             let type_ = if *phase == Phase::Pending { EventType::Warning } else { EventType::Normal };
             (type_, word(*phase), "Decide".to_owned(), note.to_owned())
         }
     };
     Event { type_, reason: reason.to_owned(), note: Some(note), action, secondary: None }
+}
+
+/// As much as an Event holds.
+fn cut(mut note: String) -> String {
+    while note.len() > NOTE {
+        note.pop();
+    }
+    note
 }
 
 fn word(phase: Phase) -> &'static str {

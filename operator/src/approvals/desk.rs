@@ -1,7 +1,8 @@
-//! Where sidecars ask, withdraw and use up approvals: over the API server, which alone knows the truth.
+//! Where sidecars ask, withdraw and use approvals: over the API server, which alone knows the truth.
 //!
 //! Invariants: a pod gets nothing of another pod's requests; of all calls on all replicas at most one uses an approval
-//! up, because it is written over the version that was counted; what the API server does not answer is not approved.
+//! up, because it is written over the version that was counted; each use of a grant is counted anew, and let through for
+//! what it covers alone; what the API server does not answer is not approved.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -10,8 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand;
-use control::v1::{self, Question};
-use crds::approval::{ASKED_LABEL, ApprovalRequest, Phase};
+use control::v1::{self, ConsumeRequest, Consumed, Question};
+use crds::approval::{ASKED_LABEL, ApprovalRequest, JobRef, Phase};
+use crds::policy::Scope;
 use crds::policy::{AgentAccessPolicy, ClusterAgentAccessPolicy};
 use crds::target::AccessTarget;
 use jiff::Timestamp;
@@ -25,12 +27,12 @@ use tonic::Status;
 
 use super::asker::Asker;
 use super::book::Book;
-use super::hex;
 use super::key::Held;
 use super::limit::Limit;
 use super::question::{Checked, Refused, Sources};
-use super::request::Request;
+use super::request::{Id, Request};
 use super::tally::{Ballot, Tally};
+use super::{hex, life};
 
 /// For everything of one call: a sidecar waits 10 s.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -39,7 +41,7 @@ const MOST_OPEN: (usize, usize) = (500, 64);
 /// New requests of one pod: so many at once, and one more each so often.
 const NEW: (u32, Duration) = (32, Duration::from_secs(2));
 /// Calls of one pod, likewise.
-const CALLS: (u32, Duration) = (256, Duration::from_millis(50));
+const CALLS: (u32, Duration) = (256, Duration::from_millis(20));
 /// Versions of a request that changed under a call.
 const ATTEMPTS: usize = 8;
 /// Askers that are served beside each other; those of one pod and operation wait for each other.
@@ -70,11 +72,11 @@ impl Desk {
         }
     }
 
-    /// Opens a request, or finds the open or approved one of the same pod and digest: its name, and how it stands from
-    /// now on.
+    /// Opens a request, or finds the open or approved one of the same pod and digest, or one that grants it: its name,
+    /// and how it stands from now on.
     ///
     /// # Errors
-    /// INVALID_ARGUMENT and FAILED_PRECONDITION: not a question that we ask. RESOURCE_EXHAUSTED: too many. UNAVAILABLE:
+    /// NOT_FOUND: the one that alone was asked for is not there. INVALID_ARGUMENT and FAILED_PRECONDITION: not a question that we ask. RESOURCE_EXHAUSTED: too many. UNAVAILABLE:
     /// try again.
     pub async fn ask(
         &self,
@@ -82,24 +84,50 @@ impl Desk {
         question: Question,
     ) -> Result<(String, watch::Receiver<v1::Standing>), Status> {
         self.called(asker)?;
+        if !question.only.is_empty() {
+            return self.again(asker, &question.only).await;
+        }
         let checked = Checked::read(question, asker).map_err(|refused| said(&refused))?;
         if !self.book.is_ready() {
             return Err(Status::unavailable("approvals are not counted here yet"));
         }
         in_time(async {
             let label = checked.label(asker);
-            let lane = self.lane(&label).lock().await;
-            let request = match self.find(asker, &checked, &label).await? {
-                Some(request) => request,
-                None => self.create(asker, &checked).await?,
+            let lane = self.lane(&checked.lane(asker, &label)).lock().await;
+            let id = match self.book.granted(asker, &checked, Timestamp::now()) {
+                Some(id) => id,
+                None => {
+                    let request = match self.find(asker, &checked, &label).await? {
+                        Some(request) => request,
+                        None => self.create(asker, &checked).await?,
+                    };
+                    let id = request.id.clone();
+                    self.book.put(request, Timestamp::now());
+                    id
+                }
             };
             drop(lane);
-            let (id, now) = (request.id.clone(), Timestamp::now());
-            self.book.put(request, now);
-            let standing = self.book.follow(&id, now);
-            standing.map(|standing| (id.1, standing)).ok_or_else(|| Status::unavailable("the request went away"))
+            self.followed(id)
         })
         .await
+    }
+
+    /// Follows a request that was asked before, and makes none.
+    async fn again(&self, asker: &Asker, name: &str) -> Result<(String, watch::Receiver<v1::Standing>), Status> {
+        in_time(async {
+            let Some((request, _)) = self.counted(asker, name).await? else {
+                return Err(Status::not_found("there is no such request of this pod"));
+            };
+            let id = request.id.clone();
+            self.book.put(request, Timestamp::now());
+            self.followed(id)
+        })
+        .await
+    }
+
+    fn followed(&self, id: Id) -> Result<(String, watch::Receiver<v1::Standing>), Status> {
+        let standing = self.book.follow(&id, Timestamp::now());
+        standing.map(|standing| (id.1, standing)).ok_or_else(|| Status::unavailable("the request went away"))
     }
 
     /// The agent no longer wants it. Of what has ended or is not the asker's nothing happens.
@@ -124,31 +152,67 @@ impl Desk {
         .await
     }
 
-    /// Uses the approval up and says who gave it.
+    /// Uses the approval and says who gave it: up, or as a grant, if it covers what is asked for now.
     ///
     /// # Errors
     /// FAILED_PRECONDITION: it does not count, and why. UNAVAILABLE: whether it was used is not known.
-    pub async fn consume(&self, asker: &Asker, name: &str, digest: &[u8]) -> Result<Vec<String>, Status> {
+    pub async fn consume(&self, asker: &Asker, request: ConsumeRequest) -> Result<Consumed, Status> {
         self.called(asker)?;
+        let ConsumeRequest { name, digest, question } = request;
+        let name = name.as_str();
+        let question = question.map(|question| Checked::read(question, asker)).transpose();
+        let question = question.map_err(|refused| said(&refused))?;
         in_time(async {
             for _ in 0..ATTEMPTS {
                 let Some((request, tally)) = self.counted(asker, name).await? else {
                     return Err(Status::failed_precondition("there is no such request of this pod"));
                 };
-                if request.spec.digest != format!("hmac-sha256:{}", hex(digest)) {
-                    return Err(Status::failed_precondition("it was asked for another operation"));
+                let another = || Status::failed_precondition("it was asked for another operation");
+                if let Some(grant) = &tally.grant {
+                    usable(&tally.standing).map_err(Status::failed_precondition)?;
+                    let broken = grant.broken.as_ref();
+                    let covered = |asked: &Checked| {
+                        asked.is_for(&digest) && asked.is_covered(asker, &request.spec, grant.scope, broken.is_some())
+                    };
+                    if !question.as_ref().is_some_and(covered) {
+                        return Err(another());
+                    }
+                    let job = request.spec.grant.as_ref().and_then(|grant| grant.job.as_ref());
+                    if let Some(job) = job.filter(|_| grant.scope == Scope::Task) {
+                        self.runs(asker, job).await?;
+                    }
+                    let left = grant.until.duration_since(Timestamp::now());
+                    let left = u64::try_from(left.as_millis()).ok().filter(|left| *left > 0);
+                    let left = left.ok_or_else(|| Status::failed_precondition("it has expired"))?;
+                    let broken = broken.map(|(_, reason)| reason.clone()).unwrap_or_default();
+                    let scope = super::cover::said(grant.scope).into();
+                    let grant = v1::Grant { scope, left_milliseconds: left, broken };
+                    return Ok(Consumed { by: tally.approvers, grant: Some(grant) });
+                }
+                if request.spec.digest != format!("hmac-sha256:{}", hex(&digest)) {
+                    return Err(another());
                 }
                 usable(&tally.standing).map_err(Status::failed_precondition)?;
                 // The phase is the leader's to write and to tell of.
                 if self.write(&request, &json!({"consumed": true})).await? {
                     self.book.ended("used");
                     tracing::info!(event = "approval_used", namespace = request.id.0, name);
-                    return Ok(tally.approvers);
+                    return Ok(Consumed { by: tally.approvers, grant: None });
                 }
             }
             Err(Status::unavailable("the request changes too fast"))
         })
         .await
+    }
+
+    /// A grant is good while its Job runs, as the API server has it at this moment.
+    async fn runs(&self, asker: &Asker, job: &JobRef) -> Result<(), Status> {
+        let jobs = life::api(self.client.clone(), Some(asker.pod.namespace()));
+        let found = jobs.get_opt(&job.name).await.map_err(away)?;
+        match found.filter(|found| found.metadata.uid.as_ref() == Some(&job.uid)) {
+            Some(found) if !life::is_over(&found) => Ok(()),
+            Some(_) | None => Err(Status::failed_precondition("the Job that it was granted to has ended")),
+        }
     }
 
     fn called(&self, asker: &Asker) -> Result<(), Status> {
@@ -203,9 +267,17 @@ impl Desk {
         let now = Timestamp::now();
         let open = |request: &Request| {
             let tally = Tally::of(request, &Ballot::read(request, &key), now);
-            is_of(request, asker)
-                && checked.fits(&request.spec)
-                && matches!(tally.standing, Standing::Pending { .. } | Standing::Approved)
+            let fits = match (&tally.standing, &tally.grant) {
+                (Standing::Approved, Some(grant)) => {
+                    checked.is_covered(asker, &request.spec, grant.scope, grant.broken.is_some())
+                }
+                (Standing::Pending { .. }, _) if request.spec.scope != Scope::Once => {
+                    checked.is_covered(asker, &request.spec, request.spec.scope, false)
+                }
+                (Standing::Pending { .. } | Standing::Approved, _) => checked.fits(&request.spec),
+                _ => false,
+            };
+            is_of(request, asker) && fits
         };
         let alive = objects.iter().filter(|object| object.metadata.deletion_timestamp.is_none());
         let found = alive.filter_map(|object| Request::read(object).ok()).filter(open);
@@ -309,7 +381,12 @@ fn usable(standing: &Standing) -> Result<(), &'static str> {
 }
 
 fn is_of(request: &Request, asker: &Asker) -> bool {
-    request.id.0 == asker.pod.namespace() && request.spec.subject.pod_uid.as_deref() == Some(asker.pod.uid())
+    let subject = &request.spec.subject;
+    let own = subject.pod_uid.as_deref() == Some(asker.pod.uid());
+    let job = request.spec.grant.as_ref().and_then(|grant| grant.job.as_ref());
+    // Granted to the Job, it is the others' too.
+    let shared = job.is_some() && job == asker.job.as_ref() && subject.service_account == asker.service_account;
+    request.id.0 == asker.pod.namespace() && (own || shared)
 }
 
 /// As we name requests: nothing else is asked for.

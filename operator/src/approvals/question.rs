@@ -2,15 +2,15 @@
 //!
 //! Refused: what the schema would refuse, text of several lines or with characters that cannot be seen, rules that do not exist, are not of
 //! the asker's namespace or do not ask. How many must agree and for how long it is open is what those rules say, and
-//! what the question says where that is stricter.
+//! what the question says where that is stricter; what it would grant likewise.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use control::v1::Question;
 use crds::approval::{
-    ASKED_LABEL, ApprovalRequest, ApprovalRequestSpec, HOW_ANNOTATION, PolicyRef, RequestAction, RequestSubject,
-    RequestTarget,
+    ASKED_LABEL, ApprovalRequest, ApprovalRequestSpec, Cover, HOW_ANNOTATION, PolicyRef, RequestAction, RequestGrant,
+    RequestSubject, RequestTarget,
 };
 use crds::limits;
 use crds::policy::{Action, AgentAccessPolicySpec, ApprovalSettings, ClusterAgentAccessPolicySpec, Reason, Scope};
@@ -20,12 +20,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use policy::redact::{Redacted, summary};
 
 use super::asker::Asker;
-use super::hex;
+use super::{cover, grant, hex};
 
 pub(super) const KIND: &str = "AgentAccessPolicy";
 pub(super) const CLUSTER_KIND: &str = "ClusterAgentAccessPolicy";
 const DIGEST: usize = 32;
 const LONGEST_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+const LONGEST_GRANT: Duration = Duration::from_secs(24 * 60 * 60);
 const LABEL_DIGITS: usize = 40;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,6 +56,8 @@ pub(super) struct Checked {
     /// `hmac-sha256:HEX`.
     pub(super) digest: String,
     pub(super) asking: BTreeSet<Asking>,
+    /// What a grant of it would cover.
+    cover: Option<Cover>,
     terms: Terms,
 }
 
@@ -73,6 +76,9 @@ struct Terms {
     denials: i32,
     ttl: Duration,
     reason: Reason,
+    scope: Scope,
+    /// With every scope but Once.
+    grant: Option<Duration>,
 }
 
 // === impl Checked ===
@@ -95,7 +101,9 @@ impl Checked {
         let asking = question.rules.iter().map(|rule| Asking::read(rule, asker.pod.namespace()));
         let asking = fewer(asking.collect::<Result<_, _>>()?).ok_or(Refused::Malformed("too many policies ask"))?;
         let terms = terms(&question).ok_or(Refused::Malformed("terms are missing or out of range"))?;
-        Ok(Self { digest: format!("hmac-sha256:{}", hex(&question.digest)), question, asking, terms })
+        malformed(!is_line(&question.session, 0, limits::LABEL_CHARS), "session is not one short line")?;
+        let cover = cover::read(&question).map_err(Refused::Malformed)?;
+        Ok(Self { digest: format!("hmac-sha256:{}", hex(&question.digest)), question, asking, cover, terms })
     }
 
     /// By which an open request of the same pod for the same operation is found.
@@ -105,17 +113,56 @@ impl Checked {
         hex(sum.as_ref()).chars().take(LABEL_DIGITS).collect()
     }
 
-    /// Whether an open request asks this question: of the same rules, and on terms that are no looser.
+    /// Whether an open request asks this question for one use: of the same rules, and on terms that are no looser.
     pub(super) fn fits(&self, open: &ApprovalRequestSpec) -> bool {
-        let named = |policy: &PolicyRef| Asking {
-            cluster: policy.kind == CLUSTER_KIND,
-            policy: policy.name.clone(),
-            rule: policy.rule.clone(),
-        };
-        open.digest == self.digest
+        open.scope == Scope::Once
+            && open.digest == self.digest
             && open.target.name == self.question.target
-            && open.policy_refs.iter().map(named).collect::<BTreeSet<_>>() == self.asking
-            && open.required_approvals >= self.terms.required
+            && open.policy_refs.iter().map(Asking::named).collect::<BTreeSet<_>>() == self.asking
+            && self.is_no_looser(open)
+    }
+
+    /// Whether what is granted by that request, with this scope, is granted to this pod for this operation: everything
+    /// that asks now was asked then, under the same policies.
+    pub(super) fn is_covered(&self, asker: &Asker, open: &ApprovalRequestSpec, scope: Scope, broken: bool) -> bool {
+        let (Some(granted), Some(asked)) = (&open.cover, &self.cover) else { return false };
+        let grant = open.grant.as_ref();
+        let pod = open.subject.pod_uid.as_deref() == Some(asker.pod.uid());
+        let job = grant.and_then(|grant| grant.job.as_ref());
+        let to = match (scope, job) {
+            (Scope::Once, _) => false,
+            (Scope::Session, _) => {
+                let session = grant.and_then(|grant| grant.session.as_deref());
+                pod && !self.question.session.is_empty() && session == Some(self.question.session.as_str())
+            }
+            (Scope::Task, Some(job)) => asker.job.as_ref() == Some(job),
+            (Scope::Duration, _) | (Scope::Task, None) => pod,
+        };
+        let refs = &open.policy_refs;
+        let named: BTreeSet<Asking> = refs.iter().map(Asking::named).collect();
+        to && open.subject.namespace == asker.pod.namespace()
+            && open.subject.service_account == asker.service_account
+            && open.target.name == self.question.target
+            && self.asking.is_subset(&named)
+            && refs.iter().all(|policy| policy.revision == self.question.revision)
+            && policy::cover::covers(granted, asked)
+            && (broken || (scope <= self.terms.scope && self.is_no_looser(open)))
+    }
+
+    /// Questions that one grant may answer wait for each other, so that not each of them becomes a request.
+    pub(super) fn lane(&self, asker: &Asker, label: &str) -> String {
+        match (self.terms.scope, &self.cover) {
+            (Scope::Once, _) | (_, None) => label.to_owned(),
+            (_, Some(cover)) => format!("{}/{}/{}", asker.pod.namespace(), self.question.target, cover.action),
+        }
+    }
+
+    pub(super) fn is_for(&self, digest: &[u8]) -> bool {
+        self.question.digest == digest
+    }
+
+    fn is_no_looser(&self, open: &ApprovalRequestSpec) -> bool {
+        open.required_approvals >= self.terms.required
             && open.deny_threshold <= self.terms.denials
             && open.reason >= self.terms.reason
     }
@@ -132,6 +179,12 @@ impl Checked {
         for asking in &self.asking {
             terms = terms.and(asking.terms(sources, &self.question.target)?);
         }
+        let scope = if self.cover.is_some() { terms.scope } else { Scope::Once };
+        let grant = match (scope, &self.cover, terms.grant) {
+            (Scope::Once, _, _) => None,
+            (_, Some(cover), Some(longest)) => Some(self.grant(asker, cover, scope, longest)?),
+            (_, _, _) => return Err(Refused::Malformed("a grant has no end")),
+        };
         // Whole seconds: it stands in a column.
         let expires = now.checked_add(terms.ttl).ok().and_then(|at| Timestamp::from_second(at.as_second()).ok());
         let expires = expires.ok_or(Refused::Malformed("its end is out of range"))?;
@@ -157,33 +210,60 @@ impl Checked {
             required_approvals: terms.required,
             deny_threshold: terms.denials,
             reason: terms.reason,
-            scope: Scope::Once,
+            scope,
+            grant,
+            cover: self.cover.clone(),
             expires_at: expires.to_string(),
         };
-        let reason = matches!(spec.reason, Reason::Required);
+        let job = spec.grant.as_ref().and_then(|grant| grant.job.clone());
+        let how = how(name, &spec, asker.pod.namespace());
         let mut object = ApprovalRequest::new(name, spec);
         let namespace = asker.pod.namespace().to_owned();
-        object.metadata.annotations =
-            Some([(HOW_ANNOTATION.to_owned(), how(name, &namespace, reason))].into_iter().collect());
+        object.metadata.annotations = Some([(HOW_ANNOTATION.to_owned(), how)].into_iter().collect());
         object.metadata.namespace = Some(namespace);
         object.metadata.labels = Some([(ASKED_LABEL.to_owned(), self.label(asker))].into_iter().collect());
-        // It goes with the pod: nobody else can use it.
+        // It goes with who can use it: the pod, or the Job whose pods all can.
+        let (api_version, kind, name, uid) = match job {
+            Some(job) => ("batch/v1", "Job", job.name, job.uid),
+            None => ("v1", "Pod", asker.pod_name.clone(), asker.pod.uid().to_owned()),
+        };
         object.metadata.owner_references = Some(vec![OwnerReference {
-            api_version: "v1".to_owned(),
-            kind: "Pod".to_owned(),
-            name: asker.pod_name.clone(),
-            uid: asker.pod.uid().to_owned(),
+            api_version: api_version.to_owned(),
+            kind: kind.to_owned(),
+            name,
+            uid,
             block_owner_deletion: Some(false),
             controller: Some(false),
         }]);
         Ok(object)
     }
+
+    fn grant(&self, asker: &Asker, cover: &Cover, scope: Scope, longest: Duration) -> Result<RequestGrant, Refused> {
+        let max_duration = grant::shown(longest);
+        let session = match scope {
+            Scope::Session if self.question.session.is_empty() => {
+                return Err(Refused::Malformed("session is missing"));
+            }
+            Scope::Session => Some(self.question.session.clone()),
+            Scope::Once | Scope::Duration | Scope::Task => None,
+        };
+        Ok(RequestGrant {
+            means: cover::means(cover, &self.question.target, scope, max_duration.as_str(), asker),
+            max_duration,
+            session,
+            job: asker.job.clone().filter(|_| scope == Scope::Task),
+        })
+    }
 }
 
 /// What an approver types.
-pub(super) fn how(name: &str, namespace: &str, reason: bool) -> String {
-    let reason = if reason { " agentaccess.dev/reason=\"WHY\"" } else { "" };
-    format!("kubectl annotate areq {name} -n {namespace} agentaccess.dev/decision=approve{reason}  (or =deny)")
+pub(super) fn how(name: &str, spec: &ApprovalRequestSpec, namespace: &str) -> String {
+    let reason = if spec.reason == Reason::Required { " agentaccess.dev/reason=\"WHY\"" } else { "" };
+    let shorter = match &spec.grant {
+        Some(grant) => format!("; it counts for {}, or less with agentaccess.dev/grant=TIME", grant.max_duration),
+        None => String::new(),
+    };
+    format!("kubectl annotate areq {name} -n {namespace} agentaccess.dev/decision=approve{reason}  (or =deny){shorter}")
 }
 
 // === impl Asking ===
@@ -215,11 +295,15 @@ impl Asking {
         };
         let settings = settings.ok_or_else(|| Refused::Rule(self.to_string()))?;
         let ttl = settings.pending_ttl.to_std().map_err(|_| Refused::Settings(self.to_string()))?;
+        let grant = settings.max_grant_duration.as_ref().map(|grant| grant.to_std());
+        let grant = grant.transpose().map_err(|_| Refused::Settings(self.to_string()))?;
         Ok(Terms {
             required: settings.required_approvals,
             denials: settings.deny_threshold,
             ttl: ttl.min(LONGEST_TTL),
             reason: settings.reason,
+            scope: settings.scope,
+            grant: grant.filter(|_| settings.scope != Scope::Once),
         })
     }
 
@@ -234,6 +318,10 @@ impl Asking {
         let asks = |rule: &&crds::policy::ClusterRule| rule.name == self.rule && rule.action == Action::RequireApproval;
         let rule = policy.rules.iter().find(asks)?;
         policy.approvals.iter().find(|settings| Some(&settings.name) == rule.approval.as_ref())
+    }
+
+    fn named(policy: &PolicyRef) -> Self {
+        Self { cluster: policy.kind == CLUSTER_KIND, policy: policy.name.clone(), rule: policy.rule.clone() }
     }
 
     fn reference(&self, revision: &str) -> PolicyRef {
@@ -271,6 +359,8 @@ impl Terms {
             denials: self.denials.min(other.denials),
             ttl: self.ttl.min(other.ttl),
             reason: self.reason.max(other.reason),
+            scope: self.scope.min(other.scope),
+            grant: [self.grant, other.grant].into_iter().flatten().min(),
         }
     }
 }
@@ -279,7 +369,16 @@ fn terms(question: &Question) -> Option<Terms> {
     let terms = question.terms.as_ref()?;
     let count = |count: u32| i32::try_from(count).ok().filter(|count| (1..=limits::QUORUM).contains(count));
     let ttl = Duration::from_secs(terms.pending_ttl_seconds);
+    let scope = cover::scope(terms.scope)?;
+    let grant = Duration::from_secs(terms.max_grant_seconds);
     Some(Terms {
+        scope,
+        grant: match scope {
+            Scope::Once => None,
+            Scope::Session | Scope::Duration | Scope::Task => {
+                Some(Some(grant).filter(|grant| !grant.is_zero() && *grant <= LONGEST_GRANT)?)
+            }
+        },
         required: count(terms.required_approvals)?,
         denials: count(terms.deny_threshold)?,
         ttl: Some(ttl).filter(|ttl| !ttl.is_zero() && *ttl <= LONGEST_TTL)?,

@@ -128,6 +128,18 @@ pub(super) mod tests {
         .unwrap()
     }
 
+    /// The same of this scope, for an hour.
+    pub(in crate::approvals) fn granting(policies: &[&str], scope: &str) -> ApprovalRequest {
+        let mut object = serde_json::to_value(object(policies)).unwrap();
+        object["spec"]["scope"] = json!(scope);
+        object["spec"]["cover"] = json!({"action": "UPDATE", "database": "shop", "uses": [
+            {"verb": "Update", "kind": "Relation", "path": ["public", "orders"], "columns": ["state"], "bounded": true}]});
+        if scope != "Once" {
+            object["spec"]["grant"] = json!({"means": "UPDATE by pod agent-0", "maxDuration": "1h"});
+        }
+        serde_json::from_value(object).unwrap()
+    }
+
     pub(in crate::approvals) fn request(policies: &[&str]) -> Request {
         Request::read(&object(policies)).unwrap()
     }

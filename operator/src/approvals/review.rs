@@ -1,25 +1,30 @@
 //! One vote, as `kubectl annotate` writes it, and the record that it becomes: pure, in two steps around the question of
 //! what the voter may approve.
 //!
-//! Refused: votes on what is not pending, by who asks and by any ServiceAccount, without a right to approve, without a
-//! reason where one is demanded, and every record that we did not write ourselves, from its creation to its end.
+//! Refused: votes on what is not pending and revocations of what is not approved, by who asks and by any ServiceAccount,
+//! without a right to approve, without a reason where one is demanded, for longer than the policy lets a grant last, and
+//! every record that we did not write ourselves, from its creation to its end. To break the glass takes a right and a
+//! reason of its own, on every policy that asks.
 //! Invariant: an object that is admitted holds the records it held, and at most one more, signed for who sent it. It may
 //! run many times for one vote, so it counts nothing and tells nobody.
 
+mod rules;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use crds::approval::{ApprovalRequest, DECISION_ANNOTATION, LAST_RECORD, PolicyRef, REASON_ANNOTATION, RECORD_PREFIX};
-use crds::limits;
-use crds::policy::Reason;
+use crds::approval::{
+    ApprovalRequest, DECISION_ANNOTATION, GRANT_ANNOTATION, LAST_RECORD, PolicyRef, REASON_ANNOTATION, RECORD_PREFIX,
+};
+use crds::duration::DurationText;
 use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::UserInfo;
 use kube::core::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse, AdmissionReview, Operation};
 use policy::approval::Standing;
-use policy::redact::Redacted;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
+use self::rules::{closed, grant, reason, voter};
 use super::request::{Request, policy_name};
 use super::stamp::{Key, Record, Word};
 use super::tally::{Ballot, Tally};
@@ -27,10 +32,6 @@ use super::{request, sha256, written};
 use crate::webhook::request::{Sent, Unreadable};
 
 const CREDENTIAL: &str = "authentication.kubernetes.io/credential-id";
-const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
-const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
-const SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
-const NOBODY: &[&str] = &["", "system:anonymous"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -73,6 +74,7 @@ pub(super) struct Vote {
     now: Timestamp,
     word: Word,
     reason: Option<String>,
+    grant: Option<DurationText>,
     free: u32,
     annotations: BTreeMap<String, String>,
 }
@@ -112,7 +114,9 @@ fn judged(review: &AdmissionRequest<DynamicObject>, object: &Value, old: &Value)
     };
     let record = |key: &&String| key.starts_with(RECORD_PREFIX);
     if review.operation == Operation::Create {
-        let decided = |key: &String| key.starts_with(DECISION_ANNOTATION) || key == REASON_ANNOTATION;
+        let decided = |key: &String| {
+            key.starts_with(DECISION_ANNOTATION) || [REASON_ANNOTATION, GRANT_ANNOTATION].contains(&key.as_str())
+        };
         return match now.keys().any(decided) {
             true => refuse("a new ApprovalRequest holds no decision: people decide when it is there"),
             false => Judged::Pass,
@@ -133,6 +137,10 @@ fn judged(review: &AdmissionRequest<DynamicObject>, object: &Value, old: &Value)
         false if now.contains_key(REASON_ANNOTATION) => refuse(
             "a reason is written together with the decision: kubectl annotate areq NAME \
                     agentaccess.dev/decision=approve agentaccess.dev/reason=\"...\"",
+        ),
+        false if now.contains_key(GRANT_ANNOTATION) => refuse(
+            "how long a grant counts is written together with the decision: kubectl annotate areq NAME \
+                    agentaccess.dev/decision=approve agentaccess.dev/grant=30m",
         ),
         false => Judged::Pass,
     }
@@ -156,63 +164,40 @@ fn cast(
         let word = match annotations.remove(DECISION_ANNOTATION).unwrap_or_default().as_str() {
             "approve" => Word::Approve,
             "deny" => Word::Deny,
-            other => return Err(format!("`{}` is no decision: write approve or deny", shown(other))),
+            "revoke" => Word::Revoke,
+            "break-glass" => Word::BreakGlass,
+            other => {
+                let other = shown(other);
+                return Err(format!("`{other}` is no decision: write approve, deny, revoke or break-glass"));
+            }
         };
-        let reason = reason(annotations.get(REASON_ANNOTATION), &request)?;
+        let reason = reason(annotations.get(REASON_ANNOTATION), word, &request)?;
+        let grant = grant(annotations.get(GRANT_ANNOTATION), word, &request)?;
         let key = key.ok_or("agentaccess has no key to sign with yet: try again in a moment")?;
         let ballot = Ballot::read(&request, key);
-        if let Some(closed) = closed(&Tally::of(&request, &ballot, now).standing) {
-            return Err(format!("nobody can decide on {} any more: {closed}", request.id.1));
+        if let Some(closed) = closed(&Tally::of(&request, &ballot, now).standing, word) {
+            return Err(match word {
+                Word::Revoke => format!("there is nothing to revoke on {}: {closed}", request.id.1),
+                Word::Approve | Word::Deny | Word::BreakGlass => {
+                    format!("nobody can decide on {} any more: {closed}", request.id.1)
+                }
+            });
         }
         let taken = request::records(&annotations);
         let free = (1..=LAST_RECORD).find(|number| !taken.contains_key(number));
         let free = free.ok_or("it holds as many records as it can: ask again with a new request")?;
-        Ok((request, ballot, key.clone(), word, reason, free))
+        Ok((request, ballot, key.clone(), word, (reason, grant), free))
     };
     match vote() {
-        Ok((request, ballot, key, word, reason, free)) => {
+        Ok((request, ballot, key, word, (reason, grant), free)) => {
             let mut policies = request.spec.policy_refs.clone();
             let mut seen = BTreeSet::new();
             policies.retain(|policy| seen.insert(policy_name(policy)));
-            let vote = Vote { response, user, policies, request, ballot, key, now, word, reason, free, annotations };
+            let vote =
+                Vote { response, user, policies, request, ballot, key, now, word, reason, grant, free, annotations };
             Ok(Step::Ask(Box::new(vote)))
         }
         Err(message) => Err(Box::new((response, message))),
-    }
-}
-
-/// A person, and not the one who asks.
-fn voter(user: &UserInfo, request: &Request) -> Result<(), String> {
-    let name = user.username.as_deref().unwrap_or_default();
-    let subject = &request.spec.subject;
-    let own = format!("{SERVICE_ACCOUNT}{}:{}", subject.namespace, subject.service_account);
-    let pods = user.extra.iter().flatten().filter(|(key, _)| *key == POD_UID).flat_map(|(_, values)| values);
-    if name == own || subject.pod_uid.as_ref().is_some_and(|uid| pods.into_iter().any(|pod| pod == uid)) {
-        return Err("who asks cannot decide; another person must".to_owned());
-    }
-    let grouped = user.groups.iter().flatten().any(|group| group == SERVICE_ACCOUNTS);
-    if grouped || name.starts_with(SERVICE_ACCOUNT) {
-        return Err("people decide, no ServiceAccount does".to_owned());
-    }
-    if NOBODY.contains(&name) {
-        return Err("who decides must be known".to_owned());
-    }
-    match is_line(name, limits::TEXT_CHARS) && is_line(user.uid.as_deref().unwrap_or_default(), limits::TEXT_CHARS) {
-        true => Ok(()),
-        false => Err("the name of who decides is too long or cannot be shown as it is".to_owned()),
-    }
-}
-
-fn reason(text: Option<&String>, request: &Request) -> Result<Option<String>, String> {
-    let text = text.map(|text| text.trim()).filter(|text| !text.is_empty());
-    match text {
-        None if request.spec.reason == Reason::Required => {
-            Err(format!("a reason is required: add {REASON_ANNOTATION}=\"...\""))
-        }
-        Some(text) if !is_line(text, limits::TEXT_CHARS) => {
-            Err(format!("the reason must be one line of at most {} characters that can be seen", limits::TEXT_CHARS))
-        }
-        text => Ok(text.map(str::to_owned)),
     }
 }
 
@@ -221,6 +206,14 @@ fn reason(text: Option<&String>, request: &Request) -> Result<Option<String>, St
 impl Vote {
     pub(super) fn namespace(&self) -> String {
         self.request.id.0.clone()
+    }
+
+    /// Of the right that it takes.
+    pub(super) fn verb(&self) -> &'static str {
+        match self.word {
+            Word::Approve | Word::Deny | Word::Revoke => "approve",
+            Word::BreakGlass => "breakglass",
+        }
     }
 
     /// Ends with the record, if `allowed` (by place in `policies`) names one.
@@ -235,29 +228,35 @@ impl Vote {
         let named = self.policies.iter().enumerate().filter(|(at, _)| allowed.contains(at));
         let policies: BTreeSet<String> = named.map(|(_, policy)| policy_name(policy)).collect();
         let user = self.user.username.clone().unwrap_or_default();
-        if policies.is_empty() {
+        let enough = match self.word {
+            Word::Approve | Word::Deny | Word::Revoke => !policies.is_empty(),
+            Word::BreakGlass => !policies.is_empty() && policies.len() == self.policies.len(),
+        };
+        if !enough {
             let wanted: Vec<String> = self.policies.iter().map(policy_name).collect();
-            let message = format!("{user} may not decide: it takes the verb `approve` on {}", wanted.join(" or "));
+            let wanted = wanted.join(if self.word == Word::BreakGlass { " and " } else { " or " });
+            let message = format!("{user} may not decide: it takes the verb `{}` on {wanted}", self.verb());
             return refuse(self.response, Outcome::Refused, message);
         }
         let uid = self.user.uid.clone().unwrap_or_default();
         let own: Vec<&Record> = self.ballot.votes.iter().filter(|vote| vote.is_by(&user, &uid)).collect();
         let denied = own.iter().any(|vote| vote.decision == Word::Deny);
-        let covered: BTreeSet<&String> = own.iter().flat_map(|vote| &vote.policies).collect();
+        let approvals = own.iter().filter(|vote| vote.decision == Word::Approve);
+        let covered: BTreeSet<&String> = approvals.flat_map(|vote| &vote.policies).collect();
         match self.word {
-            Word::Approve if denied => {
+            Word::Approve | Word::BreakGlass if denied => {
                 let message = format!("{user} has denied {}, and a denial stays", self.request.id.1);
                 refuse(self.response, Outcome::Refused, message)
             }
             Word::Deny if denied => self.repeated(&user),
             // Who may approve for more policies than before says more than before.
             Word::Approve if policies.iter().all(|policy| covered.contains(policy)) => self.repeated(&user),
-            Word::Approve | Word::Deny => self.recorded(user, uid, policies),
+            Word::Approve | Word::Deny | Word::Revoke | Word::BreakGlass => self.recorded(user, uid, policies),
         }
     }
 
     fn repeated(mut self, user: &str) -> Answer {
-        let word = self.word.verb();
+        let word = self.word.text();
         self.response.warnings = Some(vec![format!("recorded already: {word} by {user}; each person counts once")]);
         let patch = self.taken_away();
         patched(self.response, Outcome::Repeated, patch)
@@ -273,6 +272,7 @@ impl Vote {
             decision: self.word,
             policies: policies.into_iter().collect(),
             reason: self.reason.clone().unwrap_or_default(),
+            grant: self.grant.as_ref().map(ToString::to_string).unwrap_or_default(),
             time: written(self.now),
             request: self.request.uid.clone(),
             spec: self.request.digest.clone(),
@@ -288,9 +288,13 @@ impl Vote {
         let tally = Tally::of(&self.request, &after, self.now);
         let count = match self.word {
             Word::Approve => format!(" ({} of {} needed)", tally.approvals, self.request.spec.required_approvals),
-            Word::Deny => String::new(),
+            Word::Deny | Word::Revoke | Word::BreakGlass => String::new(),
         };
-        let said = format!("recorded: {} by {}{count}", self.word.verb(), record.user);
+        let until = match (&tally.standing, &tally.grant) {
+            (Standing::Approved, Some(grant)) => format!("; it counts until {}", written(grant.until)),
+            _ => String::new(),
+        };
+        let said = format!("recorded: {} by {}{count}{until}", self.word.text(), record.user);
         self.response.warnings = Some(vec![said]);
         let mut patch = self.taken_away();
         patch.push(json!({"op": "add", "path": path(&format!("{RECORD_PREFIX}{}", self.free)), "value": text}));
@@ -298,17 +302,20 @@ impl Vote {
     }
 
     fn taken_away(&self) -> Vec<Value> {
-        let reason = self.annotations.contains_key(REASON_ANNOTATION).then_some(REASON_ANNOTATION);
-        let keys = [DECISION_ANNOTATION].into_iter().chain(reason);
+        let beside =
+            [REASON_ANNOTATION, GRANT_ANNOTATION].into_iter().filter(|key| self.annotations.contains_key(*key));
+        let keys = [DECISION_ANNOTATION].into_iter().chain(beside);
         keys.map(|key| json!({"op": "remove", "path": path(key)})).collect()
     }
 }
 
 impl Word {
-    fn verb(self) -> &'static str {
+    fn text(self) -> &'static str {
         match self {
             Self::Approve => "approve",
             Self::Deny => "deny",
+            Self::Revoke => "revoke",
+            Self::BreakGlass => "break-glass",
         }
     }
 }
@@ -323,18 +330,6 @@ impl Outcome {
             Self::Passed => "passed",
             Self::Misused => "misused",
         }
-    }
-}
-
-fn closed(standing: &Standing) -> Option<&'static str> {
-    match standing {
-        Standing::Pending { .. } => None,
-        Standing::Approved => Some("it is approved"),
-        Standing::Denied => Some("it is denied"),
-        Standing::Expired => Some("it has expired"),
-        Standing::Withdrawn => Some("the agent has given it up"),
-        Standing::Revoked => Some("it is revoked"),
-        Standing::Consumed => Some("it was approved and used"),
     }
 }
 
@@ -372,12 +367,6 @@ fn annotations(object: &Value) -> Option<BTreeMap<String, String>> {
         None | Some(Value::Null) => Some(BTreeMap::new()),
         Some(annotations) => BTreeMap::deserialize(annotations).ok(),
     }
-}
-
-fn is_line(text: &str, most: usize) -> bool {
-    text.chars().count() <= most
-        && !text.contains(['\n', '\t'])
-        && Redacted::danger_caller_redacted(text).as_str() == text
 }
 
 fn shown(text: &str) -> String {

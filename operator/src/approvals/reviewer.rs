@@ -1,4 +1,5 @@
-//! The approvals webhook with its one question to the API server: on which of these policies may this user `approve`?
+//! The approvals webhook with its one question to the API server: on which of these policies may this user `approve`, or
+//! `breakglass`?
 //!
 //! An answer that does not come in time is a refusal, as is an error.
 
@@ -41,7 +42,7 @@ impl Reviewer {
         };
         let mut asked = JoinSet::new();
         for (at, policy) in vote.policies.iter().enumerate() {
-            let question = question(&vote.user, &vote.namespace(), &policy.kind, &policy.name);
+            let question = question(&vote.user, vote.verb(), &vote.namespace(), &policy.kind, &policy.name);
             let access = self.access.clone();
             asked.spawn(
                 async move { access.create(&PostParams::default(), &question).await.map(|review| (at, review)) },
@@ -74,7 +75,7 @@ impl std::fmt::Debug for Reviewer {
 }
 
 /// By the policy's name, because those of requests are drawn.
-fn question(user: &UserInfo, namespace: &str, kind: &str, name: &str) -> SubjectAccessReview {
+fn question(user: &UserInfo, verb: &str, namespace: &str, kind: &str, name: &str) -> SubjectAccessReview {
     let (resource, namespace) = match kind {
         KIND => ("agentaccesspolicies", Some(namespace.to_owned())),
         _ => ("clusteragentaccesspolicies", None),
@@ -83,7 +84,7 @@ fn question(user: &UserInfo, namespace: &str, kind: &str, name: &str) -> Subject
         group: Some(crds::GROUP.to_owned()),
         version: Some(crds::VERSION.to_owned()),
         resource: Some(resource.to_owned()),
-        verb: Some("approve".to_owned()),
+        verb: Some(verb.to_owned()),
         name: Some(name.to_owned()),
         namespace,
         ..ResourceAttributes::default()
@@ -112,7 +113,7 @@ mod tests {
             ("AgentAccessPolicy", "agentaccesspolicies", Some("agents")),
             ("ClusterAgentAccessPolicy", "clusteragentaccesspolicies", None),
         ] {
-            let spec = question(&user, "agents", kind, "p").spec;
+            let spec = question(&user, "approve", "agents", kind, "p").spec;
             assert_eq!((spec.user.as_deref(), spec.uid.as_deref()), (Some("alice"), Some("u")));
             let asked = spec.resource_attributes.unwrap();
             assert_eq!(asked.resource.as_deref(), Some(resource));

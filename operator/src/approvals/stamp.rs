@@ -27,6 +27,9 @@ pub(super) struct Key(hmac::Key);
 pub(super) enum Word {
     Approve,
     Deny,
+    Revoke,
+    #[serde(rename = "break-glass")]
+    BreakGlass,
 }
 
 /// What one person said about one request. The order of the fields is the order in the text.
@@ -43,6 +46,9 @@ pub(super) struct Record {
     pub(super) policies: Vec<String>,
     /// Empty: none was given.
     pub(super) reason: String,
+    /// For how long it grants at most, as a length of time; empty: as long as the policy lets it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) grant: String,
     /// RFC 3339.
     pub(super) time: String,
     /// UID of the ApprovalRequest.
@@ -157,6 +163,7 @@ pub(super) mod tests {
             decision,
             policies: vec!["AgentAccessPolicy/support".to_owned()],
             reason: "INC-1".to_owned(),
+            grant: String::new(),
             time: "2027-01-15T08:00:00.000Z".to_owned(),
             request: "r-1".to_owned(),
             spec: "sha256:00".to_owned(),
@@ -180,6 +187,20 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_record_of_an_earlier_version_still_counts() {
+        let text = record("alice", Word::Approve).sign(&key(1)).unwrap();
+        assert!(!text.contains("grant"), "{text}");
+        let shorter = Record { grant: "10m".to_owned(), ..record("alice", Word::BreakGlass) };
+        let text = shorter.sign(&key(1)).unwrap();
+        // What the second wall looks for.
+        assert!(text.contains("\"decision\":\"break-glass\""), "{text}");
+        assert_eq!(read(&text), Ok(shorter));
+        // No text of a person's can look like it.
+        let quoted = Record { reason: "\"decision\":\"break-glass\"".to_owned(), ..record("alice", Word::Approve) };
+        assert!(!quoted.sign(&key(1)).unwrap().contains("\"decision\":\"break-glass\""));
+    }
+
+    #[test]
     fn only_our_own_text_is_a_record() {
         let text = record("alice", Word::Approve).sign(&key(1)).unwrap();
         let mac = text.rsplit(':').next().unwrap();
@@ -195,7 +216,11 @@ pub(super) mod tests {
             (text.replacen("\"reason\":\"INC-1\",", "", 1).replacen('{', "{\"reason\":\"INC-1\",", 1), NotOurs::Form),
             (text.replacen(':', ": ", 1), NotOurs::Form),
             (text.replacen("alice", "\\u0061lice", 1), NotOurs::Form),
-            (text.replacen("approve", "revoke", 1), NotOurs::Form),
+            (text.replacen("approve", "repeal", 1), NotOurs::Form),
+            (text.replacen("\"INC-1\",", "\"INC-1\",\"grant\":\"\",", 1), NotOurs::Form),
+            (text.replacen("\"INC-1\",", "\"INC-1\",\"grant\":\"1h\",", 1), NotOurs::Signature),
+            (text.replacen("approve", "revoke", 1), NotOurs::Signature),
+            (text.replacen("approve", "break-glass", 1), NotOurs::Signature),
             (text.replace(mac, &mac.to_uppercase()), NotOurs::Form),
             (text.replacen("INC-1", "INC-2", 1), NotOurs::Signature),
             (text.replacen("approve", "deny", 1), NotOurs::Signature),

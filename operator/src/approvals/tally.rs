@@ -2,7 +2,8 @@
 //!
 //! A record that is not ours counts as if it were not there. One person counts once, a denial of theirs more than an
 //! approval, and an approval for those policies on which they may approve; each policy needs its quorum. In which order
-//! votes came changes nothing. What the status says can only close the request.
+//! votes came changes nothing. One break-glass on every policy is enough; one revocation ends what was approved. What the
+//! status says can only close the request.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,6 +12,7 @@ use crds::limits;
 use jiff::Timestamp;
 use policy::approval::Standing;
 
+use super::grant::Granted;
 use super::request::Request;
 use super::stamp::{Key, Record, Word};
 
@@ -32,7 +34,9 @@ pub(super) struct Tally {
     pub(super) approvers: Vec<String>,
     /// Whose denial ended it, and why.
     pub(super) denied: Option<(String, String)>,
-    /// One for each person, oldest first.
+    /// Of an approval that is good for more than one use, or was.
+    pub(super) grant: Option<Granted>,
+    /// One for each person, and each break-glass and revocation, oldest first.
     pub(super) decisions: Vec<ApproverDecision>,
 }
 
@@ -108,36 +112,95 @@ impl Tally {
         let threshold = usize::try_from(request.spec.deny_threshold.max(1)).unwrap_or(usize::MAX);
         let denied = against.get(threshold.saturating_sub(1));
         let denied = denied.map(|voice| (voice.counts.user.clone(), voice.counts.reason.clone()));
+        let broken = ballot.votes.iter().find(|vote| breaks_glass(request, vote));
+        let approvers = for_it.iter().filter(counts).map(|voice| voice.counts);
+        let reached = reached(request, &for_it);
+        let grant = match (broken, reached) {
+            (Some(vote), _) => Granted::broken(request, vote),
+            (None, Some(at)) => Granted::of(request, at, approvers.clone()),
+            (None, None) => None,
+        };
+        let mut said: Vec<&Record> = voices.iter().map(|voice| voice.counts).collect();
+        said.extend(ballot.votes.iter().filter(|vote| matches!(vote.decision, Word::BreakGlass | Word::Revoke)));
+        said.sort_by(|a, b| (a.at(), a).cmp(&(b.at(), b)));
         Self {
-            standing: standing(request, approvals, denied.is_some(), now),
+            standing: Case {
+                denied: denied.is_some(),
+                revoked: ballot.votes.iter().any(|vote| revokes(request, vote)),
+                approved: broken.is_some() || reached.is_some(),
+                until: grant.as_ref().map_or(request.expires, |grant| grant.until),
+                have: approvals,
+            }
+            .standing(request, now),
             approvals,
-            approvers: for_it.iter().filter(counts).map(|voice| voice.counts.user.clone()).collect(),
+            approvers: broken.into_iter().chain(approvers).map(|vote| vote.user.clone()).collect(),
             policies,
             denied,
-            decisions: voices.iter().take(limits::DECISIONS).map(|voice| decision(voice.counts)).collect(),
+            grant,
+            decisions: said.into_iter().take(limits::DECISIONS).map(decision).collect(),
         }
     }
 }
 
-fn standing(request: &Request, have: u8, denied: bool, now: Timestamp) -> Standing {
-    let need = u8::try_from(request.spec.required_approvals.max(1)).unwrap_or(u8::MAX);
-    let status = request.status.as_ref();
-    match status.map(|status| status.phase) {
-        Some(Phase::Withdrawn) => return Standing::Withdrawn,
-        Some(Phase::Revoked) => return Standing::Revoked,
-        _ if status.is_some_and(|status| status.consumed) => return Standing::Consumed,
-        Some(Phase::Denied) => return Standing::Denied,
-        Some(Phase::Expired) => return Standing::Expired,
-        Some(Phase::Pending | Phase::Approved) | None => {}
-    }
-    if denied {
-        Standing::Denied
-    } else if now >= request.expires {
-        Standing::Expired
-    } else if have >= need {
-        Standing::Approved
-    } else {
-        Standing::Pending { have, need }
+/// One person alone, for every policy, with a reason and in time.
+fn breaks_glass(request: &Request, vote: &Record) -> bool {
+    vote.decision == Word::BreakGlass
+        && !vote.reason.is_empty()
+        && !request.spec.policy_refs.is_empty()
+        && request.policies().iter().all(|policy| vote.policies.contains(policy))
+        && vote.at().is_some_and(|at| at < request.expires)
+}
+
+fn revokes(request: &Request, vote: &Record) -> bool {
+    vote.decision == Word::Revoke && request.policies().iter().any(|policy| vote.policies.contains(policy))
+}
+
+/// When every policy had its quorum, if that was in time.
+fn reached(request: &Request, for_it: &[&Voice<'_>]) -> Option<Timestamp> {
+    let need = usize::try_from(request.spec.required_approvals.max(1)).unwrap_or(usize::MAX);
+    let policies = request.policies();
+    let moments = policies.iter().map(|policy| {
+        let voices = for_it.iter().filter(|voice| voice.policies.contains(policy.as_str()));
+        voices.filter_map(|voice| voice.counts.at()).nth(need.saturating_sub(1))
+    });
+    // Without a policy nobody could approve.
+    let last = moments.collect::<Option<Vec<_>>>()?.into_iter().max();
+    last.filter(|at| *at < request.expires)
+}
+
+/// What is known of a request that its status has not closed.
+struct Case {
+    denied: bool,
+    revoked: bool,
+    approved: bool,
+    /// When the approval ends.
+    until: Timestamp,
+    have: u8,
+}
+
+impl Case {
+    fn standing(&self, request: &Request, now: Timestamp) -> Standing {
+        let need = u8::try_from(request.spec.required_approvals.max(1)).unwrap_or(u8::MAX);
+        let status = request.status.as_ref();
+        match status.map(|status| status.phase) {
+            Some(Phase::Withdrawn) => return Standing::Withdrawn,
+            Some(Phase::Revoked) => return Standing::Revoked,
+            _ if status.is_some_and(|status| status.consumed) => return Standing::Consumed,
+            Some(Phase::Denied) => return Standing::Denied,
+            Some(Phase::Expired) => return Standing::Expired,
+            Some(Phase::Pending | Phase::Approved) | None => {}
+        }
+        if self.revoked {
+            Standing::Revoked
+        } else if self.denied {
+            Standing::Denied
+        } else if self.approved {
+            if now < self.until { Standing::Approved } else { Standing::Expired }
+        } else if now >= request.expires {
+            Standing::Expired
+        } else {
+            Standing::Pending { have: self.have, need }
+        }
     }
 }
 
@@ -147,6 +210,8 @@ fn decision(vote: &Record) -> ApproverDecision {
         decision: match vote.decision {
             Word::Approve => Decision::Approve,
             Word::Deny => Decision::Deny,
+            Word::Revoke => Decision::Revoke,
+            Word::BreakGlass => Decision::BreakGlass,
         },
         reason: (!vote.reason.is_empty()).then(|| vote.reason.clone()),
         time: vote.time.clone(),

@@ -27,7 +27,7 @@ const LIFE: u32 = 20;
 
 /// Watches until it is dropped. `client` must not give up a read that is silent for less than 30 s.
 pub async fn watch(book: Arc<Book>, key: Store, client: Client) {
-    tokio::join!(requests(&book, client), keys(&book, &key), ticks(&book));
+    tokio::join!(requests(&book, client.clone()), keys(&book, &key), book.lives().watch(client), ticks(&book));
 }
 
 async fn requests(book: &Book, client: Client) {

@@ -69,8 +69,8 @@ impl Service {
 
     /// Whom the certificate and the API server say that it is.
     fn asker(&self, peer: &Peer) -> Result<Asker, Status> {
-        let Pod { name, service_account, .. } = self.pod(&peer.pod)?;
-        Ok(Asker { pod: peer.pod.clone(), pod_name: name, service_account })
+        let Pod { name, service_account, job, .. } = self.pod(&peer.pod)?;
+        Ok(Asker { pod: peer.pod.clone(), pod_name: name, service_account, job })
     }
 }
 
@@ -160,8 +160,7 @@ impl Control for Service {
 
     async fn consume(&self, request: Request<ConsumeRequest>) -> Result<Response<Consumed>, Status> {
         let asker = self.asker(&*peer(&request)?)?;
-        let ConsumeRequest { name, digest } = request.into_inner();
-        let by = self.desk.consume(&asker, &name, &digest).await?;
-        Ok(Response::new(Consumed { by }))
+        let consumed = self.desk.consume(&asker, request.into_inner()).await?;
+        Ok(Response::new(consumed))
     }
 }

@@ -176,7 +176,7 @@ where
 }
 
 /// The cause alone: the whole can hold an object.
-pub(super) fn said(error: &kube::runtime::watcher::Error) -> String {
+pub(crate) fn said(error: &kube::runtime::watcher::Error) -> String {
     use kube::runtime::watcher::Error;
     match error {
         Error::InitialListFailed(kube::Error::Api(status))

@@ -17,6 +17,7 @@ pub(crate) fn pod(uid: &str, namespace: &str, label: &str) -> Pod {
         name: "agent-0".to_owned(),
         service_account: "agent".to_owned(),
         labels: BTreeMap::from([("app".to_owned(), label.to_owned())]),
+        job: None,
     }
 }
 

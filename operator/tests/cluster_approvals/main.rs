@@ -5,13 +5,14 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod grants;
 mod scene;
 
 use std::time::{Duration, Instant};
 
 use crds::approval::{DECISION_ANNOTATION, RECORD_PREFIX};
 use kube::api::{Patch, PatchParams};
-use scene::{Scene, kubectl, shown, told};
+use scene::{Scene, kubectl, shown, told, used};
 use serde_json::{Value, json};
 use tonic::Code;
 
@@ -28,6 +29,8 @@ async fn approvals_on_a_cluster() {
     who_may_not(&scene).await;
     forged(&scene).await;
     used_once(&scene).await;
+    grants::granted_and_revoked(&scene).await;
+    grants::broken(&scene).await;
     withdrawn_and_deleted(&scene).await;
     without_webhook(&scene).await;
     fast(&scene).await;
@@ -151,7 +154,7 @@ async fn denied_and_expired(scene: &Scene) {
     let (done, said) = scene.annotate("alice", &name, &[APPROVE]);
     assert!(!done && said.contains("it has expired"), "{said}");
     scene.phase(&name, "Expired").await;
-    let used = scene.replicas[0].approvals.desk.consume(&scene.pods[0], &name, &[201; 32]).await.unwrap_err();
+    let used = scene.replicas[0].approvals.desk.consume(&scene.pods[0], used(&name, &[201; 32])).await.unwrap_err();
     assert_eq!((used.code(), used.message()), (Code::FailedPrecondition, "it has expired"));
 
     let (name, mut standing, _) = scene.open("why").await;
@@ -209,17 +212,23 @@ async fn used_once(scene: &Scene) {
     let refused = |error: tonic::Status, why: &str| {
         assert_eq!((error.code(), error.message()), (Code::FailedPrecondition, why));
     };
-    refused(desk(0).consume(&scene.pods[0], &name, &digest).await.unwrap_err(), "it is not approved");
+    refused(desk(0).consume(&scene.pods[0], used(&name, &digest)).await.unwrap_err(), "it is not approved");
     assert!(scene.annotate("alice", &name, &[APPROVE]).0);
     told(&mut standing, "approved by alice").await;
-    refused(desk(0).consume(&scene.pods[0], &name, &[7; 32]).await.unwrap_err(), "it was asked for another operation");
-    refused(desk(0).consume(&scene.pods[1], &name, &digest).await.unwrap_err(), "there is no such request of this pod");
+    refused(
+        desk(0).consume(&scene.pods[0], used(&name, &[7; 32])).await.unwrap_err(),
+        "it was asked for another operation",
+    );
+    refused(
+        desk(0).consume(&scene.pods[1], used(&name, &digest)).await.unwrap_err(),
+        "there is no such request of this pod",
+    );
     // An approved one is found again until it is used.
     assert_eq!(scene.ask(0, digest[0], "one", 600).await.unwrap().0, name);
-    let calls: Vec<_> = (0..16).map(|n| desk(n % 2).consume(&scene.pods[0], &name, &digest)).collect();
+    let calls: Vec<_> = (0..16).map(|n| desk(n % 2).consume(&scene.pods[0], used(&name, &digest))).collect();
     let (used, not): (Vec<_>, Vec<_>) = all(calls).await.into_iter().partition(Result::is_ok);
     assert_eq!((used.len(), not.len()), (1, 15));
-    assert_eq!(used[0].as_ref().unwrap(), &["alice"]);
+    assert_eq!(used[0].as_ref().unwrap().by, ["alice"]);
     for error in not {
         refused(error.unwrap_err(), "it was used");
     }

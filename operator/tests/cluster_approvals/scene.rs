@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser as _;
 use control::PodName;
-use control::v1::{Question, Standing, Terms, standing};
+use control::v1::{ConsumeRequest, Question, Standing, Terms, standing};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use operator::approvals::{Approvals, Asker};
@@ -72,7 +72,7 @@ async fn replica(identity: &str, token: &str) -> Replica {
     let arguments = ["x", "--namespace", OPERATOR, "--identity", identity, "--sidecar-image=i@sha256:0"];
     let (config, metrics) = (Config::parse_from(arguments), Arc::new(Metrics::new("0").unwrap()));
     let api = client(None, Some(token)).await;
-    let approvals = Approvals::new(&api, &config, &metrics);
+    let approvals = Approvals::new(&api, &config, &metrics, None);
     approvals.start(client(None, Some(token)).await);
     Replica { approvals, metrics }
 }
@@ -138,19 +138,20 @@ impl Scene {
         }));
         let rule = |name: &str| json!({"name": name, "action": "RequireApproval", "approval": name, "verbs": ["Update"], "relations": ["public.orders"]});
         let settings = |name: &str, required: i32, reason: &str| json!({"name": name, "requiredApprovals": required, "reason": reason});
-        let names = ["one", "two", "five", "why"];
+        let names = ["one", "two", "five", "why", "pod"];
+        let pod = json!({"name": "pod", "scope": "Duration", "maxGrantDuration": "1h"});
         apply(&json!({
             "apiVersion": "agentaccess.dev/v1alpha1", "kind": "AgentAccessPolicy",
             "metadata": {"name": "support", "namespace": self.namespace},
             "spec": {
                 "podSelector": {},
-                "approvals": [settings("one", 1, "Optional"), settings("two", 2, "Optional"), settings("five", 5, "Optional"), settings("why", 1, "Required")],
+                "approvals": [settings("one", 1, "Optional"), settings("two", 2, "Optional"), settings("five", 5, "Optional"), settings("why", 1, "Required"), pod],
                 "targets": [{"targetRef": {"name": "orders"}, "postgres": {"rules": names.map(rule)}}],
             },
         }));
     }
 
-    /// Approvers alice, bob and p0 to p11, and two ServiceAccounts; mallory may write requests and approve nothing.
+    /// Approvers alice, bob and p0 to p11, and two ServiceAccounts; carol, who may break the glass; mallory may write requests and approve nothing.
     fn people(&self) {
         let user = |name: &str| json!({"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": name});
         let mut approvers: Vec<Value> = ["alice", "bob"].iter().map(|name| user(name)).collect();
@@ -171,6 +172,7 @@ impl Scene {
             "metadata": {"name": "writer", "namespace": self.namespace},
             "rules": [{"apiGroups": ["agentaccess.dev"], "resources": ["approvalrequests"], "verbs": ["get", "patch"]}],
         }));
+        apply(&binding("glass", "ClusterRole", "agentaccess-breakglass", json!([user("carol")])));
         apply(&binding("writers", "Role", "writer", json!([user("mallory")])));
     }
 
@@ -188,7 +190,7 @@ impl Scene {
         }
         let uid = kubectl(&["get", "pod", name, "-n", &self.namespace, "-o", "jsonpath={.metadata.uid}"], None).1;
         let pod = PodName::new(&self.namespace, uid.trim()).unwrap();
-        Asker { pod, pod_name: name.to_owned(), service_account: "agent".to_owned() }
+        Asker { pod, pod_name: name.to_owned(), service_account: "agent".to_owned(), job: None }
     }
 
     pub(crate) fn question(&self, rule: &str, digest: u8, ttl: u64) -> Question {
@@ -205,7 +207,9 @@ impl Scene {
                 deny_threshold: 1,
                 pending_ttl_seconds: ttl,
                 reason_required: false,
+                ..Terms::default()
             }),
+            ..Question::default()
         }
     }
 
@@ -312,6 +316,11 @@ fn hook(namespace: &str, port: u16, authority: &Authority) -> Value {
                 "resources": ["approvalrequests"], "scope": "Namespaced"}],
         }],
     })
+}
+
+/// As a sidecar says it of what is good once.
+pub(crate) fn used(name: &str, digest: &[u8]) -> ConsumeRequest {
+    ConsumeRequest { name: name.to_owned(), digest: digest.to_vec(), question: None }
 }
 
 /// As text, to compare with.

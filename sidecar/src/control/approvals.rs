@@ -1,23 +1,27 @@
 //! Approvals that humans give on the cluster, asked for and used up over `control`.
 //!
 //! Nothing is decided here: a standing is what the operator says, and an approval counts only if the operator, asked
-//! at that moment, says that nobody has used it. An operator that is away approves nothing. Question, denial and use are
+//! at that moment, says that nobody has used it, or that it grants this too. An operator that is away approves nothing.
+//! Question, denial and use are
 //! on record here too; what cannot be recorded is not asked and not used.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use control::v1::{self, ConsumeRequest, Name, Question, standing};
+use crds::approval::Cover;
 use policy::operation::Digest;
+use policy::verdict::Scope;
 use recording::entry::{Approval, ApprovalEvent, Vote};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tonic::{Code, Status};
 
+use super::granted::Granted;
 use super::line::Line;
 use super::why;
 use crate::ledger::{Ledger, NotRecorded};
-use crate::outside::{Answer, Approvals, Ask, AskError, NotConsumed, Standing, Ticket};
+use crate::outside::{Answer, Approvals, Ask, AskError, Lease, NotConsumed, Standing, Ticket, Used};
 
 /// For a single answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,6 +33,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct ClusterApprovals {
     line: Line,
     ledger: Arc<dyn Ledger>,
+    granted: Arc<Granted>,
 }
 
 impl std::fmt::Debug for ClusterApprovals {
@@ -39,7 +44,7 @@ impl std::fmt::Debug for ClusterApprovals {
 
 impl ClusterApprovals {
     pub fn new(line: Line, ledger: Arc<dyn Ledger>) -> Self {
-        Self { line, ledger }
+        Self { line, ledger, granted: Arc::default() }
     }
 }
 
@@ -47,6 +52,19 @@ impl Approvals for ClusterApprovals {
     fn ask(&self, ask: Ask) -> Answer<'_, Result<Ticket, AskError>> {
         let mut line = self.line.clone();
         Box::pin(async move {
+            if let Some(ticket) = self.granted.find(&ask) {
+                return Ok(ticket);
+            }
+            let outdated = self.granted.outdated(&ask);
+            if !outdated.is_empty() {
+                // They are used no more, whether the operator hears of it or not.
+                let all = self.clone();
+                tokio::spawn(async move {
+                    for name in outdated {
+                        all.withdraw(&name).await;
+                    }
+                });
+            }
             let question = question(&ask);
             let (name, first, stream) = open(&mut line, question.clone()).await.map_err(|status| away(&status))?;
             let mut asked = entry(&name, ask.digest, ApprovalEvent::Requested);
@@ -71,20 +89,33 @@ impl Approvals for ClusterApprovals {
         })
     }
 
-    fn consume(&self, name: &str, digest: Digest) -> Answer<'_, Result<Vec<String>, NotConsumed>> {
-        let (mut client, name) = (self.line.clone().client(), name.to_owned());
+    fn consume(&self, ticket: &Ticket, ask: &Ask) -> Answer<'_, Result<Used, NotConsumed>> {
+        let mut client = self.line.clone().client();
+        let (ticket, ask) = (ticket.clone(), ask.clone());
         Box::pin(async move {
-            let request = ConsumeRequest { name: name.clone(), digest: digest.0.to_vec() };
+            let name = ticket.name.clone();
+            let request =
+                ConsumeRequest { name: name.clone(), digest: ask.digest.0.to_vec(), question: Some(question(&ask)) };
+            // Taken before, so that what is left of a grant is not more here than there.
+            let begun = Instant::now();
             match timeout(PATIENCE, client.consume(request)).await {
                 // It is used from here on, also when that cannot be recorded.
                 Ok(Ok(consumed)) => {
-                    let by = consumed.into_inner().by;
+                    let v1::Consumed { by, grant } = consumed.into_inner();
+                    let broken = grant.as_ref().map(|grant| grant.broken.clone()).unwrap_or_default();
+                    let lease = grant.and_then(|grant| lease(&grant, begun, ticket, &ask));
+                    let first = lease.as_ref().is_none_or(|lease| self.granted.keep(&ask, lease));
+                    let votes = if first { by.as_slice() } else { &[] };
                     let unrecorded = |_| NotConsumed("its use could not be recorded");
-                    used(&*self.ledger, &name, digest, &by).await.map_err(unrecorded)?;
-                    Ok(by)
+                    used(&*self.ledger, &name, ask.digest, votes, &broken).await.map_err(unrecorded)?;
+                    Ok(Used { by, lease })
                 }
                 Ok(Err(status)) if status.code() == Code::FailedPrecondition => {
+                    self.granted.forget(&name);
                     Err(NotConsumed("it was used, withdrawn or revoked, or has expired"))
+                }
+                Ok(Err(status)) if status.code() == Code::ResourceExhausted => {
+                    Err(NotConsumed("this pod uses approvals too fast: try again in a second"))
                 }
                 // Whether it was used is not known; asking again is for the operator to refuse.
                 Ok(Err(status)) => {
@@ -100,15 +131,31 @@ impl Approvals for ClusterApprovals {
     }
 }
 
-/// Who approved, that it was enough, and that it is used up: in this order, so that none of it is there without the one
-/// before.
-async fn used(ledger: &dyn Ledger, name: &str, digest: Digest, by: &[String]) -> Result<(), NotRecorded> {
+/// Until when this process goes by a grant. `None`: it is of a kind that is not known here, and good for this use alone.
+fn lease(grant: &v1::Grant, begun: Instant, ticket: Ticket, ask: &Ask) -> Option<Lease> {
+    let of_session = match v1::Scope::try_from(grant.scope).ok()? {
+        v1::Scope::Once => return None,
+        v1::Scope::Session => true,
+        v1::Scope::Duration | v1::Scope::Task => false,
+    };
+    // What cannot be added has ended.
+    let ends = begun.checked_add(Duration::from_millis(grant.left_milliseconds)).unwrap_or(begun);
+    Some(Lease { name: ticket.name, ends, standing: ticket.standing, revision: ask.revision, of_session })
+}
+
+/// Who approved, that it was enough, and that it is used: in this order, so that none of it is there without the one
+/// before. `by` is empty when the first two are on record already.
+async fn used(ledger: &dyn Ledger, name: &str, digest: Digest, by: &[String], broken: &str) -> Result<(), NotRecorded> {
+    let reason = (!broken.is_empty()).then(|| format!("break-glass: {broken}"));
     for person in by {
         let mut vote = entry(name, digest, ApprovalEvent::Vote);
         (vote.vote, vote.reviewer) = (Some(Vote::Approve), Some(person.clone()));
+        vote.reason.clone_from(&reason);
         ledger.approval(vote).await?;
     }
-    ledger.approval(entry(name, digest, ApprovalEvent::Granted)).await?;
+    if !by.is_empty() {
+        ledger.approval(Approval { reason, ..entry(name, digest, ApprovalEvent::Granted) }).await?;
+    }
     ledger.approval(entry(name, digest, ApprovalEvent::Consumed)).await
 }
 
@@ -201,7 +248,9 @@ async fn follow(
                 () = tokio::time::sleep(PAUSE) => {}
                 () = sender.closed() => return,
             }
-            match open(&mut line, question.clone()).await {
+            // This one and no other: nobody is asked anew on behalf of nobody.
+            let again = Question { only: denials.name.clone(), ..question.clone() };
+            match open(&mut line, again).await {
                 Ok((again, standing, opened)) if again == denials.name => {
                     sender.send_replace(standing);
                     stream = opened;
@@ -209,6 +258,9 @@ async fn follow(
                 }
                 // Another request means that the one asked for has ended, how is not known.
                 Ok(_) => return drop(sender.send_replace(Standing::Expired)),
+                Err(status) if status.code() == Code::NotFound => {
+                    return drop(sender.send_replace(Standing::Expired));
+                }
                 Err(_) => {}
             }
         }
@@ -230,8 +282,32 @@ fn question(ask: &Ask) -> Question {
             deny_threshold: terms.deny_threshold.into(),
             pending_ttl_seconds: terms.pending_ttl.as_secs(),
             reason_required: terms.reason_required,
+            scope: match terms.scope {
+                Scope::Once => v1::Scope::Once,
+                Scope::Session => v1::Scope::Session,
+                Scope::Duration => v1::Scope::Duration,
+                Scope::Task => v1::Scope::Task,
+            }
+            .into(),
+            max_grant_seconds: terms.max_grant.map_or(0, |grant| grant.as_secs()),
         }),
+        cover: ask.cover.as_ref().map(cover),
+        session: ask.session.clone(),
+        only: String::new(),
     }
+}
+
+fn cover(cover: &Cover) -> v1::Cover {
+    let uses = cover.uses.iter().map(|used| v1::Use {
+        verb: used.verb.clone(),
+        kind: used.kind.clone(),
+        path: used.path.clone(),
+        all_columns: used.columns.is_none(),
+        columns: used.columns.clone().unwrap_or_default(),
+        bounded: used.bounded,
+        indirect: used.indirect,
+    });
+    v1::Cover { database: cover.database.clone(), uses: uses.collect() }
 }
 
 /// `None`: of a newer version.

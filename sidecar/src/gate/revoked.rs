@@ -1,26 +1,32 @@
-//! What reaches a session that is open: that policy lets it do nothing any more, or that its pod is another to policy.
+//! What reaches a session that is open: that policy lets it do nothing any more, that its pod is another to policy, or
+//! that a grant which it ran under has ended.
 //!
 //! A session is planned and masked for one subject. With other labels the pod gets another session; this one ends.
 
 use std::sync::Arc;
 
 use super::Desk;
-use crate::outside::{Policies, Subjects};
+use super::lease::lapse;
+use crate::outside::{Lease, Policies, Subjects};
 
 /// The words for a session whose pod has other labels now.
 pub(super) const ANOTHER: &str = "the labels of this pod changed: connect again";
 
 impl Desk {
-    /// Resolves when policy or subject change. Cancel-safe.
+    /// Resolves when policy or subject change, or a grant ends. Cancel-safe.
     pub async fn changed(&mut self) {
-        changed(&mut self.changes, &mut self.subjects).await;
+        changed(&mut self.changes, &mut self.subjects, &self.leases).await;
     }
 
     /// Why this session has to end now, if it has to: nothing of it could be allowed any more, or it was begun by
-    /// another one to policy.
+    /// another one to policy, or what let something of it through is over.
     pub fn revoked(&mut self) -> Option<&'static str> {
         if self.is_another() {
             return Some(ANOTHER);
+        }
+        let revision = self.revision();
+        if let Some(why) = self.lapsed(revision) {
+            return Some(why);
         }
         let view = self.view();
         if view.deny_all().is_some() {
@@ -42,11 +48,12 @@ impl Desk {
 }
 
 /// Resolves when one of them changes; cancel-safe.
-pub(super) async fn changed(policies: &mut Policies, subjects: &mut Subjects) {
+pub(super) async fn changed(policies: &mut Policies, subjects: &mut Subjects, leases: &[Lease]) {
     tokio::select! {
         changed = policies.changed() => if changed.is_err() {
             std::future::pending::<()>().await;
         },
         () = subjects.changed() => {}
+        () = lapse(leases) => {}
     }
 }

@@ -20,7 +20,7 @@ use tokio::sync::{Notify, broadcast};
 use crate::config::Approver;
 use crate::ledger::Ledger;
 use crate::metrics::{ApprovalOutcome, Metrics};
-use crate::outside::{Answer, Approvals, Ask, AskError, NotConsumed, Ticket};
+use crate::outside::{Answer, Approvals, Ask, AskError, NotConsumed, Ticket, Used};
 use crate::state::StateDir;
 use crate::vital;
 
@@ -170,8 +170,8 @@ impl Approvals for LocalApprovals {
         })
     }
 
-    fn consume(&self, name: &str, digest: Digest) -> Answer<'_, Result<Vec<String>, NotConsumed>> {
-        let (inner, name) = (Arc::clone(&self.inner), name.to_owned());
+    fn consume(&self, ticket: &Ticket, ask: &Ask) -> Answer<'_, Result<Used, NotConsumed>> {
+        let (inner, name, digest) = (Arc::clone(&self.inner), ticket.name.clone(), ask.digest);
         Box::pin(async move {
             unstopped(async move { inner.consume(&name, digest).await })
                 .await
@@ -232,7 +232,7 @@ impl Inner {
         self.changed(name);
     }
 
-    async fn consume(&self, name: &str, digest: Digest) -> Result<Vec<String>, NotConsumed> {
+    async fn consume(&self, name: &str, digest: Digest) -> Result<Used, NotConsumed> {
         let _turn = self.turn.lock().await;
         let (entry, deadline, by) = {
             let mut book = self.book.lock();
@@ -255,7 +255,7 @@ impl Inner {
         if deadline.is_some_and(|end| Instant::now() >= end) {
             return Err(NotConsumed("expired"));
         }
-        Ok(by)
+        Ok(Used { by, lease: None })
     }
 
     async fn vote(
@@ -288,13 +288,13 @@ impl Inner {
             let about = |event| Approval {
                 vote: Some(match decision {
                     Decision::Approve => Vote::Approve,
-                    Decision::Deny | Decision::Revoke => Vote::Deny,
+                    Decision::Deny | Decision::Revoke | Decision::BreakGlass => Vote::Deny,
                 }),
                 reviewer: Some(approver.name.clone()),
                 reviewer_uid: Some(approver.uid),
                 reason: match decision {
                     Decision::Revoke => Some(format!("revoked: {}", reason.as_deref().unwrap_or("no reason given"))),
-                    Decision::Approve | Decision::Deny => reason.clone(),
+                    Decision::Approve | Decision::Deny | Decision::BreakGlass => reason.clone(),
                 },
                 ..self.entry(name, request, event)
             };
@@ -435,6 +435,7 @@ fn sentence(approver: &Approver, decision: Decision, after: Tallied) -> String {
         Decision::Approve => "approve",
         Decision::Deny => "deny",
         Decision::Revoke => "revoke",
+        Decision::BreakGlass => "break-glass",
     };
     let rest = match after {
         Tallied::Pending { have, need } => format!("{have} of {need} needed"),

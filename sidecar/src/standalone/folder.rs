@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use crds::manifest::{self, MAX_FILE_BYTES, MAX_FILES, Manifest};
+use crds::policy::{ApprovalSettings, Scope};
 use policy::PolicySet;
 use zeroize::Zeroizing;
 
@@ -71,8 +72,34 @@ pub fn load(folder: &Path, listeners: &[Listener]) -> Result<Held, Unusable> {
             return Err(unusable(lines));
         }
     };
+    lines.extend(grants(&input, &files));
     lines.extend(references(listeners, &set, &secrets));
     if lines.is_empty() { Ok(Held { set, secrets }) } else { Err(unusable(lines)) }
+}
+
+/// Grants are ended by what the operator watches; without one an approval is good once, and nothing else may be written.
+fn grants(input: &policy::Input, files: &BTreeMap<String, String>) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut look = |object: String, approvals: &[ApprovalSettings]| {
+        for (at, settings) in approvals.iter().enumerate().filter(|(_, settings)| settings.scope != Scope::Once) {
+            let object = match files.get(&object) {
+                Some(file) => format!("{file} ({object})"),
+                None => object.clone(),
+            };
+            lines.push(format!(
+                "{object}: spec.approvals[{at}].scope: {:?} needs the operator of a cluster; without one an approval is \
+                 good once: write `scope: Once` and no maxGrantDuration",
+                settings.scope
+            ));
+        }
+    };
+    for policy in &input.policies {
+        look(format!("AgentAccessPolicy {}/{}", policy.namespace, policy.name), &policy.spec.approvals);
+    }
+    for policy in &input.cluster {
+        look(format!("ClusterAgentAccessPolicy {}", policy.name), &policy.spec.approvals);
+    }
+    lines
 }
 
 /// What listeners refer to: without it no agent could ever connect, so that it is said at once.

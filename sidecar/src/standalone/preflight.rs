@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 use pgsql::Catalog;
-use policy::operation::Digest;
 use policy::{PolicySet, TargetKey};
 use recording::{SigningKey, Writer, WriterConfig};
 use tokio::sync::watch;
@@ -16,7 +15,9 @@ use super::discard::Discard;
 use crate::config::Listener;
 use crate::gate::Gate;
 use crate::metrics::Metrics;
-use crate::outside::{Answer, Approvals, Ask, AskError, MAX_POLICY_AGE, NotConsumed, PolicySnapshot, Target, Ticket};
+use crate::outside::{
+    Answer, Approvals, Ask, AskError, MAX_POLICY_AGE, NotConsumed, PolicySnapshot, Target, Ticket, Used,
+};
 use crate::protocol::postgres::session::login::LoggedIn;
 use crate::protocol::postgres::session::snapshot;
 use crate::recorder::Recorder;
@@ -99,7 +100,7 @@ impl Approvals for NobodyToAsk {
         Box::pin(async {})
     }
 
-    fn consume(&self, _: &str, _: Digest) -> Answer<'_, Result<Vec<String>, NotConsumed>> {
+    fn consume(&self, _: &Ticket, _: &Ask) -> Answer<'_, Result<Used, NotConsumed>> {
         Box::pin(async { Err(NotConsumed("nobody was asked")) })
     }
 }

@@ -290,7 +290,7 @@ impl Control for Served {
 
     async fn consume(&self, request: Request<ConsumeRequest>) -> Result<Response<Consumed>, Status> {
         certificate(&request)?;
-        Ok(Response::new(Consumed { by: vec!["alice".to_owned()] }))
+        Ok(Response::new(Consumed { by: vec!["alice".to_owned()], grant: None }))
     }
 }
 

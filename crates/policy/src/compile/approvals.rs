@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use crds::duration::DurationText;
 use crds::limits;
-use crds::policy::{Action, ApprovalSettings, Reason};
+use crds::policy::{Action, ApprovalSettings, Reason, Scope};
 
 use crate::compile::check;
 use crate::compile::report::{Report, shown};
 use crate::rule::Terms;
 
 const LONGEST_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+const LONGEST_GRANT: Duration = Duration::from_secs(24 * 60 * 60);
 const LONGEST_HOLD_IN_TRANSACTION: Duration = Duration::from_secs(30);
 
 pub(super) fn compile(list: &[ApprovalSettings], report: &mut Report) -> BTreeMap<String, Terms> {
@@ -47,10 +48,27 @@ fn terms(settings: &ApprovalSettings, path: &str, report: &mut Report) -> Terms 
         }
         hold
     });
+    let path = format!("{path}.maxGrantDuration");
+    let max_grant = settings.max_grant_duration.as_ref().map(|text| (duration(report, &path, text), text));
+    match (settings.scope, max_grant) {
+        (Scope::Once, Some(_)) => {
+            report.error(&path, "has no meaning: an approval of scope Once is used up by the operation that asked");
+        }
+        (Scope::Session | Scope::Duration | Scope::Task, None) => {
+            let text = "is missing: an approval of scope Session, Duration or Task has an end, for example `30m`";
+            report.error(&path, text);
+        }
+        (_, Some((grant, text))) if grant > LONGEST_GRANT => {
+            report.error(&path, &format!("`{}` is longer than 24h", shown(text.as_str())));
+        }
+        (_, Some(_) | None) => {}
+    }
     Terms {
         name: settings.name.clone(),
         required_approvals,
         deny_threshold,
+        scope: settings.scope,
+        max_grant: max_grant.map(|(grant, _)| grant),
         pending_ttl,
         hold_for,
         reason_required: settings.reason == Reason::Required,

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crds::policy::Scope;
+
 use crate::operation::{Access, Fields, Operation, Strictness};
 use crate::rule::Rule;
 use crate::verdict::{ApprovalTerms, DenyReason, Matched};
@@ -112,6 +114,8 @@ impl ApprovalTerms {
                 asked_by: vec![rule.id.clone()],
                 required_approvals: terms.required_approvals,
                 deny_threshold: terms.deny_threshold,
+                scope: terms.scope,
+                max_grant: terms.max_grant,
                 pending_ttl: terms.pending_ttl,
                 hold_for: terms.hold_for,
                 reason_required: terms.reason_required,
@@ -131,7 +135,11 @@ impl ApprovalTerms {
 
     fn and(mut self, other: Self) -> Self {
         self.asked_by.extend(other.asked_by);
+        let scope = self.scope.min(other.scope);
+        let max_grant = [self.max_grant, other.max_grant].into_iter().flatten().min();
         Self {
+            scope,
+            max_grant: max_grant.filter(|_| scope != Scope::Once),
             asked_by: self.asked_by,
             required_approvals: self.required_approvals.max(other.required_approvals),
             deny_threshold: self.deny_threshold.min(other.deny_threshold),

@@ -129,12 +129,15 @@ fn recording() -> impl Strategy<Value = RecordingSettings> {
 }
 
 fn settings(name: &'static str) -> impl Strategy<Value = ApprovalSettings> {
-    (1..=5_i32, 1..=5_i32, 60..3_600_u32, 1..=60_u32, any::<bool>(), option::of(1..=30_u32)).prop_map(
-        move |(required, denials, ttl, hold, reason, inside)| ApprovalSettings {
+    let scope = select(vec![Scope::Once, Scope::Session, Scope::Duration, Scope::Task]);
+    let granted = (scope, 1..=86_400_u32);
+    (1..=5_i32, 1..=5_i32, 60..3_600_u32, 1..=60_u32, any::<bool>(), option::of(1..=30_u32), granted).prop_map(
+        move |(required, denials, ttl, hold, reason, inside, (scope, grant))| ApprovalSettings {
             name: name.to_owned(),
             required_approvals: required,
             deny_threshold: denials,
-            scope: Scope::Once,
+            scope,
+            max_grant_duration: (scope != Scope::Once).then(|| DurationText(format!("{grant}s"))),
             pending_ttl: DurationText(format!("{ttl}s")),
             hold_for: DurationText(format!("{hold}s")),
             reason: if reason { Reason::Required } else { Reason::Optional },

@@ -12,7 +12,7 @@ fn at(time: &str) -> Timestamp {
 }
 
 fn book() -> Book {
-    Book::new(Held::of(key(1)), Arc::new(Metrics::new("0").unwrap()))
+    Book::new(Held::of(key(1)), Arc::new(Metrics::new("0").unwrap()), None)
 }
 
 fn request(version: u32, votes: &[(&str, Word)]) -> Request {
@@ -101,7 +101,7 @@ fn a_list_takes_away_what_it_does_not_name() {
 fn another_key_counts_other_votes() {
     let metrics = Arc::new(Metrics::new("0").unwrap());
     let held = Held::default();
-    let book = Book::new(held.clone(), metrics);
+    let book = Book::new(held.clone(), metrics, None);
     book.list_begins();
     book.list_ends();
     assert!(!book.is_ready(), "votes cannot be counted");
@@ -147,4 +147,39 @@ fn who_no_longer_follows_is_forgotten() {
     drop(two);
     book.tick(at("08:00:02"));
     assert!(book.inner.lock().followers.is_empty());
+}
+
+#[test]
+fn what_nobody_is_left_to_use_is_over() {
+    let index = crate::index::Index::new(900);
+    let metrics = Arc::new(Metrics::new("0").unwrap());
+    let book = Book::new(Held::of(key(1)), metrics, Some(Arc::clone(&index)));
+    book.put(request(1, &[("alice", Word::Approve), ("bob", Word::Approve)]), at("08:00:00"));
+    let told = book.follow(&request(1, &[]).id, at("08:00:00")).unwrap();
+    // Nothing is known of the pod yet, then it is not heard of yet, then it lives.
+    book.tick(at("08:00:01"));
+    index.change(|world| {
+        world.pulse(true);
+        for feed in crate::index::Feed::ALL {
+            world.sync(feed, true);
+        }
+        true
+    });
+    book.tick(at("08:00:01"));
+    index.change(|world| world.set_pod(crate::index::tests::pod("p-1", "agents", "x")));
+    book.tick(at("08:00:01"));
+    assert_eq!(shown(&told), "approved by alice,bob");
+    // A watch that broke says nothing.
+    index.change(|world| world.pulse(false) | world.remove_pod("p-1"));
+    book.tick(at("08:00:02"));
+    assert_eq!(shown(&told), "approved by alice,bob");
+    index.change(|world| world.pulse(true));
+    book.tick(at("08:00:02"));
+    assert_eq!(shown(&told), "Revoked");
+    // For good, whatever is heard of the pod or the request later.
+    index.change(|world| world.set_pod(crate::index::tests::pod("p-1", "agents", "x")));
+    book.put(request(2, &[("alice", Word::Approve), ("bob", Word::Approve)]), at("08:00:03"));
+    book.tick(at("08:00:03"));
+    assert_eq!(shown(&told), "Revoked");
+    assert_eq!(book.all()[0].tally(at("08:00:03")).standing, Standing::Revoked);
 }

@@ -8,7 +8,7 @@ use super::*;
 
 fn asker() -> Asker {
     let pod = PodName::new("agents", "5b1c0d6e-0000-4000-8000-000000000001").unwrap();
-    Asker { pod, pod_name: "agent-0".to_owned(), service_account: "agent".to_owned() }
+    Asker { pod, pod_name: "agent-0".to_owned(), service_account: "agent".to_owned(), job: None }
 }
 
 fn question() -> Question {
@@ -25,7 +25,9 @@ fn question() -> Question {
             deny_threshold: 2,
             pending_ttl_seconds: 3600,
             reason_required: false,
+            ..v1::Terms::default()
         }),
+        ..Question::default()
     }
 }
 
@@ -92,7 +94,13 @@ fn what_is_asked_is_what_the_policies_say() {
     assert!(object.metadata.annotations.unwrap()[HOW_ANNOTATION].contains("agentaccess.dev/reason="));
     // And a sidecar may ask for more, not for less.
     let terms = |required_approvals, deny_threshold, pending_ttl_seconds| {
-        Some(v1::Terms { required_approvals, deny_threshold, pending_ttl_seconds, reason_required: true })
+        Some(v1::Terms {
+            required_approvals,
+            deny_threshold,
+            pending_ttl_seconds,
+            reason_required: true,
+            ..v1::Terms::default()
+        })
     };
     let spec = asked(Question { terms: terms(5, 5, 60), ..question() }).unwrap().spec;
     assert_eq!((spec.required_approvals, spec.deny_threshold, spec.reason), (5, 1, Reason::Required));
@@ -171,6 +179,7 @@ fn what_cannot_be_shown_is_not_asked() {
                 deny_threshold: denials,
                 pending_ttl_seconds: ttl,
                 reason_required: false,
+                ..v1::Terms::default()
             });
         });
     }
@@ -200,7 +209,13 @@ fn an_open_request_on_looser_terms_is_not_found_again() {
     let fits =
         |question: Question| Checked::read(question, &asker()).unwrap().fits(&asked(self::question()).unwrap().spec);
     let terms = |required_approvals, deny_threshold, reason_required| {
-        Some(v1::Terms { required_approvals, deny_threshold, pending_ttl_seconds: 60, reason_required })
+        Some(v1::Terms {
+            required_approvals,
+            deny_threshold,
+            pending_ttl_seconds: 60,
+            reason_required,
+            ..v1::Terms::default()
+        })
     };
     assert!(fits(question()));
     assert!(fits(Question { terms: terms(2, 1, false), revision: "sha256:abcdef".to_owned(), ..question() }));
@@ -214,3 +229,6 @@ fn an_open_request_on_looser_terms_is_not_found_again() {
     assert!(!fits(Question { target: "other".to_owned(), ..question() }));
     assert!(!fits(Question { digest: vec![1; 32], ..question() }));
 }
+
+#[path = "granting.rs"]
+mod granting;

@@ -2,6 +2,7 @@
 
 use super::super::request::tests as requests;
 use super::super::stamp::tests::key;
+use super::rules::POD_UID;
 use super::*;
 
 const POLICY: &str = "AgentAccessPolicy/support";
@@ -186,10 +187,11 @@ fn what_is_no_vote_is_told() {
         let answer = vote(old, &user("alice"), annotations.clone(), &[0]);
         assert!(message(&answer).contains(said), "{annotations}: {:?}", answer.message);
     };
-    for word in ["", "Approve", "yes", "revoke", "break-glass", "approve ", "approve\u{1b}[2J"] {
-        refused(&old, json!({DECISION_ANNOTATION: word}), "write approve or deny");
+    for word in ["", "Approve", "yes", "Revoke", "break glass", "approve ", "approve\u{1b}[2J"] {
+        refused(&old, json!({DECISION_ANNOTATION: word}), "write approve, deny, revoke or break-glass");
     }
     refused(&old, json!({REASON_ANNOTATION: "x"}), "together with the decision");
+    refused(&old, json!({GRANT_ANNOTATION: "1m"}), "together with the decision");
     for reason in ["a\nb", "\u{1b}[2J", "a\u{202e}b", &"a".repeat(257)] {
         refused(&old, json!({DECISION_ANNOTATION: "approve", REASON_ANNOTATION: reason}), "must be one line");
     }
@@ -198,6 +200,104 @@ fn what_is_no_vote_is_told() {
         let annotations = annotated(&json!({"metadata": {"annotations": {DECISION_ANNOTATION: "deny"}}}), annotations);
         refused(&old, annotations["metadata"]["annotations"].clone(), "a reason is required");
     }
+}
+
+fn granting(scope: &str, policies: &[&str], required: i32) -> Value {
+    let mut object = serde_json::to_value(requests::granting(policies, scope)).unwrap();
+    object["spec"]["requiredApprovals"] = json!(required);
+    object
+}
+
+#[test]
+fn who_approves_may_shorten_and_never_lengthen() {
+    let old = granting("Task", &[POLICY], 1);
+    let approve = |old: &Value, word: &str, grant: &str| {
+        let words = json!({DECISION_ANNOTATION: word, GRANT_ANNOTATION: grant, REASON_ANNOTATION: "INC-1"});
+        (annotated(old, words.clone()), vote(old, &user("alice"), words, &[0]))
+    };
+    let (with, answer) = approve(&old, "approve", " 30m ");
+    let (after, warnings) = stored(&with, &answer);
+    assert_eq!(warnings, ["recorded: approve by alice (1 of 1 needed); it counts until 2027-01-15T08:30:00.000Z"]);
+    assert_eq!(votes(&after)[0].grant, "30m");
+    assert!(after["metadata"]["annotations"].get(GRANT_ANNOTATION).is_none(), "{after}");
+
+    for (grant, said) in [
+        ("2h", "`2h` is longer than this can be granted; give at most 1h"),
+        ("", "is not a length of time"),
+        ("half an hour", "is not a length of time"),
+        ("0m", "write at least `1s`"),
+        ("-1m", "is not a length of time"),
+    ] {
+        let (_, answer) = approve(&old, "approve", grant);
+        assert!(message(&answer).contains(said), "{grant}: {:?}", answer.message);
+        assert!(message(&answer).starts_with(GRANT_ANNOTATION), "{:?}", answer.message);
+    }
+    let (_, answer) = approve(&old, "deny", "1m");
+    assert!(message(&answer).contains("grants nothing beyond one use"), "{:?}", answer.message);
+    let (_, answer) = approve(&granting("Once", &[POLICY], 1), "approve", "1m");
+    assert!(message(&answer).contains("grants nothing beyond one use"), "{:?}", answer.message);
+    let (_, answer) = approve(&old, "break-glass", "31m");
+    assert!(message(&answer).contains("give at most 30m"), "{:?}", answer.message);
+}
+
+#[test]
+fn what_is_approved_can_be_revoked() {
+    for scope in ["Once", "Duration"] {
+        let old = granting(scope, &[POLICY, OTHER], 1);
+        let revoke = json!({DECISION_ANNOTATION: "revoke"});
+        let early = vote(&old, &user("bob"), revoke.clone(), &[0]);
+        assert!(message(&early).contains("nothing to revoke on areq-0a1b2c3d: nobody has approved it; deny it"));
+        let (approved, _) = cast_by(&old, "alice", "approve", &[0, 1]);
+        let denied = vote(&approved, &user("bob"), json!({DECISION_ANNOTATION: "deny"}), &[0]);
+        assert!(message(&denied).contains("it is approved; revoke it instead"));
+        // Who approves for one of the policies ends it, and who asks does not.
+        assert!(message(&vote(&approved, &user("eve"), revoke.clone(), &[])).contains("verb `approve`"));
+        let own = user("system:serviceaccount:agents:agent");
+        assert!(message(&vote(&approved, &own, revoke.clone(), &[0])).contains("who asks cannot decide"));
+        let (revoked, warnings) = cast_by(&approved, "bob", "revoke", &[1]);
+        assert_eq!(warnings, ["recorded: revoke by bob"]);
+        assert_eq!(votes(&revoked).last().unwrap().decision, Word::Revoke);
+        let again = vote(&revoked, &user("bob"), revoke, &[0]);
+        assert!(message(&again).contains("it is revoked"));
+    }
+}
+
+#[test]
+fn to_break_the_glass_takes_a_right_of_its_own_and_a_reason() {
+    let old = granting("Once", &[POLICY, OTHER], 5);
+    let words = json!({DECISION_ANNOTATION: "break-glass", REASON_ANNOTATION: "INC-7"});
+    let with = annotated(&old, words.clone());
+    let Step::Ask(asked) = step(&review("UPDATE", &old, &with, &user("carol"))) else { panic!() };
+    assert_eq!(asked.verb(), "breakglass");
+    for word in ["approve", "deny"] {
+        let with = annotated(&old, json!({DECISION_ANNOTATION: word}));
+        let Step::Ask(asked) = step(&review("UPDATE", &old, &with, &user("carol"))) else { panic!() };
+        assert_eq!(asked.verb(), "approve");
+    }
+    let (after, warnings) = stored(&with, &vote(&old, &user("carol"), words.clone(), &[0, 1]));
+    assert_eq!(warnings, ["recorded: break-glass by carol; it counts until 2027-01-15T08:30:00.000Z"]);
+    let record = votes(&after).remove(0);
+    assert_eq!((record.decision, record.reason.as_str()), (Word::BreakGlass, "INC-7"));
+
+    for allowed in [&[][..], &[0], &[1]] {
+        let answer = vote(&old, &user("carol"), words.clone(), allowed);
+        let said = "verb `breakglass` on AgentAccessPolicy/support and ClusterAgentAccessPolicy/prod";
+        assert!(message(&answer).ends_with(said), "{allowed:?}: {:?}", answer.message);
+    }
+    for reason in [json!({}), json!({REASON_ANNOTATION: "  "})] {
+        let mut words = json!({DECISION_ANNOTATION: "break-glass"});
+        words.as_object_mut().unwrap().extend(reason.as_object().unwrap().clone());
+        let answer = vote(&old, &user("carol"), words, &[0, 1]);
+        assert!(message(&answer).contains("who breaks the glass says why"), "{:?}", answer.message);
+    }
+    for name in ["system:serviceaccount:agents:agent", "system:serviceaccount:ops:robot"] {
+        message(&vote(&old, &user(name), words.clone(), &[0, 1]));
+    }
+    // Who denied stays with it.
+    let mut two = old.clone();
+    two["spec"]["denyThreshold"] = json!(2);
+    let (denied, _) = cast_by(&two, "carol", "deny", &[0]);
+    assert!(message(&vote(&denied, &user("carol"), words, &[0, 1])).contains("a denial stays"));
 }
 
 #[test]
@@ -248,7 +348,7 @@ fn records_are_ours_alone() {
         changed(removed);
     }
 
-    for key in [DECISION_ANNOTATION, first.as_str(), REASON_ANNOTATION] {
+    for key in [DECISION_ANNOTATION, first.as_str(), REASON_ANNOTATION, GRANT_ANNOTATION] {
         let made = annotated(&object(&[POLICY]), json!({key: "approve"}));
         assert!(
             message(&sent(&review("CREATE", &json!(null), &made, &user("operator")), &[0]))

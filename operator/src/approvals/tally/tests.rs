@@ -1,6 +1,7 @@
 //! Tables and laws of the count.
 
 use crds::approval::ApprovalRequestStatus;
+use crds::policy::Scope;
 use proptest::prelude::*;
 
 use super::*;
@@ -125,6 +126,121 @@ fn a_request_without_policies_is_approved_by_nobody() {
     assert_eq!(count(&mut request, &votes, "08:00:01").standing, Standing::Pending { have: 0, need: 2 });
 }
 
+fn granting(scope: &str, policies: &[&str]) -> Request {
+    Request::read(&requests::granting(policies, scope)).unwrap()
+}
+
+fn moment(vote: Record, time: &str, grant: &str) -> Record {
+    Record { time: format!("2027-01-15T{time}Z"), grant: grant.to_owned(), ..vote }
+}
+
+#[test]
+fn a_grant_begins_with_the_quorum_and_ends_after_the_shortest_time() {
+    use Word::Approve;
+    let until = |votes: &[(&str, &str, &str)]| {
+        let mut request = granting("Task", &[POLICY]);
+        let votes: Vec<_> = votes
+            .iter()
+            .map(|(user, time, grant)| moment(vote(&request, user, Approve, &[POLICY]), time, grant))
+            .collect();
+        count(&mut request, &votes, "08:10:00").grant.map(|grant| (grant.scope, grant.from, grant.until))
+    };
+    let granted = |from: &str, to: &str| Some((Scope::Task, at(from), at(to)));
+    assert_eq!(until(&[("alice", "08:00:00", "")]), None);
+    assert_eq!(until(&[("alice", "08:00:00", ""), ("bob", "08:05:00", "")]), granted("08:05:00", "09:05:00"));
+    assert_eq!(until(&[("bob", "08:05:00", ""), ("alice", "08:00:00", "")]), granted("08:05:00", "09:05:00"));
+    assert_eq!(until(&[("alice", "08:00:00", "20m"), ("bob", "08:05:00", "30m")]), granted("08:05:00", "08:25:00"));
+    // No record makes it longer than the policy does, and one that cannot be read grants nothing.
+    assert_eq!(until(&[("alice", "08:00:00", "9h"), ("bob", "08:05:00", "")]), granted("08:05:00", "09:05:00"));
+    assert_eq!(until(&[("alice", "08:00:00", "soon"), ("bob", "08:05:00", "")]), granted("08:05:00", "08:05:00"));
+
+    let mut request = granting("Task", &[POLICY]);
+    let votes = ["alice", "bob"].map(|user| vote(&request, user, Approve, &[POLICY]));
+    // It outlives the time in which people may decide, and ends by its own.
+    for (now, standing) in
+        [("08:16:00", Standing::Approved), ("08:59:59.999", Standing::Approved), ("09:00:00", Standing::Expired)]
+    {
+        assert_eq!(count(&mut request, &votes, now).standing, standing, "{now}");
+    }
+    // A quorum that came too late is none.
+    let late = ["alice", "bob"].map(|user| moment(vote(&request, user, Approve, &[POLICY]), "08:15:00", ""));
+    assert_eq!(count(&mut request, &late, "08:15:01").standing, Standing::Expired);
+    // Each policy has to have its own.
+    let mut request = granting("Duration", &[POLICY, OTHER]);
+    let votes = [
+        moment(vote(&request, "alice", Approve, &[POLICY, OTHER]), "08:00:00", ""),
+        moment(vote(&request, "bob", Approve, &[POLICY]), "08:01:00", ""),
+        moment(vote(&request, "carol", Approve, &[OTHER]), "08:02:00", ""),
+    ];
+    let tally = count(&mut request, &votes, "08:10:00");
+    assert_eq!((tally.standing, tally.grant.unwrap().from), (Standing::Approved, at("08:02:00")));
+    // What is good once grants nothing.
+    let mut request = granting("Once", &[POLICY]);
+    let votes = ["alice", "bob"].map(|user| vote(&request, user, Approve, &[POLICY]));
+    let tally = count(&mut request, &votes, "08:00:01");
+    assert_eq!((tally.standing, tally.grant), (Standing::Approved, None));
+    assert_eq!(count(&mut request, &votes, "08:15:00").standing, Standing::Expired);
+}
+
+#[test]
+fn a_revocation_ends_what_was_approved() {
+    for scope in ["Once", "Session", "Duration", "Task"] {
+        let mut request = granting(scope, &[POLICY, OTHER]);
+        let mut votes = vec![
+            vote(&request, "alice", Word::Approve, &[POLICY, OTHER]),
+            vote(&request, "bob", Word::Approve, &[POLICY, OTHER]),
+        ];
+        let elsewhere = vote(&request, "carol", Word::Revoke, &["AgentAccessPolicy/elsewhere"]);
+        votes.push(elsewhere);
+        assert_eq!(count(&mut request, &votes, "08:00:01").standing, Standing::Approved, "{scope}");
+        votes.push(vote(&request, "carol", Word::Revoke, &[OTHER]));
+        let tally = count(&mut request, &votes, "08:00:01");
+        assert_eq!((tally.standing, tally.decisions.len()), (Standing::Revoked, 4), "{scope}");
+    }
+}
+
+#[test]
+fn one_person_breaks_the_glass_for_half_an_hour() {
+    let mut request = granting("Once", &[POLICY, OTHER]);
+    let broken = vote(&request, "carol", Word::BreakGlass, &[POLICY, OTHER]);
+    let tally = count(&mut request, std::slice::from_ref(&broken), "08:20:00");
+    assert_eq!((tally.standing, tally.approvers), (Standing::Approved, vec!["carol".to_owned()]));
+    let grant = tally.grant.unwrap();
+    assert_eq!((grant.scope, grant.until), (Scope::Duration, at("08:30:00")));
+    assert_eq!(grant.broken, Some(("carol".to_owned(), "INC-1".to_owned())));
+    assert_eq!(tally.decisions[0].decision, Decision::BreakGlass);
+    assert_eq!(count(&mut request, std::slice::from_ref(&broken), "08:30:00").standing, Standing::Expired);
+
+    let standing = |request: &mut Request, vote: Record| count(request, &[vote], "08:10:00").standing;
+    let pending = Standing::Pending { have: 0, need: 2 };
+    // Not without a reason, not on one of two policies, not after its time.
+    let mute = Record { reason: String::new(), ..broken.clone() };
+    assert_eq!(standing(&mut request, mute), pending);
+    let half = vote(&request, "carol", Word::BreakGlass, &[POLICY]);
+    assert_eq!(standing(&mut request, half), pending);
+    let late = moment(broken.clone(), "08:15:00", "");
+    assert_eq!(count(&mut request, &[late], "08:15:01").standing, Standing::Expired);
+    // For less, if she says so; a denial and a revocation end it.
+    let short = moment(broken.clone(), "08:00:00", "5m");
+    assert_eq!(standing(&mut request, short), Standing::Expired);
+    let denial = vote(&request, "eve", Word::Deny, &[POLICY]);
+    assert_eq!(count(&mut request, &[broken.clone(), denial], "08:00:01").standing, Standing::Denied);
+    let revocation = vote(&request, "eve", Word::Revoke, &[POLICY]);
+    assert_eq!(count(&mut request, &[broken, revocation], "08:00:01").standing, Standing::Revoked);
+
+    // Never longer than the policy lets a grant last, and for this pod alone.
+    let mut request = granting("Task", &[POLICY]);
+    request.spec.grant.as_mut().unwrap().max_duration = crds::duration::DurationText("10m".to_owned());
+    let broken = vote(&request, "carol", Word::BreakGlass, &[POLICY]);
+    let grant = count(&mut request, &[broken], "08:05:00").grant.unwrap();
+    assert_eq!((grant.scope, grant.until), (Scope::Duration, at("08:10:00")));
+    // What no sentence describes is good once, whoever approves it.
+    let mut request = requests::request(&[POLICY]);
+    let broken = vote(&request, "carol", Word::BreakGlass, &[POLICY]);
+    let tally = count(&mut request, &[broken], "08:05:00");
+    assert_eq!((tally.standing, tally.grant), (Standing::Approved, None));
+}
+
 fn cast() -> impl Strategy<Value = Vec<(usize, usize, bool, u8, u8)>> {
     prop::collection::vec((0..4_usize, 0..3_usize, any::<bool>(), 0..4_u8, 0..60_u8), 0..7)
 }
@@ -183,6 +299,32 @@ proptest! {
         };
         records.insert(place.index(records.len() + 1), bad);
         prop_assert_eq!(before, of(&mut request, records));
+    }
+
+    #[test]
+    fn a_grant_is_never_longer_than_anybody_said(cast in cast(), lengths in prop::collection::vec(0..120_u64, 7)) {
+        let mut request = granting("Task", &[POLICY]);
+        let mut records: Vec<Record> = records(&request, &cast)
+            .iter()
+            .map(|text| Record::read(text, &key(1), "r-1", &request.digest).unwrap())
+            .collect();
+        for (record, minutes) in records.iter_mut().zip(lengths) {
+            record.grant = if minutes == 0 { String::new() } else { format!("{minutes}m") };
+        }
+        let texts: Vec<String> = records.iter().map(|record| record.sign(&key(1)).unwrap()).collect();
+        if let Some(grant) = of(&mut request, texts).grant {
+            let length = grant.until.duration_since(grant.from);
+            prop_assert!(length <= jiff::SignedDuration::from_hours(1));
+            prop_assert!(records.iter().any(|record| record.at() == Some(grant.from)));
+        }
+    }
+
+    #[test]
+    fn one_more_revocation_ends_whatever_was_said(cast in cast(), scope in 0..4_usize) {
+        let mut request = granting(["Once", "Session", "Duration", "Task"][scope], &[POLICY, OTHER]);
+        let mut records = records(&request, &cast);
+        records.push(vote(&request, "eve", Word::Revoke, &[POLICY]).sign(&key(1)).unwrap());
+        prop_assert_eq!(of(&mut request, records).standing, Standing::Revoked);
     }
 
     #[test]

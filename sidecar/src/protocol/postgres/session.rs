@@ -191,6 +191,8 @@ impl Session {
             // notification or change that is not taken is seen again.
             tokio::select! {
                 biased;
+                // First, so that no flow of rows, however fast, keeps a session from being cut.
+                () = self.desk.changed() => self.policy_changed()?,
                 written = to_agent.write_some(), if !to_agent.is_empty() => written.map_err(|_| End::HungUp)?,
                 written = to_target.write_some(), if !to_target.is_empty() => written.map_err(|_| End::UpstreamGone)?,
                 read = from_target.read(self.upstream_framer.read_buffer()), if !agent_full => {
@@ -201,7 +203,6 @@ impl Session {
                 }
                 read = from_agent.read(), if takes => read.map_err(|_| End::HungUp)?,
                 () = self.cancel.notified() => self.cancel_upstream(),
-                () = self.desk.changed() => self.policy_changed()?,
                 () = drain.draining(), if !draining => draining = true,
             }
         }
@@ -237,6 +238,7 @@ impl Session {
             flight.finish(status, &recorder);
         }
         self.upstream.close().await;
+        self.desk.close().await;
     }
 
     /// Reads answers for operations under way; nothing of them reaches the agent any more.

@@ -133,6 +133,8 @@ impl Request {
             deny_threshold: ask.terms.deny_threshold.into(),
             reason: if ask.terms.reason_required { Reason::Required } else { Reason::Optional },
             scope: Scope::Once,
+            grant: None,
+            cover: None,
             expires_at: self.expires(),
         };
         let mut object = ApprovalRequest::new(name, spec);
@@ -154,6 +156,7 @@ impl Request {
                 })
                 .collect(),
             consumed: standing == Tallied::Consumed,
+            grant: None,
         });
         object
     }
