@@ -224,6 +224,7 @@ def page(dashboard, prometheus):
 
 def photograph(source, picture, height):
     chromium = shutil.which("chromium") or sys.exit("error: no chromium: scripts/setup.sh dashboards installs it")
+    # Without its sandbox it runs as root too, and it shows nothing but the page that was just written.
     command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={24 * CELL + 30},{height}"]
     command += [f"--screenshot={picture}", source.resolve().as_uri()]
     subprocess.run(command, check=True, timeout=120, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

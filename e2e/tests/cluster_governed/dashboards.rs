@@ -1,6 +1,6 @@
 //! Every panel of the chart's dashboards shows something of a real workload, in a real Prometheus.
 //!
-//! With AGENTACCESS_PICTURES set to a folder, the same queries are drawn and photographed there (scripts/dashboards.py).
+//! With AGENTACCESS_PICTURES set to a folder (of the repository's root), the same queries are drawn and photographed there (scripts/dashboards.py).
 
 use std::path::Path;
 use std::process::Command;
@@ -91,6 +91,7 @@ fn every_panel_shows_something_after_a_workload() {
     if let Some(folder) = pictures {
         let place = format!("{}/{POD}:9090", prometheus.namespace.name);
         let ended = Command::new("python3")
+            .current_dir(root)
             .arg(root.join("scripts/dashboards.py"))
             .args(["--kubectl", &place, "--namespace", &namespace, "--minutes", "4", "--photograph", "--out"])
             .arg(folder)
