@@ -17,7 +17,7 @@ render() {
 }
 
 # Kinds that Kubernetes itself does not have are not in its schemas.
-known() { awk 'BEGIN { RS = "---\n"; ORS = RS } !/\nkind: (InjectionProfile|ServiceMonitor|PodMonitor)\n/ && /\nkind: /'; }
+known() { awk 'BEGIN { RS = "---\n"; ORS = RS } !/\nkind: (InjectionProfile|ServiceMonitor|PodMonitor|PrometheusRule)\n/ && /\nkind: /'; }
 
 lint() {
     scripts/setup.sh chart
@@ -45,6 +45,23 @@ lint() {
             || fail 'helm 3 and helm 4 differ'
     done
     contradictions
+    alerts
+}
+
+# The alerts that the chart renders: each is seen firing and resolving.
+alerts() {
+    say 'alerts'
+    local promtool=$target/tools/prometheus/usr/bin/promtool
+    render helm 1.37.0 "$chart/ci/everything-values.yaml" >"$work/everything.yaml"
+    "$target/tools/kubernetes-validate/bin/python" - "$work/everything.yaml" "$work/alerts.yaml" <<'PYTHON'
+import sys, yaml
+found = [one for one in yaml.safe_load_all(open(sys.argv[1])) if one and one["kind"] == "PrometheusRule"]
+assert len(found) == 1, f"{len(found)} PrometheusRules in {sys.argv[1]}"
+yaml.safe_dump(found[0]["spec"], open(sys.argv[2], "w"), sort_keys=False)
+PYTHON
+    cp "$chart/ci/alerts.test.yaml" "$work"
+    "$promtool" check rules "$work/alerts.yaml" >"$work/promtool" 2>&1 || { cat "$work/promtool"; fail 'the alerts are no rules'; }
+    "$promtool" test rules "$work/alerts.test.yaml" >"$work/promtool" 2>&1 || { cat "$work/promtool"; fail 'the alerts'; }
 }
 
 # What validate.yaml and the schema must stop.
@@ -52,6 +69,7 @@ contradictions() {
     local set
     for set in webhook.port=9090 replicaCount=0 injection.secrets={nonamespace} sidecar.image.digest=sha256:0 \
         failurePolicy=Ignore credentials.requireHosts=maybe sidecar.stateSize=1024Mi metrics.podMonitor=true \
+        metrics.prometheusRule=true \
         'injection.secrets={a/b},rbac.credentials[0].namespace=a,rbac.credentials[0].names={b}'; do
         if helm template agentaccess "$chart" -n agentaccess-system --set "$set" >/dev/null 2>&1; then
             fail "these values are taken: $set"
@@ -70,7 +88,7 @@ server() {
         for namespace in $(render helm 1.37.0 "$values" | sed -n 's/^  namespace: "\?\([a-z0-9-]*\)"\?$/\1/p' | sort -u); do
             kubectl create namespace "$namespace" --dry-run=client -o yaml | "${apply[@]}" --filename - >/dev/null
         done
-        render helm 1.37.0 "$values" | awk 'BEGIN { RS = "---\n"; ORS = RS } !/\nkind: (ServiceMonitor|PodMonitor)\n/' \
+        render helm 1.37.0 "$values" | awk 'BEGIN { RS = "---\n"; ORS = RS } !/\nkind: (ServiceMonitor|PodMonitor|PrometheusRule)\n/' \
             | "${apply[@]}" --dry-run=server --filename - >/dev/null
     done
 }

@@ -23,3 +23,4 @@ say 'chart'
 scripts/chart.sh lint
 say 'shell'
 for script in scripts/*.sh e2e/cluster/*.sh .ci/run; do bash -n "$script"; done
+python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' scripts/dashboards.py

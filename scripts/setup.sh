@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing for: build | lint | test | demo | bench | majors | cluster | chart. Says what and why; a second run is instant.
+# Installs what is missing for: build | lint | test | demo | bench | majors | cluster | chart | dashboards. Says what and why; a second run is instant.
 # System packages come from the distribution (Debian, Ubuntu), all else goes below the target folder.
 . "$(dirname "$0")/lib.sh"
 
@@ -96,6 +96,11 @@ cluster() {
 
 chart() {
     python3 -c 'import venv, ensurepip' 2>/dev/null || need python3-venv -- 'Python with venv (checks the chart)'
+}
+
+pictures() {
+    have python3 || need python3 -- 'Python (draws the dashboards)'
+    have chromium || need chromium fonts-dejavu-core -- 'Chromium (photographs them)'
 }
 
 # Helm, and the schemas of Kubernetes.
@@ -202,7 +207,7 @@ server() { # MAJOR VERSION DIGEST
     printf '%s\n' "$package $3" >"$folder/stamp"
 }
 
-[ $# -gt 0 ] || fail 'usage: setup.sh build|lint|test|demo|bench|majors|cluster|chart...'
+[ $# -gt 0 ] || fail 'usage: setup.sh build|lint|test|demo|bench|majors|cluster|chart|dashboards...'
 for part; do
     case $part in
         build) compiler ;;
@@ -213,6 +218,7 @@ for part; do
         majors) compiler; database; drivers_packages ;;
         cluster) cluster; database ;;
         chart) chart ;;
+        dashboards) pictures ;;
         *) fail "setup.sh knows no \`$part\`" ;;
     esac
 done
@@ -223,7 +229,7 @@ for part; do
         test) drivers ;;
         bench) pgbouncer ;;
         majors) drivers; servers ;;
-        chart) chart_tools ;;
+        chart) chart_tools; prometheus ;;
         cluster) prometheus ;;
     esac
 done

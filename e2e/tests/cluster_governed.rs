@@ -16,6 +16,8 @@ mod asked;
 mod broken;
 #[path = "cluster_governed/bypass.rs"]
 mod bypass;
+#[path = "cluster_governed/dashboards.rs"]
+mod dashboards;
 #[path = "cluster_governed/database.rs"]
 mod database;
 #[path = "cluster_governed/ended.rs"]
@@ -42,6 +44,8 @@ mod life;
 mod live;
 #[path = "cluster_governed/metrics.rs"]
 mod metrics;
+#[path = "cluster_governed/prometheus.rs"]
+mod prometheus;
 #[path = "cluster_governed/quickstart.rs"]
 mod quickstart;
 #[path = "cluster_governed/sink.rs"]

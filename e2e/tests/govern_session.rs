@@ -511,6 +511,54 @@ fn metrics_count_decisions() {
     .unwrap();
 }
 
+/// Statements, and how many values of their answers are partial and redacted. Bob has no e-mail: NULL shows nothing.
+const COUNTED: &[(&str, u64, u64)] = &[
+    ("SELECT id, email, pin FROM customers", 2, 3),
+    ("SELECT * FROM customers", 2, 6),
+    ("SELECT ssn FROM customers WHERE id < 3", 0, 2),
+    ("SELECT upper(email) FROM customers WHERE id = 1", 1, 0),
+    ("SELECT id, name FROM customers WHERE pin = 0", 0, 0),
+    ("SELECT email FROM customers WHERE id = 99", 0, 0),
+    ("SELECT * FROM (SELECT email, id FROM customers) a JOIN (SELECT pin, id FROM customers) b USING (id)", 2, 3),
+    // Of COPY the values are not told apart: each line counts, NULL too.
+    ("COPY (SELECT id, email FROM customers) TO STDOUT", 3, 0),
+    ("COPY customers (pin, name) TO STDOUT", 0, 3),
+];
+
+#[test]
+fn metrics_count_masked_values_that_were_delivered() {
+    let world = own(&Policy::default());
+    let mut wire = world.agent().unwrap();
+    let counted = || -> (u64, u64) {
+        let text = world.sidecar.metrics().unwrap();
+        let of = |kind: &str| -> u64 {
+            let name = format!("agentaccess_masked_values_total{{kind=\"{kind}\"}} ");
+            text.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok()).unwrap()
+        };
+        (of("partial"), of("redact"))
+    };
+    assert_eq!(counted(), (0, 0), "both are there before the first value");
+    for (sql, partial, redact) in COUNTED {
+        for (form, format) in Form::ALL {
+            let before = counted();
+            let answer = wire.run(form, format, sql, &[]).unwrap();
+            assert_eq!(answer.fault, None, "{sql} {form:?} {format:?}");
+            let after = counted();
+            let times = if form == Form::Prepared { 2 } else { 1 };
+            let expected = (times * partial, times * redact);
+            assert_eq!((after.0 - before.0, after.1 - before.1), expected, "{sql} {form:?} {format:?}");
+        }
+    }
+    // What a cursor gives is counted as it is fetched.
+    let before = counted();
+    for sql in ["BEGIN", "DECLARE c CURSOR FOR SELECT email, pin FROM customers ORDER BY id", "FETCH 2 FROM c"] {
+        assert_eq!(wire.query(sql).unwrap().fault, None, "{sql}");
+    }
+    let after = counted();
+    assert_eq!((after.0 - before.0, after.1 - before.1), (1, 2));
+    wire.query("ROLLBACK").unwrap();
+}
+
 #[test]
 fn no_secret_and_no_canary_is_written_anywhere() {
     let mut world = own(&Policy::default());

@@ -2,10 +2,18 @@
 //!
 //! Each test gathers every violation and prints it as `file: rule`.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::string_slice, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 #[path = "layout/bypass.rs"]
 mod bypass;
+#[path = "layout/dashboards.rs"]
+mod dashboards;
 #[path = "layout/imports.rs"]
 mod imports;
 #[path = "layout/links.rs"]

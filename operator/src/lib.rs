@@ -11,4 +11,5 @@ pub mod log;
 pub mod metrics;
 pub mod run;
 pub mod status;
+mod ungoverned;
 pub mod webhook;

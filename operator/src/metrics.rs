@@ -22,6 +22,7 @@ pub struct Metrics {
     snapshots: IntCounterVec,
     watches_lost: IntCounterVec,
     approvals_pending: IntGaugeVec,
+    approvals_late: IntGaugeVec,
     approvals: IntCounterVec,
     grants: IntGaugeVec,
     break_glass: IntCounterVec,
@@ -31,6 +32,25 @@ pub struct Metrics {
     reconcile_seconds: HistogramVec,
     reconcile_errors: IntCounterVec,
     policy_lag: GaugeVec,
+    injected_pods: IntGaugeVec,
+    governed_pods: IntGaugeVec,
+    ungoverned_pods: IntGaugeVec,
+}
+
+/// Requests of one namespace that wait for people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    pub pending: i64,
+    /// Of which four fifths of the time are over.
+    pub late: i64,
+}
+
+/// Injected pods of one namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pods {
+    pub injected: usize,
+    /// Of which the sidecar says that it has in force what counts now.
+    pub governed: usize,
 }
 
 // === impl Metrics ===
@@ -58,6 +78,19 @@ impl Metrics {
         let pending = Opts::new("agentaccess_approvals_pending", "Requests that wait for people, told by the leader.");
         let grants = Opts::new("agentaccess_grants", "Approvals that count for more than one use, told by the leader.");
         let glass = Opts::new("agentaccess_break_glass_total", "Times that one person broke the glass.");
+        let late = Opts::new(
+            "agentaccess_approvals_near_expiry",
+            "Requests that wait for people and have used four fifths of their time, told by the leader.",
+        );
+        let injected = Opts::new("agentaccess_injected_pods", "Pods with our sidecar, told by the leader.");
+        let governed = Opts::new(
+            "agentaccess_governed_pods",
+            "Pods whose sidecar says that it has in force what counts now, told by the leader.",
+        );
+        let ungoverned = Opts::new(
+            "agentaccess_ungoverned_pods",
+            "Pods without our sidecar in namespaces that are to be governed, 500 at most, told by the leader.",
+        );
         let approvals = Opts::new("agentaccess_approvals_total", "Approval requests, by what became of them.");
         let release = HistogramOpts::new(
             "agentaccess_approval_release_seconds",
@@ -83,6 +116,10 @@ impl Metrics {
             reconcile_seconds: register(&registry, HistogramVec::new(reconciled, &["controller"])?)?,
             reconcile_errors: register(&registry, IntCounterVec::new(failed, &["controller", "reason"])?)?,
             policy_lag: register(&registry, GaugeVec::new(lag, &["namespace"])?)?,
+            injected_pods: register(&registry, IntGaugeVec::new(injected, &["namespace"])?)?,
+            governed_pods: register(&registry, IntGaugeVec::new(governed, &["namespace"])?)?,
+            ungoverned_pods: register(&registry, IntGaugeVec::new(ungoverned, &["namespace"])?)?,
+            approvals_late: register(&registry, IntGaugeVec::new(late, &["namespace"])?)?,
             enrolments: register(&registry, IntCounterVec::new(enrolments, &["result"])?)?,
             streams: register(&registry, IntGauge::new("agentaccess_sidecars", "Sidecars that follow this replica.")?)?,
             snapshots: register(&registry, IntCounterVec::new(snapshots, &["result"])?)?,
@@ -154,10 +191,12 @@ impl Metrics {
     }
 
     /// Of the leader; `None`: this replica leads no longer.
-    pub fn approvals_pending(&self, by_namespace: Option<BTreeMap<String, i64>>) {
+    pub fn approvals_pending(&self, by_namespace: Option<BTreeMap<String, Waiting>>) {
         self.approvals_pending.reset();
-        for (namespace, count) in by_namespace.into_iter().flatten() {
-            self.approvals_pending.with_label_values(&[namespace]).set(count);
+        self.approvals_late.reset();
+        for (namespace, waiting) in by_namespace.into_iter().flatten() {
+            self.approvals_pending.with_label_values(&[&namespace]).set(waiting.pending);
+            self.approvals_late.with_label_values(&[&namespace]).set(waiting.late);
         }
     }
 
@@ -205,9 +244,31 @@ impl Metrics {
         }
     }
 
+    /// By namespace, of the leader; another replica tells of none.
+    pub fn pods(&self, by_namespace: BTreeMap<String, Pods>) {
+        self.injected_pods.reset();
+        self.governed_pods.reset();
+        for (namespace, pods) in by_namespace {
+            self.injected_pods.with_label_values(&[&namespace]).set(number(pods.injected));
+            self.governed_pods.with_label_values(&[&namespace]).set(number(pods.governed));
+        }
+    }
+
+    /// By namespace, of the leader; another replica tells of none.
+    pub fn ungoverned(&self, by_namespace: BTreeMap<String, usize>) {
+        self.ungoverned_pods.reset();
+        for (namespace, pods) in by_namespace {
+            self.ungoverned_pods.with_label_values(&[namespace]).set(number(pods));
+        }
+    }
+
     pub fn approval_records_ignored(&self, count: usize) {
         self.approval_records_ignored.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
+}
+
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 fn register<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> Result<C, prometheus::Error> {
@@ -234,6 +295,9 @@ mod tests {
         metrics.reconciled("status", Duration::from_millis(3));
         metrics.reconcile_failed("status", "slow");
         metrics.policy_lag([("shop".to_owned(), Duration::from_millis(1_500))].into());
+        metrics.approvals_pending(Some([("shop".to_owned(), Waiting { pending: 3, late: 1 })].into()));
+        metrics.pods([("shop".to_owned(), Pods { injected: 2, governed: 1 })].into());
+        metrics.ungoverned([("shop".to_owned(), 4)].into());
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
         for line in [
             "agentaccess_build_info{version=\"1.2.3\"} 1",
@@ -250,6 +314,11 @@ mod tests {
             "agentaccess_reconcile_duration_seconds_count{controller=\"status\"} 1",
             "agentaccess_reconcile_errors_total{controller=\"status\",reason=\"slow\"} 1",
             "agentaccess_policy_revision_lag_seconds{namespace=\"shop\"} 1.5",
+            "agentaccess_approvals_pending{namespace=\"shop\"} 3",
+            "agentaccess_approvals_near_expiry{namespace=\"shop\"} 1",
+            "agentaccess_injected_pods{namespace=\"shop\"} 2",
+            "agentaccess_governed_pods{namespace=\"shop\"} 1",
+            "agentaccess_ungoverned_pods{namespace=\"shop\"} 4",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

@@ -31,6 +31,7 @@ use crate::index::Index;
 use crate::leader::Election;
 use crate::metrics::Metrics;
 use crate::status::Statuses;
+use crate::ungoverned::Ungoverned;
 use crate::webhook::serve::{self, Webhook};
 
 /// Of one request to the API server.
@@ -65,6 +66,7 @@ pub async fn run(config: Config) -> Result<()> {
     let watching = self::client(WATCH).await?;
     let approvals = Approvals::new(&client, &config, &metrics, Some(Arc::clone(&index)));
     let statuses = Statuses::new(&client, &config, &index, &metrics);
+    let ungoverned = Ungoverned::start(client.clone(), Arc::clone(&index), Arc::clone(&metrics));
     let election = Election {
         client,
         namespace: config.namespace.clone(),
@@ -111,7 +113,7 @@ pub async fn run(config: Config) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     // Whichever ends first ends the process, so what the others lose does not matter.
     let lost = tokio::select! {
-        lost = election.lead(&metrics, || keep(&work, &approvals, &statuses, &metrics)) => Some(lost),
+        lost = election.lead(&metrics, || keep(&work, &approvals, &statuses, &ungoverned, &metrics)) => Some(lost),
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
     };
@@ -181,8 +183,15 @@ struct Work {
 }
 
 /// The leader's work.
-async fn keep(work: &Mutex<Work>, approvals: &Approvals, statuses: &Statuses, metrics: &Metrics) {
+async fn keep(
+    work: &Mutex<Work>,
+    approvals: &Approvals,
+    statuses: &Statuses,
+    ungoverned: &Ungoverned,
+    metrics: &Metrics,
+) {
     approvals.lead().await;
+    ungoverned.lead();
     statuses.lead().await;
     let mut work = work.lock().await;
     if let Err(error) = work.keeper.step(certificate::now()).await {

@@ -146,6 +146,7 @@ impl Statuses {
                     memory = Memory::default();
                 }
                 self.metrics.policy_lag(BTreeMap::new());
+                self.metrics.pods(BTreeMap::new());
                 busy = false;
                 continue;
             }
@@ -174,6 +175,7 @@ impl Statuses {
         memory.seen.say(self.replicas.in_force(), now);
         let survey = self.survey(&memory.seen).await;
         self.metrics.policy_lag(memory.seen.lag(&survey, now));
+        self.metrics.pods(survey.pods());
         Some(self.index.look(|world| {
             let used = self.replicas.used(world);
             let wanted = |key: &Key, object: &Object| Wanted::of(world, key, object, &survey.tally(key));

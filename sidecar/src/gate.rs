@@ -224,6 +224,9 @@ impl Desk {
         let begun = Instant::now();
         let verdict = decide(self.view(), op);
         self.gate.decided(op.protocol, &verdict, begun.elapsed());
+        if let Decision::Deny(_) = verdict.decision {
+            self.gate.metrics.denied(op.protocol, &self.target.key.name);
+        }
         failpoint("after_decide");
         match (&verdict.decision, stage) {
             (Decision::Deny(DenyReason::Stale), _) => {

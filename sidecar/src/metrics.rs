@@ -20,10 +20,13 @@ pub struct Metrics {
     registry: Registry,
     names: Mutex<HashSet<String>>,
     decisions: IntCounterVec,
+    denied: IntCounterVec,
     decision_seconds: HistogramVec,
     sessions: IntGaugeVec,
     session_bytes: IntCounterVec,
     upstream_connect_seconds: HistogramVec,
+    masked_partial: IntCounter,
+    masked_redact: IntCounter,
     approvals_pending: IntGauge,
     approvals: IntCounterVec,
     approval_wait_seconds: HistogramVec,
@@ -102,12 +105,23 @@ impl Metrics {
             .set(1);
         let panics = IntCounter::new("agentaccess_panics_total", "Sessions that ended by a panic.")?;
         registry.register(Box::new(panics.clone()))?;
+        // Both are there from the start: the first value counts as an increase.
+        let masked = counters(
+            "agentaccess_masked_values_total",
+            "Values that agents got with a mask in or over them, NULL left out; of COPY also NULLs and the heading.",
+            &["kind"],
+        )?;
         Ok(Self {
             names: Mutex::default(),
             decisions: counters(
                 "agentaccess_decisions_total",
                 "Operations decided.",
                 &["protocol", "decision", "reason", "policy"],
+            )?,
+            denied: counters(
+                "agentaccess_denied_operations_total",
+                "Operations that were denied, by target.",
+                &["protocol", "target"],
             )?,
             decision_seconds: seconds(
                 "agentaccess_decision_duration_seconds",
@@ -127,6 +141,8 @@ impl Metrics {
                 &["protocol", "target"],
                 &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0],
             )?,
+            masked_partial: masked.with_label_values(&["partial"]),
+            masked_redact: masked.with_label_values(&["redact"]),
             approvals_pending: gauge("agentaccess_approvals_pending", "Requests that wait for a human.")?,
             approvals: counters("agentaccess_approvals_total", "Events of approval requests.", &["outcome"])?,
             approval_wait_seconds: seconds(
@@ -179,6 +195,11 @@ impl Metrics {
         self.decision_seconds.with_label_values(&[word(protocol)]).observe(took.as_secs_f64());
     }
 
+    /// One operation on this target was denied.
+    pub fn denied(&self, protocol: Protocol, target: &str) {
+        self.bounded(target, |target| self.denied.with_label_values(&[word(protocol), target]).inc());
+    }
+
     pub fn session_opened(&self, protocol: Protocol) {
         self.sessions.with_label_values(&[word(protocol)]).inc();
     }
@@ -199,6 +220,12 @@ impl Metrics {
         self.bounded(target, |target| {
             self.upstream_connect_seconds.with_label_values(&[word(protocol), target]).observe(took.as_secs_f64());
         });
+    }
+
+    /// Values of one row or line, by the method of their mask.
+    pub fn masked(&self, partial: u64, redact: u64) {
+        self.masked_partial.inc_by(partial);
+        self.masked_redact.inc_by(redact);
     }
 
     pub fn approvals_pending(&self, pending: usize) {
@@ -297,12 +324,17 @@ mod tests {
         metrics.session_opened(Protocol::Postgres);
         metrics.fail_closed(FailClosed::Recording, true);
         metrics.panicked();
+        metrics.masked(2, 0);
+        metrics.denied(Protocol::Postgres, "late");
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
         for line in [
             "agentaccess_build_info{version=\"1.2.3\"} 1",
             "agentaccess_sessions_active{protocol=\"postgres\"} 1",
             "agentaccess_sidecar_fail_closed{reason=\"recording\"} 1",
             "agentaccess_panics_total 1",
+            "agentaccess_denied_operations_total{protocol=\"postgres\",target=\"other\"} 1",
+            "agentaccess_masked_values_total{kind=\"partial\"} 2",
+            "agentaccess_masked_values_total{kind=\"redact\"} 0",
             "policy=\"other\",protocol=\"postgres\",reason=\"no_rule\"} 256",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");

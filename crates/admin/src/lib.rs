@@ -1,6 +1,8 @@
 //! `/metrics`, `/healthz` and `/readyz` of operator and sidecar over plain HTTP/1.1. Nothing secret is shown and nothing can
 //! be changed here; few connections, short deadlines, no request body.
 
+mod process;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +68,10 @@ fn answer(request: &Request<Incoming>, metrics: &Metrics, ready: &Ready) -> Resp
     }
     match request.uri().path() {
         "/metrics" => match metrics() {
-            Ok(text) => response(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text),
+            Ok(mut text) => {
+                text.extend_from_slice(process::metrics().as_bytes());
+                response(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
+            }
             Err(error) => response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
         },
         "/healthz" => response(StatusCode::OK, TEXT, "ok\n"),

@@ -360,6 +360,8 @@ proptest! {
     fn a_row_gives_its_values_back(values in proptest::collection::vec(proptest::option::of(value()), 0..6)) {
         let row = DataRow::new(values.iter().map(|value| value.as_deref())).unwrap();
         prop_assert_eq!(row.len(), values.len());
+        let present: Vec<bool> = values.iter().map(Option::is_some).collect();
+        prop_assert_eq!(row.present().collect::<Vec<_>>(), present);
         prop_assert_eq!(row.columns().collect::<Vec<_>>(), values);
     }
 

@@ -15,6 +15,7 @@ use policy::operation::{Access, Strictness, Verb};
 use policy::redact::{Redacted, flat, remark};
 
 use crate::catalog::{Relation, RelationKind};
+use crate::outputs::Outputs;
 use crate::parse::{Limits, Parsed, parse};
 use crate::plan::{Context, Effect, Plan, SettingParam};
 use crate::refused::Refused;
@@ -145,6 +146,7 @@ fn finish(judged: Judged, parsed: &Parsed, ctx: &Context<'_>) -> Result<Plan, Re
         effect: judged.effect,
         applied,
         masked,
+        outputs: findings.outputs,
         scrub,
         needs_fresh,
         hidden_params,
@@ -209,6 +211,7 @@ fn empty() -> Plan {
         display: Redacted::constant(""),
         applied: Vec::new(),
         masked: Vec::new(),
+        outputs: Outputs::default(),
         scrub: false,
         needs_fresh: false,
         hidden_params: Vec::new(),

@@ -12,6 +12,7 @@ pub mod compare;
 pub mod functions;
 pub mod mask;
 pub mod names;
+pub mod outputs;
 pub mod parse;
 pub mod plan;
 pub mod refused;

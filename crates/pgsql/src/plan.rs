@@ -10,6 +10,7 @@ use policy::verdict::RuleId;
 
 use crate::catalog::{Catalog, Oid};
 use crate::mask::MaskTable;
+use crate::outputs::Outputs;
 use crate::parse::Limits;
 use crate::refused::Refused;
 
@@ -39,6 +40,8 @@ pub struct Plan {
     /// Pairs that must not appear in a RowDescription: (table OID, attribute numbers). The attribute number 0 is
     /// forbidden too for each of these tables.
     pub masked: Vec<(Oid, Vec<i16>)>,
+    /// Which values of a row were masked; of COPY, of a line. Of a cursor, those of its query.
+    pub outputs: Outputs,
     /// Errors and notices of this statement may carry masked values and must be replaced by our own text.
     pub scrub: bool,
     /// What is read behind the names may have changed since the catalog was read: judge it on a fresh one.

@@ -8,6 +8,7 @@ mod cascade;
 mod dml;
 mod expression;
 mod from;
+mod merged;
 pub(crate) mod names;
 mod query;
 mod row;
@@ -20,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use policy::operation::{Access, Fields, Resource, ResourceKind, Strictness, Verb};
 
 use crate::catalog::{Catalog, Oid, Relation, RelationKind};
+use crate::outputs::Outputs;
 use crate::plan::Context;
 use crate::refused::Refused;
 
@@ -86,6 +88,8 @@ pub(crate) struct Findings {
     pub(crate) catalogs: BTreeSet<(String, String)>,
     functions: BTreeSet<(String, String)>,
     pub(crate) edits: Edits,
+    /// What the agent gets, by position.
+    pub(crate) outputs: Outputs,
     pub(crate) literals: Vec<Literal>,
     pub(crate) hide_all: bool,
     pub(crate) params: u32,

@@ -10,6 +10,7 @@
 
 mod support;
 
+use pgsql::mask::MaskMethod;
 use pgsql::{Effect, MaskTable, Plan};
 use policy::operation::{Access, Fields, ResourceKind, Strictness, Verb};
 use support::{Server, plan, rules};
@@ -62,6 +63,7 @@ fn on_a_real_server() {
     assert!(rows > 100, "{rows}");
     masks(&server);
     hidden_values(&server);
+    masked_outputs(&server);
     bare_outputs_only(&server);
     schema_changes_beside_masks(&server);
     operators_of_users(&server);
@@ -232,6 +234,63 @@ fn hidden_values(server: &Server) {
     assert!(pgsql::settings::check_value(&jit.checked_params[0].setting, "off", &none).is_ok());
     assert!(pgsql::settings::check_value("client_encoding", "SJIS", &none).is_err());
     assert!(matches!(of("").effect, Effect::Empty) && matches!(of(" ; -- x").effect, Effect::Empty));
+}
+
+/// `p` and `r` for values that were masked so, `.` for others, `~` where positions are not known.
+fn outputs(plan: &Plan, width: usize) -> String {
+    let letter = |method| match method {
+        None => '.',
+        Some(MaskMethod::Partial) => 'p',
+        Some(MaskMethod::Redact) => 'r',
+    };
+    plan.outputs.of(width).map(letter).collect()
+}
+
+fn masked_outputs(server: &Server) {
+    let catalog = server.catalog();
+    let masks = [("public.users.email", "Partial", "Allow"), ("public.users.salary", "Partial", "Allow")];
+    let table = MaskTable::build(&catalog, &rules(&masks));
+    for (sql, expected) in [
+        ("SELECT id, email FROM users", ".p"),
+        // Partial has no meaning for a number: nothing of it is left.
+        ("SELECT salary, id, upper(email) || 'x', 1 FROM users", "r.p."),
+        ("SELECT coalesce(email, salary::text) FROM users", "r"),
+        ("SELECT id FROM users WHERE email = 'a'", "."),
+        ("SELECT EXISTS (SELECT email FROM users), (SELECT email FROM users LIMIT 1)", ".p"),
+        ("SELECT u.* FROM (SELECT id, email, 1 + 1, salary FROM users) u", ".p.r"),
+        ("WITH w (a, b) AS (SELECT id, email || 'x' FROM users) SELECT b, a, w.* FROM w", "p..p"),
+        ("SELECT id, email FROM plain UNION ALL SELECT id, email FROM users", ".p"),
+        ("SELECT id, email FROM plain", ".."),
+        ("WITH RECURSIVE r (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < 3) SELECT n FROM r", "."),
+        ("WITH RECURSIVE r (e) AS (SELECT email FROM users UNION SELECT e FROM r) SELECT e FROM r", "p"),
+        // Common columns first, then those of the left side, then those of the right.
+        ("SELECT * FROM (SELECT email, id FROM users) a JOIN (SELECT salary, id FROM users) b USING (id)", ".pr"),
+        ("SELECT * FROM (SELECT email, id FROM users) a NATURAL JOIN (SELECT salary, id FROM users) b", ".pr"),
+        ("SELECT 1, * FROM (SELECT id, email FROM users) a LEFT JOIN plain USING (email)", ".p....."),
+        ("SELECT *, email FROM generate_series(1, 3), (SELECT email FROM users) u", ".pp"),
+        ("TABLE plain", "....."),
+        (
+            "UPDATE plain SET flag = true FROM (SELECT id, email FROM users) a JOIN (SELECT id, salary FROM users) b USING (id) \
+             WHERE plain.id = a.id RETURNING plain.id, a.*, b.salary",
+            "..pr",
+        ),
+        ("INSERT INTO plain (id) VALUES (1) RETURNING id, name", ".."),
+        ("COPY (SELECT id, email FROM users) TO STDOUT", ".p"),
+        ("COPY users (email, id) TO STDOUT", "p."),
+        ("DECLARE c CURSOR FOR SELECT id, email FROM users", ".p"),
+    ] {
+        let plan = plan(sql, &catalog, &table).unwrap_or_else(|why| panic!("{sql}: {why}"));
+        assert_eq!(outputs(&plan, expected.len()), expected, "{sql}");
+        assert_eq!(plan.outputs.any(), expected.contains(['p', 'r']), "{sql}");
+        // The server's word on how many there are.
+        if let Some(select) = plan.text.strip_prefix("SELECT") {
+            let (ok, line) = server.run(&[&format!("SELECT{select} LIMIT 1")]);
+            assert!(
+                ok && (line.trim().is_empty() || line.trim().matches('|').count() + 1 == expected.len()),
+                "{sql}: {line}"
+            );
+        }
+    }
 }
 
 fn bare_outputs_only(server: &Server) {

@@ -22,7 +22,7 @@ use super::question::Checked;
 use super::request::{Id, Request};
 use super::tally::{Ballot, Tally};
 use crate::index::Index;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Waiting};
 
 #[derive(Debug)]
 pub struct Book {
@@ -210,11 +210,13 @@ impl Book {
     }
 
     /// Pending requests by namespace.
-    pub(super) fn pending(&self, now: Timestamp) -> BTreeMap<String, i64> {
-        let mut pending = BTreeMap::new();
+    pub(super) fn pending(&self, now: Timestamp) -> BTreeMap<String, Waiting> {
+        let mut pending: BTreeMap<String, Waiting> = BTreeMap::new();
         for counted in self.inner.lock().requests.values() {
             if matches!(counted.tally(now).standing, Standing::Pending { .. }) {
-                *pending.entry(counted.request.id.0.clone()).or_insert(0_i64) += 1;
+                let waiting = pending.entry(counted.request.id.0.clone()).or_default();
+                waiting.pending = waiting.pending.saturating_add(1);
+                waiting.late = waiting.late.saturating_add(i64::from(counted.request.late(now)));
             }
         }
         pending

@@ -23,6 +23,8 @@ pub(super) struct Request {
     /// `sha256:HEX` of the spec, taken before anything of it was left out.
     pub(super) digest: String,
     pub(super) expires: Timestamp,
+    /// By the API server's clock.
+    pub(super) created: Option<Timestamp>,
     /// By their number; what is written there is not proven yet.
     pub(super) records: BTreeMap<u32, String>,
     pub(super) status: Option<ApprovalRequestStatus>,
@@ -53,6 +55,7 @@ impl Request {
             uid,
             version,
             digest: sha256(&serde_json::to_vec(&object.spec)?),
+            created: object.metadata.creation_timestamp.as_ref().map(|time| time.0),
             expires: object.spec.expires_at.parse().map_err(|_| Unfit::Expiry)?,
             records: records(object.annotations()),
             spec: object.spec.clone(),
@@ -65,6 +68,14 @@ impl Request {
         self.spec.statement = String::new();
         self.spec.action.resources = Vec::new();
         self
+    }
+
+    /// Whether it has waited for four fifths of its time. One without a beginning never has.
+    pub(super) fn late(&self, now: Timestamp) -> bool {
+        let Some(created) = self.created else { return false };
+        let (waited, whole) =
+            (now.duration_since(created).as_millis(), self.expires.duration_since(created).as_millis());
+        waited.saturating_mul(5) >= whole.saturating_mul(4)
     }
 
     pub(super) fn policies(&self) -> BTreeSet<String> {

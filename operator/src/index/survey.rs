@@ -10,6 +10,7 @@ use control::Mark;
 use super::object::{Kind, Object};
 use super::secrets::State;
 use super::world::{Withheld, World};
+use crate::metrics::Pods;
 
 /// Of one object in the whole cluster; `namespace` is empty for a kind that has none.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +52,19 @@ pub struct Blocked {
 impl Survey {
     pub fn tally(&self, key: &Key) -> Tally {
         self.tallies.get(key).cloned().unwrap_or_default()
+    }
+
+    /// Of each namespace: pods with our sidecar, and those of them that have in force what counts.
+    pub fn pods(&self) -> BTreeMap<String, Pods> {
+        let whole =
+            |(namespace, count): (&String, &usize)| (namespace.clone(), Pods { injected: *count, governed: *count });
+        let mut pods: BTreeMap<String, Pods> = self.namespaces.iter().map(whole).collect();
+        for namespace in self.behind.values() {
+            if let Some(pods) = pods.get_mut(namespace) {
+                pods.governed = pods.governed.saturating_sub(1);
+            }
+        }
+        pods
     }
 
     fn count(&mut self, key: Key, standing: &Standing) {
@@ -141,5 +155,19 @@ impl World {
 impl Key {
     pub fn of(kind: Kind, object: &Object) -> Self {
         Self { kind, namespace: object.namespace.clone(), name: object.name.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pods_that_are_behind_are_not_governed() {
+        let behind = ["u-1", "u-2"].map(|uid| (uid.to_owned(), "shop".to_owned())).into();
+        let namespaces = [("shop".to_owned(), 3), ("bank".to_owned(), 1)].into();
+        let survey = Survey { behind, namespaces, ..Survey::default() };
+        let pods = |injected, governed| Pods { injected, governed };
+        assert_eq!(survey.pods(), [("shop".to_owned(), pods(3, 1)), ("bank".to_owned(), pods(1, 1))].into());
     }
 }

@@ -439,3 +439,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn namespaces_that_ask_for_the_sidecar() {
+    let mut world = World::new(60);
+    for (name, value) in [("a", "enabled"), ("b", "disabled"), ("c", "enabled"), ("d", "enabled")] {
+        world.set_namespace(name, BTreeMap::from([("agentaccess.dev/injection".to_owned(), value.to_owned())]));
+    }
+    world.set_namespace("e", BTreeMap::new());
+    assert_eq!(world.to_be_governed(9), ["a", "c", "d"]);
+    assert_eq!(world.to_be_governed(2), ["a", "c"]);
+}

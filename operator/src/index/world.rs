@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use control::{PodName, v1};
+use crds::pod::INJECTION_LABEL;
 use parking_lot::Mutex;
 use policy::subject::Subject;
 use prost::Message as _;
@@ -156,6 +157,13 @@ impl World {
 
     pub fn remove_namespace(&mut self, name: &str) -> bool {
         self.namespaces.remove(name).is_some()
+    }
+
+    /// Namespaces whose label asks for the sidecar, `most` of them.
+    pub fn to_be_governed(&self, most: usize) -> Vec<String> {
+        let enabled = |value: &String| value == crds::pod::INJECTION_ENABLED;
+        let asking = self.namespaces.iter().filter(|(_, labels)| labels.get(INJECTION_LABEL).is_some_and(enabled));
+        asking.map(|(name, _)| name.clone()).take(most).collect()
     }
 
     /// These are all.

@@ -140,6 +140,18 @@ impl DataRow {
         &self.frame
     }
 
+    /// Whether each value is there, in order: `false` is NULL. It copies and shares nothing.
+    pub fn present(&self) -> impl Iterator<Item = bool> + '_ {
+        let mut rest = self.frame.get(VALUES..).unwrap_or_default();
+        (0..self.count).map(move |_| {
+            // The frame was checked when it was decoded.
+            let (length, behind) = rest.split_first_chunk().unwrap_or((&[0xff; 4], &[]));
+            let length = usize::try_from(i32::from_be_bytes(*length));
+            rest = behind.get(length.unwrap_or(0)..).unwrap_or_default();
+            length.is_ok()
+        })
+    }
+
     /// The values in order, sharing the frame's memory; `None` is NULL.
     pub fn columns(&self) -> Columns {
         let mut rest = self.frame.clone();

@@ -12,7 +12,7 @@ use policy::operation::{Access, Fields, Resource, ResourceKind, Strictness, Verb
 
 use super::{Judged, query};
 use crate::catalog::{Relation, RelationKind};
-use crate::mask::expression::selection;
+use crate::mask::expression::{in_effect, selection};
 use crate::parse::{Limits, Parsed, contained, parse};
 use crate::plan::{Context, Effect};
 use crate::refused::Refused;
@@ -105,8 +105,12 @@ fn table(
         resolver.touch(Verb::Read, relation.oid, Some(name));
     }
     let masks = ctx.masks.relation(relation.oid);
-    if masks.is_some() {
+    if let Some(masks) = masks {
         resolver.out.substituted.insert(relation.oid);
+        for column in names.iter().filter_map(|name| relation.column(name)) {
+            let mask = masks.columns.get(&column.attnum);
+            resolver.out.outputs.push(mask.map(|mask| in_effect(mask, column)));
+        }
     }
     let findings = resolver.finish()?;
     let text = selection(ctx.catalog, relation, masks, true, names.iter().filter_map(|n| relation.column(n)));

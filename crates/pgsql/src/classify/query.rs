@@ -35,13 +35,15 @@ pub(super) fn resolve(root: Node<'_>, ctx: &Context<'_>) -> Result<Findings, Ref
             Node::DeleteStmt(_) => Verb::Delete,
             _ => Verb::Read,
         });
-        match root {
-            Node::SelectStmt(select) => resolver.select(select, None, &ctes, Level::Top).map(drop),
-            Node::InsertStmt(insert) => resolver.insert(insert, None, &ctes).map(drop),
-            Node::UpdateStmt(update) => resolver.update(update, None, &ctes).map(drop),
-            Node::DeleteStmt(delete) => resolver.delete(delete, None, &ctes).map(drop),
-            other => Err(unknown(other)),
-        }
+        let output = match root {
+            Node::SelectStmt(select) => resolver.select(select, None, &ctes, Level::Top)?,
+            Node::InsertStmt(insert) => resolver.insert(insert, None, &ctes)?,
+            Node::UpdateStmt(update) => resolver.update(update, None, &ctes)?,
+            Node::DeleteStmt(delete) => resolver.delete(delete, None, &ctes)?,
+            other => return Err(unknown(other)),
+        };
+        resolver.out.outputs = output.outputs;
+        Ok(())
     };
     Resolver::walked(ctx, walk)?.finish()
 }

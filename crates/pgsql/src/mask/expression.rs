@@ -76,8 +76,18 @@ impl<'a> Row<'a> {
     }
 }
 
+/// The method that the column's type takes.
+pub(crate) fn in_effect(mask: &ColumnMask, column: &Column) -> MaskMethod {
+    match (mask.method, column.builtin.as_deref()) {
+        (MaskMethod::Partial, Some("text" | "varchar" | "bpchar" | "name" | "date" | "timestamp" | "timestamptz")) => {
+            MaskMethod::Partial
+        }
+        (MaskMethod::Partial | MaskMethod::Redact, _) => MaskMethod::Redact,
+    }
+}
+
 fn expression(row: &Row<'_>, column: &Column, mask: &ColumnMask) -> String {
-    let partial = match mask.method {
+    let partial = match in_effect(mask, column) {
         MaskMethod::Partial => column.builtin.as_deref().and_then(|builtin| partial(row, column, builtin)),
         MaskMethod::Redact => None,
     };

@@ -2,12 +2,15 @@
 //!
 //! The target of a change is never behind a template, so whatever the statement reads of it must not be masked.
 
+use std::rc::Rc;
+
 use pg_raw_parse::raw::{OnConflictAction, OverridingKind};
 use pg_raw_parse::{Node, nodes};
 use policy::operation::Verb;
 
 use super::Resolver;
 use super::from::aliased;
+use super::merged::Brought;
 use super::names::Named;
 use super::query::Level;
 use super::scope::{Ctes, Env, Item, Origin, Output};
@@ -39,7 +42,7 @@ impl<'c> Resolver<'c> {
             columns = relation.columns.iter().map(|c| c.name.clone()).collect();
         }
         self.source(insert, &item, &columns, parent, &ctes)?;
-        let own = Env { parent, items: vec![item.clone()], ctes: ctes.clone(), merged: false };
+        let own = Env { parent, items: vec![item.clone()], ctes: ctes.clone(), merged: None };
         if let Some(conflict) = insert.on_conflict_clause() {
             self.conflict(conflict, relation, &item, &own, few_rows(insert.select_stmt(), self.ctx.catalog))?;
         }
@@ -126,9 +129,8 @@ impl<'c> Resolver<'c> {
         let ctes = self.with_clause(update.with_clause(), parent, ctes)?;
         let (relation, item) = self.change(update.relation(), Verb::Update)?;
         let brought = self.items_of(update.from_clause(), vec![item.clone()], parent, &ctes)?;
-        let mut items = vec![item.clone()];
-        items.extend(brought.items);
-        let env = Env { parent, items, ctes, merged: brought.merged };
+        let brought = Brought::one(item.clone()).and(brought);
+        let env = Env { parent, items: brought.items, ctes, merged: brought.merged.map(Rc::new) };
         let within = self.bounds(&env, update.where_clause(), update.from_clause()).contains(&item.uid);
         self.open(Verb::Update, relation.oid, Some(within));
         self.assignments(relation, &item, update.target_list(), &env)?;
@@ -147,9 +149,8 @@ impl<'c> Resolver<'c> {
         self.touch(Verb::Delete, relation.oid, None);
         let brought = self.items_of(delete.using_clause(), vec![item.clone()], parent, &ctes)?;
         let uid = item.uid;
-        let mut items = vec![item];
-        items.extend(brought.items);
-        let env = Env { parent, items, ctes, merged: brought.merged };
+        let brought = Brought::one(item).and(brought);
+        let env = Env { parent, items: brought.items, ctes, merged: brought.merged.map(Rc::new) };
         let within = self.bounds(&env, delete.where_clause(), delete.using_clause()).contains(&uid);
         self.open(Verb::Delete, relation.oid, Some(within));
         self.expr(delete.where_clause(), &env)?;

@@ -4,6 +4,7 @@
 
 use pg_raw_parse::raw::{A_Expr_Kind, SubLinkType};
 use pg_raw_parse::{ConstValue, Node, nodes};
+use policy::MaskMethod;
 use policy::operation::Verb;
 
 use super::names::strings;
@@ -19,13 +20,19 @@ use crate::visit::{children, name};
 pub(crate) struct Seen {
     /// A masked column, or a value that comes from one.
     pub(crate) masked: bool,
+    /// The strictest method of those that are certain: for counts.
+    pub(crate) method: Option<MaskMethod>,
     /// A column of a sub-query, whose values may come from constants elsewhere.
     pub(crate) derived: bool,
 }
 
 impl Seen {
     pub(crate) fn and(self, other: Self) -> Self {
-        Self { masked: self.masked || other.masked, derived: self.derived || other.derived }
+        Self {
+            masked: self.masked || other.masked,
+            method: self.method.max(other.method),
+            derived: self.derived || other.derived,
+        }
     }
 }
 
@@ -180,7 +187,8 @@ impl<'c> Resolver<'c> {
         let output = self.select(select, Some(env), &env.ctes, Level::Inner)?;
         // EXISTS shows no value of the sub-query.
         let value = !matches!(link.sub_link_type, SubLinkType::EXISTS_SUBLINK);
-        Ok(test.and(Seen { masked: value && output.masked, derived: value }))
+        let method = output.outputs.strictest().filter(|_| value);
+        Ok(test.and(Seen { masked: value && output.masked, method, derived: value }))
     }
 
     /// A name that may be a column, a whole row or a star. `bare`: it is a top-level output by itself.
@@ -247,7 +255,7 @@ impl<'c> Resolver<'c> {
     fn bare_name(&mut self, name: &str, at: i32, env: &Env<'_>, bare: bool) -> Result<Seen, Refused> {
         self.work(env.levels().flat_map(|l| &l.items).map(|i| i.cols.len().saturating_add(1)).sum())?;
         let found = env.column(name);
-        let maybe = Seen { masked: found.maybe_masked, derived: found.maybe };
+        let maybe = Seen { masked: found.maybe_masked, method: None, derived: found.maybe };
         let mut seen = maybe;
         for (item, col) in &found.hits {
             seen = seen.and(self.use_column(item, col, bare)?);
@@ -290,7 +298,7 @@ impl<'c> Resolver<'c> {
                 self.qualified_may_change(item, name)?;
             } else if item.open {
                 self.unknown_may_call(item, name)?;
-                seen = seen.and(Seen { masked: item.open_masked, derived: true });
+                seen = seen.and(Seen { masked: item.open_masked, method: None, derived: true });
             } else if SYSTEM_COLUMNS.contains(&name) && self.system_column(item, name)? {
                 continue;
             } else {
@@ -325,7 +333,7 @@ impl<'c> Resolver<'c> {
     /// Every column of an item.
     pub(super) fn whole(&mut self, item: &Item, bare: bool) -> Result<Seen, Refused> {
         self.work(item.cols.len())?;
-        let mut seen = Seen { masked: item.open_masked, derived: item.open };
+        let mut seen = Seen { masked: item.open_masked, method: None, derived: item.open };
         for col in item.cols.iter() {
             seen = seen.and(self.use_column(item, col, bare)?);
         }
@@ -370,7 +378,7 @@ impl<'c> Resolver<'c> {
             return Err(Refused::new(format!("column `{}` may be an output only", col.real))
                 .hint("name it alone in the outermost SELECT, without sorting, grouping or comparing it"));
         }
-        Ok(Seen { masked: col.masked, derived: item.origin == Origin::Derived })
+        Ok(Seen { masked: col.masked, method: col.method, derived: item.origin == Origin::Derived })
     }
 }
 

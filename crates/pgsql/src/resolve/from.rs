@@ -7,6 +7,8 @@ use pg_raw_parse::{Node, nodes};
 use policy::InPredicates;
 use policy::operation::Verb;
 
+use super::expression::Seen;
+use super::merged::Brought;
 use super::names::{Named, strings};
 use super::query::Level;
 use super::row::Shape;
@@ -16,6 +18,8 @@ use crate::bounded::Bounds;
 use crate::builtin::is_system_schema;
 use crate::catalog::Relation;
 use crate::functions::{columns_of, is_scalar_set};
+use crate::mask::expression::in_effect;
+use crate::outputs::Outputs;
 use crate::refused::Refused;
 
 /// Columns of system catalogs that are closed while masks are in force, and what they hold.
@@ -38,14 +42,6 @@ pub(super) fn holds_closed(item: &Item) -> bool {
     CLOSED.iter().any(|(_, name, _)| item.column(name).is_some())
 }
 
-/// What a FROM clause, or a part of it, brings.
-#[derive(Default)]
-pub(super) struct Brought {
-    pub(super) items: Vec<Item>,
-    /// A join merged columns.
-    pub(super) merged: bool,
-}
-
 impl<'c> Resolver<'c> {
     /// All items of a FROM clause. Those to the left are visible to LATERAL items to the right.
     pub(super) fn items_of<'a>(
@@ -60,8 +56,7 @@ impl<'c> Resolver<'c> {
             self.work(left.len())?;
             let brought = self.item_of(node, &left, parent, ctes)?;
             left.extend(brought.items.iter().cloned());
-            out.items.extend(brought.items);
-            out.merged |= brought.merged;
+            out = out.and(brought);
         }
         apart(&left)?;
         Ok(out)
@@ -74,7 +69,7 @@ impl<'c> Resolver<'c> {
         parent: Option<&Env<'_>>,
         ctes: &Ctes,
     ) -> Result<Brought, Refused> {
-        let lateral = || Env { parent, items: left.to_vec(), ctes: ctes.clone(), merged: false };
+        let lateral = || Env { parent, items: left.to_vec(), ctes: ctes.clone(), merged: None };
         let item = match node {
             Node::RangeVar(range) => self.scan(range, parent, ctes)?,
             Node::RangeSubselect(sub) => {
@@ -116,7 +111,7 @@ impl<'c> Resolver<'c> {
             }
             other => return Err(Refused::new(format!("{} in a FROM clause", crate::visit::name(other)))),
         };
-        Ok(Brought { items: vec![item], merged: false })
+        Ok(Brought::one(item))
     }
 
     /// A relation or a common table expression that is read.
@@ -126,12 +121,13 @@ impl<'c> Resolver<'c> {
         let item = match self.range(range, ctes)? {
             Named::Cte(output) => output.item(uid, name),
             Named::Catalog(schema, relation) => {
-                let mut output = Output { cols: Vec::new(), open: true, masked: false };
+                let mut output = Output { open: true, ..Output::default() };
+                output.outputs.push_unknown();
                 for (_, column, _) in CLOSED.iter().filter(|(of, ..)| *of == relation && self.ctx.masks.any()) {
                     if range.alias().is_some_and(|a| !a.colnames().is_empty()) {
                         return Err(Refused::new(format!("{relation} under other names for its columns")));
                     }
-                    output.push(column, false);
+                    output.push(column, false, None);
                 }
                 self.out.catalogs.insert((schema, relation));
                 self.weigh(Verb::Read);
@@ -167,6 +163,7 @@ impl<'c> Resolver<'c> {
     /// An item with the columns of a relation.
     pub(crate) fn base(&mut self, relation: &Relation, origin: Origin) -> Item {
         let masks = self.ctx.masks.relation(relation.oid);
+        let mut outputs = Outputs::default();
         let cols: Rc<[Col]> = relation
             .columns
             .iter()
@@ -176,17 +173,20 @@ impl<'c> Resolver<'c> {
                     name: column.name.clone(),
                     real: column.name.clone(),
                     masked: mask.is_some(),
+                    method: mask.map(|mask| in_effect(mask, column)),
                     deny: mask.is_some_and(|m| m.in_predicates == InPredicates::Deny),
                     shape: Shape::of(self.ctx.catalog, column),
                 }
             })
             .collect();
+        cols.iter().for_each(|col| outputs.push(col.method));
         Item {
             uid: self.uid(),
             name: Some(relation.name.clone()),
             plain: None,
             origin,
             cols,
+            outputs: Rc::new(outputs),
             open: false,
             open_masked: false,
             qualified_only: false,
@@ -252,7 +252,7 @@ impl<'c> Resolver<'c> {
     /// A function in FROM. Its columns are those that it surely has; nothing else of it is ever taken for one.
     fn range_function(&mut self, function: &nodes::RangeFunction, env: &Env<'_>) -> Result<Item, Refused> {
         let mut name: Option<&str> = None;
-        let mut masked = false;
+        let mut seen = Seen::default();
         let mut pairs = 0_usize;
         let mut columns: Vec<&str> = Vec::new();
         for pair in function.functions() {
@@ -269,7 +269,7 @@ impl<'c> Resolver<'c> {
                     }
                     Node::None => {}
                     call => {
-                        masked |= self.expr(call, env)?.masked;
+                        seen = seen.and(self.expr(call, env)?);
                         if let Node::FuncCall(call) = call {
                             let names = strings(call.funcname())?;
                             name = names.last().copied();
@@ -283,11 +283,12 @@ impl<'c> Resolver<'c> {
             columns.push(self.definition(Node::ColumnDef(definition))?);
         }
         let uid = self.uid();
-        let mut output = Output { cols: Vec::new(), open: true, masked };
+        let mut output = Output { open: true, masked: seen.masked, ..Output::default() };
+        output.outputs.push_unknown();
         if pairs != 1 {
             (name, columns) = (None, Vec::new());
         }
-        columns.iter().for_each(|column| output.push(column, masked));
+        columns.iter().for_each(|column| output.push(column, seen.masked, seen.method));
         let mut item = output.item(uid, name.map(str::to_owned));
         item.function = true;
         aliased(item, function.alias())
@@ -315,28 +316,29 @@ impl<'c> Resolver<'c> {
         let mut both_left = left.to_vec();
         both_left.extend(larg.items.iter().cloned());
         let rarg = self.item_of(join.rarg(), &both_left, parent, ctes)?;
-        let merged = larg.merged || rarg.merged || join.is_natural || !join.using_clause().is_empty();
-        if join.is_natural {
-            self.natural(&larg.items, &rarg.items)?;
-        }
         let mut using = Vec::new();
+        let natural = join.is_natural.then(|| self.natural(&larg.items, &rarg.items)).transpose()?;
         for name in join.using_clause() {
             let name = name.sval().ok_or_else(|| Refused::new("USING of something that is not a column"))?;
             using.push(name.to_owned());
             self.merge(&larg.items, &rarg.items, name)?;
         }
-        let mut items = larg.items;
-        items.extend(rarg.items);
+        self.work(larg.width().saturating_add(rarg.width()))?;
+        let Brought { mut items, merged } = match natural {
+            Some(common) => larg.merge(rarg, common.as_deref()),
+            None if !using.is_empty() => larg.merge(rarg, Some(&using)),
+            None => larg.and(rarg),
+        };
         {
             // ON sees the two sides and the outer levels, not the siblings to the left.
-            let env = Env { parent, items: items.clone(), ctes: ctes.clone(), merged };
+            let env = Env { parent, items: items.clone(), ctes: ctes.clone(), merged: merged.clone().map(Rc::new) };
             self.expr(join.quals(), &env)?;
         }
         if let Some(alias) = join.join_using_alias() {
             let mut output = Output::default();
             for name in &using {
                 let masked = items.iter().any(|i| i.column(name).is_some_and(|c| c.masked) || i.open_masked);
-                output.push(name, masked);
+                output.push(name, masked, items.iter().filter_map(|i| i.column(name)?.method).max());
             }
             let uid = self.uid();
             let mut item = output.item(uid, alias.aliasname().map(str::to_owned));
@@ -346,27 +348,32 @@ impl<'c> Resolver<'c> {
         let Some(alias) = join.alias() else { return Ok(Brought { items, merged }) };
         apart(&items)?;
         // The alias hides the names inside; its columns are not traced, so all of them count.
-        let mut output = Output { open: merged, ..Output::default() };
+        let mut output = Output { open: merged.is_some(), ..Output::default() };
+        match &merged {
+            None => items.iter().filter(|i| !i.qualified_only).for_each(|i| output.outputs.append(&i.outputs)),
+            Some(Some(star)) => star.iter().for_each(|(_, method)| output.outputs.push(*method)),
+            Some(None) => output.outputs.push_unknown(),
+        }
         for item in &items {
             self.whole(item, false)?;
             self.exposed(item)?;
             output.open |= item.open;
             output.masked |= item.open_masked;
-            item.cols.iter().filter(|_| !item.qualified_only).for_each(|c| output.push(&c.name, c.masked));
+            item.cols.iter().filter(|_| !item.qualified_only).for_each(|c| output.push(&c.name, c.masked, c.method));
         }
         let uid = self.uid();
         let item = aliased(output.item(uid, None), Some(alias))?;
-        Ok(Brought { items: vec![item], merged: false })
+        Ok(Brought::one(item))
     }
 
-    /// Columns of the same name on both sides are compared.
-    fn natural(&mut self, left: &[Item], right: &[Item]) -> Result<(), Refused> {
+    /// Columns of the same name on both sides are compared: these, where all are known.
+    fn natural(&mut self, left: &[Item], right: &[Item]) -> Result<Option<Vec<String>>, Refused> {
         // Columns that are not known yet would be compared too.
         left.iter().chain(right).try_for_each(|i| self.exposed(i))?;
         if left.iter().chain(right).any(|i| i.open) {
             self.operator(&["="])?;
             left.iter().chain(right).try_for_each(|i| self.whole(i, false).map(drop))?;
-            return Ok(());
+            return Ok(None);
         }
         let known: BTreeSet<&str> = right.iter().flat_map(|i| i.cols.iter()).map(|c| c.name.as_str()).collect();
         let names: Vec<String> = left
@@ -375,7 +382,8 @@ impl<'c> Resolver<'c> {
             .filter(|c| known.contains(c.name.as_str()))
             .map(|c| c.name.clone())
             .collect();
-        names.iter().try_for_each(|name| self.merge(left, right, name))
+        names.iter().try_for_each(|name| self.merge(left, right, name))?;
+        Ok(Some(names))
     }
 
     fn merge(&mut self, left: &[Item], right: &[Item], name: &str) -> Result<(), Refused> {

@@ -11,6 +11,7 @@ use super::expression::Seen;
 use super::names::strings;
 use super::row::Shape;
 use super::scope::{Col, Ctes, Env, Output};
+use crate::outputs::Outputs;
 use crate::refused::Refused;
 
 /// Where a query stands.
@@ -38,7 +39,7 @@ impl<'c> Resolver<'c> {
             return self.set_operation(select, parent, &ctes);
         }
         let brought = self.items_of(select.from_clause(), Vec::new(), parent, &ctes)?;
-        let env = Env { parent, items: brought.items, ctes, merged: brought.merged };
+        let env = Env { parent, items: brought.items, ctes, merged: brought.merged.map(Rc::new) };
         self.locks(select, &env)?;
         let output = self.targets(select, &env, level)?;
         self.expr(select.where_clause(), &env)?;
@@ -55,7 +56,7 @@ impl<'c> Resolver<'c> {
         if level == Level::Top && !select.distinct_clause().is_empty() && self.has_deny_outputs() {
             return Err(only_output());
         }
-        if select.values_lists().is_empty() { Ok(output) } else { Ok(values(select, rows.masked)) }
+        if select.values_lists().is_empty() { Ok(output) } else { Ok(values(select, rows)) }
     }
 
     fn set_operation(
@@ -77,14 +78,16 @@ impl<'c> Resolver<'c> {
             // The type of both is another one than that of either side.
             col.shape = Shape::Unknown;
             col.masked |= right.open || right.cols.get(i).is_some_and(|c| c.masked);
+            col.method = col.method.max(right.cols.get(i).and_then(|c| c.method).filter(|_| !right.open));
         }
+        output.outputs = output.outputs.or(&right.outputs);
         // Rows are compared with each other, and with constants of the other side.
         if output.masked && !(select.op == SetOperation::SETOP_UNION && select.all) {
             self.out.hide_all = true;
         }
         let uid = self.uid();
         let item = output.item(uid, None);
-        let env = Env { parent, items: vec![item], ctes: ctes.clone(), merged: false };
+        let env = Env { parent, items: vec![item], ctes: ctes.clone(), merged: None };
         let sorts: Vec<Node<'_>> = select.sort_clause().iter().map(Node::SortBy).collect();
         self.by_output(sorts, &env, &output)?;
         self.expr(select.limit_offset(), &env)?;
@@ -141,11 +144,14 @@ impl<'c> Resolver<'c> {
             name: name.to_owned(),
             real: name.to_owned(),
             masked,
+            method: None,
             deny: false,
             shape: Shape::Unknown,
         };
         let cols = strings(cte.aliascolnames())?.into_iter().map(col).collect();
-        Ok(Output { cols, open: true, masked })
+        let mut outputs = Outputs::default();
+        outputs.push_unknown();
+        Ok(Output { cols, outputs, open: true, masked })
     }
 
     /// The target list: its uses and the names of its columns.
@@ -179,10 +185,11 @@ impl<'c> Resolver<'c> {
                 return Ok(seen);
             }
         }
+        output.outputs.push(seen.method);
         match target.name().map(str::to_owned).or_else(|| figured(target.val())) {
             Some(name) => {
                 let shape = self.shape(target.val(), env)?;
-                output.push_shaped(&name, seen.masked, shape);
+                output.push_shaped(&name, seen.masked, seen.method, shape);
             }
             None => {
                 output.open = true;
@@ -315,9 +322,14 @@ fn figured(node: Node<'_>) -> Option<String> {
 }
 
 /// The columns of VALUES.
-fn values(select: &nodes::SelectStmt, masked: bool) -> Output {
+fn values(select: &nodes::SelectStmt, seen: Seen) -> Output {
     let width = select.values_lists().iter().filter_map(|row| row.as_node_list().map(|l| l.len())).max().unwrap_or(0);
     let mut output = Output::default();
-    (1..=width).for_each(|i| output.push(&format!("column{i}"), masked));
+    // Which of them the masked values are in was not looked at.
+    (1..=width).for_each(|i| output.push(&format!("column{i}"), seen.masked, None));
+    match seen.method {
+        None => (0..width).for_each(|_| output.outputs.push(None)),
+        Some(_) => output.outputs.push_unknown(),
+    }
     output
 }

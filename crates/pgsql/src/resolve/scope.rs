@@ -6,8 +6,11 @@
 
 use std::rc::Rc;
 
+use policy::MaskMethod;
+
 use super::row::Shape;
 use crate::catalog::Oid;
+use crate::outputs::Outputs;
 
 /// A column as it is visible under its item.
 #[derive(Clone, Debug)]
@@ -17,6 +20,8 @@ pub(crate) struct Col {
     pub(crate) real: String,
     /// Its values come from a masked column.
     pub(crate) masked: bool,
+    /// How, where that is certain: for counts. There is none unless it is masked.
+    pub(crate) method: Option<MaskMethod>,
     /// `inPredicates: Deny`.
     pub(crate) deny: bool,
     pub(crate) shape: Shape,
@@ -45,6 +50,8 @@ pub(crate) struct Item {
     pub(crate) plain: Option<Oid>,
     pub(crate) origin: Origin,
     pub(crate) cols: Rc<[Col]>,
+    /// What a star over it gives, by position.
+    pub(crate) outputs: Rc<Outputs>,
     pub(crate) open: bool,
     /// What is not in `cols` may be masked.
     pub(crate) open_masked: bool,
@@ -62,9 +69,14 @@ pub(crate) struct Item {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Output {
     pub(crate) cols: Vec<Col>,
+    /// The same by position, those without a name included.
+    pub(crate) outputs: Outputs,
     pub(crate) open: bool,
     pub(crate) masked: bool,
 }
+
+/// What `*` gives over joins that merged columns, in the server's order; `None` where it is not certain.
+pub(crate) type Star = Option<Vec<(String, Option<MaskMethod>)>>;
 
 /// Common table expressions in scope, innermost first.
 #[derive(Clone, Debug, Default)]
@@ -100,8 +112,8 @@ pub(crate) struct Env<'p> {
     pub(crate) parent: Option<&'p Env<'p>>,
     pub(crate) items: Vec<Item>,
     pub(crate) ctes: Ctes,
-    /// A join merged columns, so the order of `*` is not that of the items.
-    pub(crate) merged: bool,
+    /// A join merged columns, so the order of `*` is not that of the items but this one.
+    pub(crate) merged: Option<Rc<Star>>,
 }
 
 /// What a lookup found at the first level that has the name.
@@ -170,9 +182,14 @@ impl Item {
             // Which of its columns get the names is not known.
             let any = masked || cols.iter().any(|c| c.masked);
             let deny = cols.iter().any(|c| c.deny);
+            let methods = self.outputs.all().unwrap_or_default();
             cols = names
                 .iter()
-                .map(|n| Col { name: n.clone(), real: n.clone(), masked: any, deny, shape: Shape::Unknown })
+                .enumerate()
+                .map(|(i, n)| {
+                    let method = methods.get(i).copied().flatten().filter(|_| any);
+                    Col { name: n.clone(), real: n.clone(), masked: any, method, deny, shape: Shape::Unknown }
+                })
                 .collect();
         } else {
             for (col, name) in cols.iter_mut().zip(names) {
@@ -192,6 +209,7 @@ impl Output {
             plain: None,
             origin: Origin::Derived,
             cols: self.cols.clone().into(),
+            outputs: Rc::new(self.outputs.clone()),
             open: self.open,
             open_masked: self.open && self.masked,
             qualified_only: false,
@@ -201,12 +219,13 @@ impl Output {
         }
     }
 
-    pub(crate) fn push(&mut self, name: &str, masked: bool) {
-        self.push_shaped(name, masked, Shape::Unknown);
+    /// A column, whose position is for the caller to tell.
+    pub(crate) fn push(&mut self, name: &str, masked: bool, method: Option<MaskMethod>) {
+        self.push_shaped(name, masked, method, Shape::Unknown);
     }
 
-    pub(crate) fn push_shaped(&mut self, name: &str, masked: bool, shape: Shape) {
+    pub(crate) fn push_shaped(&mut self, name: &str, masked: bool, method: Option<MaskMethod>, shape: Shape) {
         self.masked |= masked;
-        self.cols.push(Col { name: name.to_owned(), real: name.to_owned(), masked, deny: false, shape });
+        self.cols.push(Col { name: name.to_owned(), real: name.to_owned(), masked, method, deny: false, shape });
     }
 }

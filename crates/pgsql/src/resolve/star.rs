@@ -63,7 +63,14 @@ impl Resolver<'_> {
         output: &mut Output,
     ) -> Result<(), Refused> {
         let (names, items) = self.star_items(column, env)?;
-        output.open |= env.merged && names.is_empty();
+        output.open |= env.merged.is_some() && names.is_empty();
+        match &env.merged {
+            Some(star) if names.is_empty() => match star.as_ref() {
+                Some(columns) => columns.iter().for_each(|(_, method)| output.outputs.push(*method)),
+                None => output.outputs.push_unknown(),
+            },
+            _ => items.iter().for_each(|item| output.outputs.append(&item.outputs)),
+        }
         for item in &items {
             output.open |= item.open;
             output.masked |= item.open_masked;
@@ -71,7 +78,7 @@ impl Resolver<'_> {
                 return Err(Refused::new(format!("a query with more than {} columns", super::MAX_COLUMNS)));
             }
             self.work(item.cols.len())?;
-            item.cols.iter().for_each(|c| output.push_shaped(&c.name, c.masked, c.shape.clone()));
+            item.cols.iter().for_each(|c| output.push_shaped(&c.name, c.masked, c.method, c.shape.clone()));
         }
         if !self.ctx.masks.any() || !items.iter().any(|item| item.is_bare()) {
             return Ok(());
@@ -99,7 +106,7 @@ impl Resolver<'_> {
         for item in items {
             let before: Vec<String> = match names {
                 // The order of merged columns is not that of the items.
-                [] if env.merged => return None,
+                [] if env.merged.is_some() => return None,
                 [] => {
                     let name = item.name.as_ref()?;
                     let alone = items.iter().filter(|other| other.name.as_ref() == Some(name)).count() == 1;

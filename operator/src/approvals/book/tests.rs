@@ -132,7 +132,15 @@ fn what_is_open_is_counted() {
     assert_eq!(book.open("agents", "p-1", at("08:00:00")), (5, 2));
     assert_eq!(book.open("other", "p-1", at("08:00:00")), (0, 0));
     assert_eq!(book.open("agents", "p-1", at("08:15:00")), (0, 0));
-    assert_eq!(book.pending(at("08:00:00")), [("agents".to_owned(), 5)].into());
+    let waiting = |pending, late| [("agents".to_owned(), Waiting { pending, late })].into();
+    assert_eq!(book.pending(at("08:00:00")), waiting(5, 0));
+    // It has until 08:15.
+    let mut old = request(2, &[]);
+    (old.id.1, old.created) = ("areq-0".to_owned(), Some(at("08:05:00")));
+    book.put(old, at("08:05:00"));
+    assert_eq!(book.pending(at("08:12:59")), waiting(5, 0));
+    assert_eq!(book.pending(at("08:13:00")), waiting(5, 1));
+    assert_eq!(book.pending(at("08:15:00")), BTreeMap::new());
 }
 
 #[test]

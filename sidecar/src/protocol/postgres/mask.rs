@@ -4,9 +4,10 @@
 //! attribute number) ends the session, and errors and notices of statements near masked data lose every text of the
 //! server, since those quote rows and values.
 
-use pgcodec::backend::{ErrorFields, RowDescription};
+use pgcodec::backend::{DataRow, ErrorFields, RowDescription};
 use pgsql::catalog::Catalog;
-use pgsql::mask::MaskTable;
+use pgsql::mask::{MaskMethod, MaskTable};
+use pgsql::outputs::Outputs;
 use pgsql::plan::Plan;
 
 /// A column of a result that must not be there.
@@ -55,6 +56,37 @@ pub fn check_known(catalog: &Catalog, masks: &MaskTable, row: &RowDescription) -
         }
     }
     Ok(())
+}
+
+/// Values of one row that were masked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Masked {
+    pub partial: u64,
+    pub redact: u64,
+}
+
+impl Masked {
+    /// Of a row; NULL shows nothing and is not counted.
+    pub fn of_row(outputs: &Outputs, row: &DataRow) -> Self {
+        Self::count(outputs.of(row.len()).zip(row.present()).filter_map(|(method, present)| method.filter(|_| present)))
+    }
+
+    /// Of a line of COPY, whose values are not told apart.
+    pub fn of_line(outputs: &Outputs) -> Self {
+        Self::count(outputs.certain())
+    }
+
+    fn count(methods: impl Iterator<Item = MaskMethod>) -> Self {
+        let mut masked = Self::default();
+        for method in methods {
+            let kind = match method {
+                MaskMethod::Partial => &mut masked.partial,
+                MaskMethod::Redact => &mut masked.redact,
+            };
+            *kind = kind.saturating_add(1);
+        }
+        masked
+    }
 }
 
 /// How much of the server's words about a statement may reach the agent.

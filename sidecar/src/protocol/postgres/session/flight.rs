@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use pgcodec::machine::StatementId;
+use pgsql::outputs::Outputs;
 use policy::operation::Operation;
 use policy::verdict::{Level, Obligations};
 use recording::entry::Status;
@@ -105,6 +106,12 @@ impl Flight {
     /// Its errors and notices may quote masked data. Without a plan nothing is known of it, so nothing passes.
     pub(super) fn near_masked_data(&self) -> bool {
         self.judged.as_ref().is_none_or(|judged| judged.plan.as_ref().map_or(true, |plan| plan.scrub))
+    }
+
+    /// Which values of its rows are masked, if any are.
+    pub(super) fn masked_outputs(&self) -> Option<&Outputs> {
+        let plan = self.judged.as_ref()?.plan.as_ref().ok()?;
+        Some(&plan.outputs).filter(|outputs| outputs.any())
     }
 
     pub(super) fn over_row_limit(&self) -> bool {

@@ -6,7 +6,7 @@ use pgcodec::{Backend, TxState};
 use pgsql::plan::Effect;
 use recording::entry::Status;
 
-use super::super::mask::{self, Openness};
+use super::super::mask::{self, Masked, Openness};
 use super::super::settings;
 use super::super::statement::{Cursor, CursorId, Source};
 use super::agent::fields;
@@ -41,6 +41,10 @@ impl Session {
                     if flight.over_row_limit() {
                         return self.over_row_limit(token);
                     }
+                    if let Some(outputs) = flight.masked_outputs() {
+                        let masked = Masked::of_row(outputs, row);
+                        self.core.metrics.masked(masked.partial, masked.redact);
+                    }
                 }
             }
             Backend::CopyData(data) => {
@@ -52,6 +56,10 @@ impl Session {
                     }
                     if flight.over_row_limit() {
                         return self.over_row_limit(token);
+                    }
+                    if let Some(outputs) = flight.masked_outputs() {
+                        let masked = Masked::of_line(outputs);
+                        self.core.metrics.masked(masked.partial, masked.redact);
                     }
                 }
             }

@@ -1,0 +1,93 @@
+//! Pods without our sidecar in namespaces that are to be governed: those that were there before the label, and what an
+//! excluded namespace runs under it. The leader counts them for a metric; nothing is decided by it.
+//!
+//! The watch has injected pods alone, so these are listed, seldom: names only, one page of each namespace, one namespace
+//! after the other. A namespace that could not be asked keeps its last count while it is asked about.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
+use kube::{Api, Client};
+use parking_lot::Mutex;
+use tokio::time::{sleep, timeout};
+
+use crate::index::Index;
+use crate::metrics::Metrics;
+
+/// Between two counts.
+const PAUSE: Duration = Duration::from_secs(30);
+/// For one namespace.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Pods that are counted of one namespace.
+const PAGE: u32 = 500;
+/// Namespaces that are counted; no more series than these are made.
+const NAMESPACES: usize = 1_000;
+/// How long one word that this replica leads is good.
+const TERM: Duration = Duration::from_secs(20);
+
+pub(crate) struct Ungoverned {
+    client: Client,
+    index: Arc<Index>,
+    metrics: Arc<Metrics>,
+    leads_until: Mutex<Option<Instant>>,
+}
+
+// === impl Ungoverned ===
+
+impl Ungoverned {
+    pub(crate) fn start(client: Client, index: Arc<Index>, metrics: Arc<Metrics>) -> Arc<Self> {
+        let made = Arc::new(Self { client, index, metrics, leads_until: Mutex::default() });
+        tokio::spawn(Arc::clone(&made).work());
+        made
+    }
+
+    /// This replica leads, for now; to be said again and again.
+    pub(crate) fn lead(&self) {
+        *self.leads_until.lock() = Instant::now().checked_add(TERM);
+    }
+
+    fn leads(&self) -> bool {
+        self.leads_until.lock().is_some_and(|until| Instant::now() < until)
+    }
+
+    async fn work(self: Arc<Self>) {
+        let mut known: BTreeMap<String, usize> = BTreeMap::new();
+        loop {
+            if self.leads() && self.index.whole() {
+                let names = self.index.look(|world| world.to_be_governed(NAMESPACES));
+                known.retain(|name, _| names.contains(name));
+                for name in names {
+                    // A slow API server makes it longer than a term.
+                    if !self.leads() {
+                        break;
+                    }
+                    if let Some(count) = self.count(&name).await {
+                        known.insert(name, count);
+                    }
+                }
+            }
+            if !self.leads() {
+                known.clear();
+            }
+            self.metrics.ungoverned(known.clone());
+            sleep(if known.is_empty() { PATIENCE } else { PAUSE }).await;
+        }
+    }
+
+    async fn count(&self, namespace: &str) -> Option<usize> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let ungoverned = ListParams::default()
+            .labels(&format!("{}!=true", crds::pod::INJECTED_LABEL))
+            .fields("status.phase!=Succeeded,status.phase!=Failed")
+            .limit(PAGE);
+        match timeout(PATIENCE, pods.list_metadata(&ungoverned)).await {
+            Ok(Ok(found)) => return Some(found.items.len()),
+            Ok(Err(error)) => tracing::warn!(event = "pods_not_counted", namespace, %error),
+            Err(_) => tracing::warn!(event = "pods_not_counted", namespace, error = "no answer in time"),
+        }
+        None
+    }
+}
