@@ -83,7 +83,7 @@ fn a_verdict_tells_who_said_what() {
     assert!(asked.starts_with("RequireApproval: bot/fix of 2 approvals, with a reason within 900s"), "{asked}");
     assert!(!asked.contains("granting"), "{asked}");
     let mut input = set.render();
-    let settings = &mut input.policies[0].spec.approvals[0];
+    let settings = input.policies.first_mut().unwrap().spec.approvals.first_mut().unwrap();
     settings.scope = policy::verdict::Scope::Task;
     settings.max_grant_duration = "2h".parse().ok();
     let granting = policy::compile(&input).unwrap();
