@@ -81,6 +81,10 @@ pub struct ApprovalRequestSpec {
     /// for one use and no more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cover: Option<Cover>,
+    /// What breaking the glass would let through, by whom and for how long, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = limits::GRANT_CHARS))]
+    pub break_glass: Option<String>,
     /// RFC 3339. Until then people may decide.
     #[schemars(length(max = 30), regex(pattern = limits::INSTANT))]
     pub expires_at: String,

@@ -37,7 +37,7 @@ struct World {
     roots: String,
     folder: tempfile::TempDir,
     process: Option<Process>,
-    _server: Server,
+    server: Server,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -66,7 +66,7 @@ impl World {
         let guard = runtime.enter();
         let operator = Operator::serve(socket, authority, snapshot("1", "", &LABELS));
         drop(guard);
-        Self { pod, operator, roots, folder, process: None, _server: server, _runtime: runtime }
+        Self { pod, operator, roots, folder, process: None, server, _runtime: runtime }
     }
 
     fn start(&mut self) {
@@ -236,6 +236,106 @@ fn it_is_ready_when_the_operator_has_spoken_and_governs_what_comes_later() {
     let issued = world.operator.seen.lock().issued.clone();
     assert!(issued.len() == 3 && issued[0] != issued[1], "each process has a key of its own");
     assert!(!world.log().contains(TOKEN) && !world.log().contains("PRIVATE KEY"), "{}", world.log());
+}
+
+/// One statement and all that is said of it.
+fn ask(stream: &mut TcpStream, sql: &str) -> String {
+    send(stream, sql);
+    let mut said = Vec::new();
+    while !said.windows(5).any(|part| part == b"Z\0\0\0\x05") {
+        let mut part = [0; 4096];
+        let read = stream.read(&mut part).unwrap();
+        said.extend_from_slice(part.get(..read).unwrap());
+        assert!(read > 0, "{}", String::from_utf8_lossy(&said));
+    }
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+fn send(stream: &mut TcpStream, sql: &str) {
+    let length = u32::try_from(sql.len() + 5).unwrap();
+    stream.write_all(&[b"Q", &length.to_be_bytes()[..], sql.as_bytes(), b"\0"].concat()).unwrap();
+}
+
+/// Approved once, the agent goes on by itself, on every connection; then the grant ends, and with it all that ran under
+/// it: what is idle, what has a transaction open, and what still runs. The oracle is the database.
+#[test]
+fn what_ran_under_a_grant_ends_with_it() {
+    if !can_run() {
+        return;
+    }
+    let mut world = World::new();
+    let slow = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS \
+                'BEGIN IF OLD.id = 9 THEN PERFORM pg_sleep(30); END IF; RETURN OLD; END'; \
+                CREATE TRIGGER slow BEFORE DELETE ON orders FOR EACH ROW EXECUTE FUNCTION slow()";
+    world.server.admin(slow).unwrap();
+    let granting = |hold: &str| {
+        let once = "{name: person, pendingTTL: 60s, holdFor: 15s}";
+        let more =
+            format!("{{name: person, pendingTTL: 60s, holdFor: {hold}, scope: Duration, maxGrantDuration: 30m}}");
+        governed().replace(once, &more)
+    };
+    assert_ne!(granting("2s"), governed());
+    world.says("1", &granting("2s"), &LABELS);
+    world.start();
+    world.until("it to be ready", SOON, || world.is_ready());
+    world.until("the target", SOON, || world.psql("SELECT id FROM orders WHERE id = 1").status.success());
+    // Nobody has approved it.
+    let waiting = said(&world.psql("DELETE FROM orders WHERE id = 7"));
+    assert!(waiting.contains("waiting for approval"), "{waiting}");
+    let grant = |left: u64| control::v1::Grant {
+        scope: control::v1::Scope::Duration.into(),
+        left_milliseconds: left,
+        broken: String::new(),
+    };
+    let open = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'agent_db' AND state <> 'idle'";
+    for (how, left, why) in
+        [("revoked", 600_000, "was revoked"), ("time", 4_000, "has ended"), ("policy", 600_000, "policy changed")]
+    {
+        {
+            let mut does = world.operator.does.lock();
+            (does.grant, does.over) = (Some(grant(left)), None);
+        }
+        world.operator.approved.send_replace(true);
+        let (mut idle, mut open_one, mut runs, mut stranger) =
+            (world.session(), world.session(), world.session(), world.session());
+        let granted = Instant::now();
+        let answer = ask(&mut idle, "DELETE FROM orders WHERE id = 5 AND note = 'no such'");
+        assert!(answer.contains("DELETE 0"), "{how}: {answer}\n{}", world.log());
+        ask(&mut open_one, "BEGIN");
+        let answer = ask(&mut open_one, "DELETE FROM orders WHERE id = 7");
+        assert!(answer.contains("DELETE 1"), "{how}: {answer}");
+        send(&mut runs, "DELETE FROM orders WHERE id = 9");
+        let sleeps = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'agent_db' AND wait_event = 'PgSleep'";
+        world.until("it to run", SOON, || world.server.admin(sleeps).unwrap() == "1");
+        assert!(ask(&mut stranger, "SELECT id FROM orders WHERE id = 1").contains("SELECT 1"));
+
+        let ends = match how {
+            "revoked" => {
+                world.operator.does.lock().over = Some(control::v1::Ended::Revoked);
+                world.operator.approved.send_replace(true);
+                Instant::now()
+            }
+            "time" => granted + Duration::from_millis(left),
+            _ => world.says("2", &granting("3s"), &LABELS),
+        };
+        for session in [idle, open_one, runs] {
+            let (words, at) = last_words(session);
+            assert!(words.contains("FATAL") && words.contains("42501") && words.contains(why), "{how}: {words}");
+            let late = at.saturating_duration_since(ends);
+            println!("{how}: {late:?} after its end");
+            assert!(late < CUT, "{how}: {late:?}");
+        }
+        world.until("nothing to be open", CUT, || world.server.admin(open).unwrap() == "0");
+        assert_eq!(world.server.admin("SELECT count(*) FROM orders WHERE id IN (7, 9)").unwrap(), "2", "{how}");
+        // Who never used it goes on, and asks.
+        assert!(ask(&mut stranger, "SELECT id FROM orders WHERE id = 1").contains("SELECT 1"), "{how}");
+        world.operator.does.lock().over = None;
+        world.operator.approved.send_replace(false);
+        let asked = world.operator.seen.lock().asked.len();
+        let again = ask(&mut stranger, "DELETE FROM orders WHERE id = 7");
+        assert!(again.contains("PX001"), "{how}: {again}");
+        assert!(world.operator.seen.lock().asked.len() > asked, "{how}: it asks anew");
+    }
 }
 
 #[test]

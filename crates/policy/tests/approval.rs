@@ -154,3 +154,10 @@ proptest! {
         prop_assert!(uses <= 1);
     }
 }
+
+#[test]
+fn there_is_no_glass_to_break_without_a_cluster() {
+    let mut tally = tally(2, 1, false);
+    assert_eq!(tally.vote("alice", Decision::BreakGlass, Some("INC-1"), at(1)), Err(VoteError::BreakGlass));
+    assert_eq!((tally.standing(at(1)), tally.votes().len()), (Standing::Pending { have: 0, need: 2 }, 0));
+}

@@ -72,6 +72,7 @@ pub(crate) fn request() -> Value {
             "policyRefs": [{"kind": "AgentAccessPolicy", "name": "support", "rule": "fixes", "revision": format!("sha256:{}", "9b".repeat(32))}],
             "requiredApprovals": 2, "denyThreshold": 1, "reason": "Optional", "scope": "Task", "expiresAt": "2026-11-21T10:15:00.25Z",
             "grant": {"means": "UPDATE by pod support-0", "maxDuration": "1h", "session": "s-1", "job": {"name": "nightly", "uid": "5b1c-02"}},
+            "breakGlass": "UPDATE by pod support-0",
             "cover": {"action": "UPDATE", "database": "shop", "uses": [
                 {"verb": "Update", "kind": "Relation", "path": ["public", "orders"], "columns": ["status"], "bounded": true},
                 {"verb": "Read", "kind": "Relation", "path": ["public", "v"], "indirect": true},

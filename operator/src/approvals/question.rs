@@ -20,6 +20,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use policy::redact::{Redacted, summary};
 
 use super::asker::Asker;
+use super::stamp::Word;
 use super::{cover, grant, hex};
 
 pub(super) const KIND: &str = "AgentAccessPolicy";
@@ -189,7 +190,7 @@ impl Checked {
         let expires = now.checked_add(terms.ttl).ok().and_then(|at| Timestamp::from_second(at.as_second()).ok());
         let expires = expires.ok_or(Refused::Malformed("its end is out of range"))?;
         let statement = &self.question.statement;
-        let spec = ApprovalRequestSpec {
+        let mut spec = ApprovalRequestSpec {
             subject: RequestSubject {
                 namespace: asker.pod.namespace().to_owned(),
                 service_account: asker.service_account.clone(),
@@ -213,8 +214,14 @@ impl Checked {
             scope,
             grant,
             cover: self.cover.clone(),
+            break_glass: None,
             expires_at: expires.to_string(),
         };
+        if let (Some(cover), Some(longest)) = (&self.cover, grant::longest(&spec, Word::BreakGlass)) {
+            let longest = grant::shown(longest);
+            let means = cover::means(cover, &self.question.target, Scope::Duration, longest.as_str(), asker);
+            spec.break_glass = Some(means);
+        }
         let job = spec.grant.as_ref().and_then(|grant| grant.job.clone());
         let how = how(name, &spec, asker.pod.namespace());
         let mut object = ApprovalRequest::new(name, spec);

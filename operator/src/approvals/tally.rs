@@ -120,8 +120,10 @@ impl Tally {
             (None, Some(at)) => Granted::of(request, at, approvers.clone()),
             (None, None) => None,
         };
-        let mut said: Vec<&Record> = voices.iter().map(|voice| voice.counts).collect();
-        said.extend(ballot.votes.iter().filter(|vote| matches!(vote.decision, Word::BreakGlass | Word::Revoke)));
+        // What is loud comes before what is cut off.
+        let loud = ballot.votes.iter().filter(|vote| matches!(vote.decision, Word::BreakGlass | Word::Revoke));
+        let mut said: Vec<&Record> = loud.chain(voices.iter().map(|voice| voice.counts)).collect();
+        said.truncate(limits::DECISIONS);
         said.sort_by(|a, b| (a.at(), a).cmp(&(b.at(), b)));
         Self {
             standing: Case {
@@ -137,7 +139,7 @@ impl Tally {
             policies,
             denied,
             grant,
-            decisions: said.into_iter().take(limits::DECISIONS).map(decision).collect(),
+            decisions: said.into_iter().map(decision).collect(),
         }
     }
 }

@@ -62,6 +62,10 @@ pub(crate) struct Does {
     pub(crate) silent: bool,
     /// Told besides its own root.
     pub(crate) next_root: Option<Vec<u8>>,
+    /// What an approval grants, where it is good for more than once.
+    pub(crate) grant: Option<Grant>,
+    /// How every request has ended.
+    pub(crate) over: Option<Ended>,
 }
 
 #[derive(Default)]
@@ -132,6 +136,8 @@ impl Operator {
             foreign_key: false,
             silent: false,
             next_root: None,
+            grant: None,
+            over: None,
         };
         let operator = Arc::new(Self {
             authority,
@@ -267,12 +273,16 @@ impl Control for Served {
         let certificate = certificate(&request)?;
         self.0.seen.lock().asked.push(certificate);
         let (sender, receiver) = mpsc::channel(4);
-        let mut approved = self.0.approved.subscribe();
+        let operator = Arc::clone(&self.0);
+        let mut approved = operator.approved.subscribe();
         tokio::spawn(async move {
             loop {
-                let standing = match *approved.borrow_and_update() {
-                    true => standing::Standing::Approved(Approved { by: vec!["alice".to_owned()] }),
-                    false => standing::Standing::Pending(Pending { have: 0, need: 1 }),
+                let is_approved = *approved.borrow_and_update();
+                let over = operator.does.lock().over;
+                let standing = match (over, is_approved) {
+                    (Some(over), _) => standing::Standing::Ended(over.into()),
+                    (None, true) => standing::Standing::Approved(Approved { by: vec!["alice".to_owned()] }),
+                    (None, false) => standing::Standing::Pending(Pending { have: 0, need: 1 }),
                 };
                 let standing = Standing { name: "areq-1".to_owned(), standing: Some(standing) };
                 if sender.send(Ok(standing)).await.is_err() || approved.changed().await.is_err() {
@@ -290,7 +300,8 @@ impl Control for Served {
 
     async fn consume(&self, request: Request<ConsumeRequest>) -> Result<Response<Consumed>, Status> {
         certificate(&request)?;
-        Ok(Response::new(Consumed { by: vec!["alice".to_owned()], grant: None }))
+        let grant = self.0.does.lock().grant.clone();
+        Ok(Response::new(Consumed { by: vec!["alice".to_owned()], grant }))
     }
 }
 

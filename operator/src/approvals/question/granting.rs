@@ -86,10 +86,14 @@ fn the_request_says_what_it_grants_to_whom_and_for_how_long() {
         assert_eq!((once.spec.scope, once.spec.grant), (Scope::Once, None));
         // For who breaks the glass.
         assert!(once.spec.cover.is_some());
+        let means = once.spec.break_glass.unwrap();
+        assert!(means.contains("by pod agent-0, on every connection, at target orders, every UPDATE"), "{means}");
+        assert!(means.ends_with("for 30m from the approval at most"), "{means}");
     }
     // What no sentence describes is approved once.
     let object = asked(Question { cover: None, ..question(v1::Scope::Task) }, "Task");
     assert_eq!((object.spec.scope, object.spec.grant, object.spec.cover), (Scope::Once, None, None));
+    assert_eq!(object.spec.break_glass, None);
 }
 
 #[test]

@@ -228,6 +228,14 @@ fn one_person_breaks_the_glass_for_half_an_hour() {
     let revocation = vote(&request, "eve", Word::Revoke, &[POLICY]);
     assert_eq!(count(&mut request, &[broken, revocation], "08:00:01").standing, Standing::Revoked);
 
+    // However many have voted before, it is told.
+    let mut request = granting("Once", &[POLICY, OTHER]);
+    let mut many: Vec<_> = (0..20).map(|n| vote(&request, &format!("p{n}"), Word::Approve, &[POLICY])).collect();
+    many.push(vote(&request, "carol", Word::BreakGlass, &[POLICY, OTHER]));
+    let decisions = count(&mut request, &many, "08:00:01").decisions;
+    assert_eq!(decisions.len(), limits::DECISIONS);
+    assert!(decisions.iter().any(|one| one.decision == Decision::BreakGlass));
+
     // Never longer than the policy lets a grant last, and for this pod alone.
     let mut request = granting("Task", &[POLICY]);
     request.spec.grant.as_mut().unwrap().max_duration = crds::duration::DurationText("10m".to_owned());

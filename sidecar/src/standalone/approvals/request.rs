@@ -135,6 +135,7 @@ impl Request {
             scope: Scope::Once,
             grant: None,
             cover: None,
+            break_glass: None,
             expires_at: self.expires(),
         };
         let mut object = ApprovalRequest::new(name, spec);
