@@ -5,6 +5,7 @@
 //! replica counts for itself, from what the API server stores; `status` is for people, and nothing in it approves. What
 //! is in it can only close a request: withdrawn, used, ended.
 
+mod again;
 pub mod asker;
 mod book;
 mod clerk;

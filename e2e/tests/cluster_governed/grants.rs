@@ -221,7 +221,7 @@ fn a_grant_for_a_job_is_its_pods_and_ends_with_it() {
     // Two pods do the same, one later; one approval is for both, and it is over when they are done.
     let work = "sleep $((JOB_COMPLETION_INDEX * 8)); for id in 21 22; do psql -XAtqc \"DELETE FROM orders WHERE id = $id\"; done; sleep 3";
     cluster.create(&job("two", work, 2)).unwrap().accepted("a Job").unwrap();
-    let held = question("= 21 ");
+    let held = question("= 21");
     assert_eq!(held["metadata"]["ownerReferences"][0]["kind"], "Job", "{held}");
     let held = held["metadata"]["name"].as_str().unwrap().to_owned();
     approve(&held);
@@ -235,7 +235,7 @@ fn a_grant_for_a_job_is_its_pods_and_ends_with_it() {
     // The Job is taken away, and its pod is not.
     let stays = "psql -XAtqc 'DELETE FROM orders WHERE id = 31'; sleep 300";
     cluster.create(&job("left", stays, 1)).unwrap().accepted("a Job").unwrap();
-    let held = question("= 31 ");
+    let held = question("= 31");
     let held = held["metadata"]["name"].as_str().unwrap().to_owned();
     let pod = cluster.get(&["pods", "-n", &name, "-l", "job-name=left"]).unwrap();
     let pod = pod["items"][0]["metadata"]["name"].as_str().unwrap().to_owned();

@@ -25,6 +25,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 use tonic::Status;
 
+use super::again::again;
 use super::asker::Asker;
 use super::book::Book;
 use super::key::Held;
@@ -208,7 +209,7 @@ impl Desk {
     /// A grant is good while its Job runs, as the API server has it at this moment.
     async fn runs(&self, asker: &Asker, job: &JobRef) -> Result<(), Status> {
         let jobs = life::api(self.client.clone(), Some(asker.pod.namespace()));
-        let found = jobs.get_opt(&job.name).await.map_err(away)?;
+        let found = again(|| jobs.get_opt(&job.name)).await.map_err(away)?;
         match found.filter(|found| found.metadata.uid.as_ref() == Some(&job.uid)) {
             Some(found) if !life::is_over(&found) => Ok(()),
             Some(_) | None => Err(Status::failed_precondition("the Job that it was granted to has ended")),
@@ -232,7 +233,8 @@ impl Desk {
             return Ok(None);
         }
         let key = self.key.get().ok_or_else(|| Status::unavailable("approvals are not counted here yet"))?;
-        let Some(object) = self.requests(asker).get_opt(name).await.map_err(away)? else { return Ok(None) };
+        let requests = self.requests(asker);
+        let Some(object) = again(|| requests.get_opt(name)).await.map_err(away)? else { return Ok(None) };
         let request = Request::read(&object).map_err(|error| Status::failed_precondition(error.to_string()))?;
         if !is_of(&request, asker) || object.metadata.deletion_timestamp.is_some() {
             return Ok(None);
@@ -247,7 +249,8 @@ impl Desk {
         let api: Api<ApprovalRequest> = Api::namespaced(self.client.clone(), namespace);
         let patch = json!({"metadata": {"resourceVersion": request.version, "uid": request.uid}, "status": status});
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        match api.patch_status(name, &params, &Patch::Merge(&patch)).await {
+        let patch = Patch::Merge(&patch);
+        match again(|| api.patch_status(name, &params, &patch)).await {
             Ok(object) => {
                 if let Ok(request) = Request::read(&object) {
                     self.book.put(request, Timestamp::now());
@@ -263,7 +266,8 @@ impl Desk {
     async fn find(&self, asker: &Asker, checked: &Checked, label: &str) -> Result<Option<Request>, Status> {
         let key = self.key.get().ok_or_else(|| Status::unavailable("approvals are not counted here yet"))?;
         let params = ListParams::default().labels(&format!("{ASKED_LABEL}={label}"));
-        let objects = self.requests(asker).list(&params).await.map_err(away)?;
+        let requests = self.requests(asker);
+        let objects = again(|| requests.list(&params)).await.map_err(away)?;
         let now = Timestamp::now();
         let open = |request: &Request| {
             let tally = Tally::of(request, &Ballot::read(request, &key), now);
