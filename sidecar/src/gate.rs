@@ -28,7 +28,7 @@ pub use refusal::{NotHeld, Refusal, Refused};
 pub use running::{Outcome, Running};
 
 use self::labels::{first_policy, policy_of, word};
-use self::revoked::{ANOTHER, changed};
+use self::revoked::changed;
 use crate::failpoint::failpoint;
 use crate::metrics::Metrics;
 use crate::outside::{Approvals, Ask, AskError, Lease, Policies, Standing, Subjects, Target, Ticket};
@@ -218,8 +218,9 @@ impl Desk {
         if op.origin == Origin::Agent && too_old {
             return Err(self.refuse(&op_ref, op, None, Refusal::PolicyTooOld(age), agent).await);
         }
-        if op.origin == Origin::Agent && self.is_another() {
-            return Err(self.refuse(&op_ref, op, None, Refusal::Revoked(ANOTHER), agent).await);
+        // Also while much of it is read at once, and nobody has looked in between.
+        if let Some(why) = self.ended().filter(|_| op.origin == Origin::Agent) {
+            return Err(self.refuse(&op_ref, op, None, Refusal::Revoked(why), agent).await);
         }
         let begun = Instant::now();
         let verdict = decide(self.view(), op);
@@ -369,19 +370,7 @@ impl Desk {
         ask: &Ask,
         agent: &mut A,
     ) -> Result<Permit, Refused> {
-        let verdict = decide(self.view(), op);
-        let refusal = match &verdict.decision {
-            _ if self.is_another() => Some(Refusal::Revoked(ANOTHER)),
-            Decision::Deny(DenyReason::Stale) => {
-                return Err(Refused { refusal: Refusal::Denied(DenyReason::Stale), id: op_ref.to_string() });
-            }
-            Decision::Deny(reason) => Some(Refusal::Denied(reason.clone())),
-            // The rule may have gone meanwhile; the approval is used up all the same.
-            Decision::Allow | Decision::RequireApproval(_) => None,
-        };
-        if let Some(refusal) = refusal {
-            return Err(self.refuse(&op_ref, op, Some(&verdict), refusal, agent).await);
-        }
+        let verdict = self.still(&op_ref, op, agent).await?;
         match timeout(ASK_DEADLINE, self.gate.approvals.consume(&ticket, ask)).await {
             Ok(Ok(used)) => {
                 failpoint("approval_consumed");
@@ -389,6 +378,8 @@ impl Desk {
                     let refusal = Refusal::Limit(format!("more than {} grants in one session", lease::MOST));
                     return Err(self.refuse(&op_ref, op, Some(&verdict), refusal, agent).await);
                 }
+                // Its use took its time, too.
+                let verdict = self.still(&op_ref, op, agent).await?;
                 let permit = self.permit(op_ref, op, &verdict, Some(&ticket.name)).await?;
                 Ok(permit.released(Released::new(ticket.name, op)))
             }
@@ -401,6 +392,21 @@ impl Desk {
                 Err(self.refuse(&op_ref, op, Some(&verdict), refusal, agent).await)
             }
         }
+    }
+
+    /// What was approved, decided once more.
+    async fn still<A: AgentSide>(&mut self, op_ref: &OpRef, op: &Operation, agent: &mut A) -> Result<Verdict, Refused> {
+        let verdict = decide(self.view(), op);
+        let refusal = match (self.ended(), &verdict.decision) {
+            (Some(why), _) => Refusal::Revoked(why),
+            (None, Decision::Deny(DenyReason::Stale)) => {
+                return Err(Refused { refusal: Refusal::Denied(DenyReason::Stale), id: op_ref.to_string() });
+            }
+            (None, Decision::Deny(reason)) => Refusal::Denied(reason.clone()),
+            // The rule may have gone meanwhile; the approval is used up all the same.
+            (None, Decision::Allow | Decision::RequireApproval(_)) => return Ok(verdict),
+        };
+        Err(self.refuse(op_ref, op, Some(&verdict), refusal, agent).await)
     }
 
     /// Records the intent at the durability that policy asks for; only then the permit.

@@ -48,6 +48,7 @@ targets:
   postgres:
     rules:
     - {{name: ask, action: RequireApproval, approval: person, verbs: [Delete], relations: [public.orders, public.people]}}
+    - {{name: free, action: Allow, verbs: [Delete], relations: [public.free]}}
 "
     );
     let named = |name: &str| ("local".to_owned(), name.to_owned());
@@ -229,6 +230,11 @@ async fn the_end_of_a_grant_is_the_end_of_what_ran_under_it() {
             let refusal = world.desk.admit(&op, stage, Moment::Idle, &mut Agent).await.map(drop).unwrap_err().refusal;
             assert!(!matches!(refusal, Refusal::Pending { .. }), "{refusal:?}");
         }
+        // Nor what nobody is asked about, such as the COMMIT of what was granted.
+        let free = world.delete("free", 3);
+        let refusal =
+            world.desk.admit(&free, Stage::Run, Moment::Idle, &mut Agent).await.map(drop).unwrap_err().refusal;
+        assert!(matches!(refusal, Refusal::Revoked(_)), "{refusal:?}");
     }
     // By its own clock, though nobody says a word.
     let mut world = World::new(Duration::from_millis(500), false);
@@ -248,6 +254,13 @@ async fn the_end_of_a_grant_is_the_end_of_what_ran_under_it() {
     let mut other = World::new(Duration::from_secs(600), false);
     other.policies.send_replace(snapshot("21s"));
     assert_eq!(other.desk.revoked(), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_grant_that_ends_while_it_is_used_permits_nothing() {
+    let mut world = World::new(Duration::ZERO, false);
+    let refusal = world.run("orders", 1).await.map(drop).unwrap_err().refusal;
+    assert!(matches!(&refusal, Refusal::Revoked(why) if why.contains("has ended")), "{refusal:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -253,3 +253,25 @@ fn nothing_is_decided_through_the_status() {
     let stored = scene.cluster.get(&["areq", NAME, "-n", &scene.namespace.name]).unwrap();
     assert!(stored["metadata"].get("annotations").is_none(), "{stored}");
 }
+
+/// Not by who may write the status, either: a use or an end that is taken back would be an approval.
+#[test]
+fn what_a_status_has_closed_stays_closed() {
+    let scene = Scene::new(&[("AgentAccessPolicy", "support")]);
+    let write = |status: &Value| {
+        let text = json!({"status": status}).to_string();
+        let arguments =
+            ["patch", "areq", NAME, "-n", &scene.namespace.name, "--type=merge", "--subresource=status", "-p", &text];
+        scene.cluster.run(&arguments, None).unwrap()
+    };
+    write(&json!({"phase": "Approved", "consumed": true})).accepted("used").unwrap();
+    for unused in [json!({"consumed": false}), json!({"consumed": null}), Value::Null] {
+        write(&unused).refused("used again", "an approval is used once").unwrap();
+    }
+    for end in ["Denied", "Expired", "Withdrawn", "Revoked"] {
+        write(&json!({"phase": end})).accepted(end).unwrap();
+        for phase in ["Pending", "Approved"] {
+            write(&json!({"phase": phase})).refused(end, "the agent asks anew").unwrap();
+        }
+    }
+}

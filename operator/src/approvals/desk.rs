@@ -169,7 +169,7 @@ impl Desk {
                     return Err(Status::failed_precondition("there is no such request of this pod"));
                 };
                 let another = || Status::failed_precondition("it was asked for another operation");
-                if let Some(grant) = &tally.grant {
+                if let Some(grant) = tally.grant.as_ref().filter(|grant| grant.scope != Scope::Once) {
                     usable(&tally.standing).map_err(Status::failed_precondition)?;
                     let broken = grant.broken.as_ref();
                     let covered = |asked: &Checked| {
@@ -198,7 +198,9 @@ impl Desk {
                 if self.write(&request, &json!({"consumed": true})).await? {
                     self.book.ended("used");
                     tracing::info!(event = "approval_used", namespace = request.id.0, name);
-                    return Ok(Consumed { by: tally.approvers, grant: None });
+                    let broken = tally.grant.and_then(|grant| grant.broken);
+                    let once = |(_, broken)| v1::Grant { scope: v1::Scope::Once.into(), left_milliseconds: 0, broken };
+                    return Ok(Consumed { by: tally.approvers, grant: broken.map(once) });
                 }
             }
             Err(Status::unavailable("the request changes too fast"))
@@ -272,7 +274,7 @@ impl Desk {
         let open = |request: &Request| {
             let tally = Tally::of(request, &Ballot::read(request, &key), now);
             let fits = match (&tally.standing, &tally.grant) {
-                (Standing::Approved, Some(grant)) => {
+                (Standing::Approved, Some(grant)) if grant.scope != Scope::Once => {
                     checked.is_covered(asker, &request.spec, grant.scope, grant.broken.is_some())
                 }
                 (Standing::Pending { .. }, _) if request.spec.scope != Scope::Once => {

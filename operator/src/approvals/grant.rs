@@ -40,11 +40,15 @@ impl Granted {
         Some(Self { scope: request.spec.scope, from, until: after(from, length), broken: None })
     }
 
+    /// What cannot be granted is good once, and no longer.
     pub(super) fn broken(request: &Request, vote: &Record) -> Option<Self> {
-        let longest = longest(&request.spec, Word::BreakGlass)?;
         let from = vote.at()?;
         let broken = Some((vote.user.clone(), vote.reason.clone()));
-        Some(Self { scope: Scope::Duration, from, until: after(from, shorter(vote, longest)), broken })
+        let (scope, until) = match longest(&request.spec, Word::BreakGlass) {
+            Some(longest) => (Scope::Duration, after(from, shorter(vote, longest))),
+            None => (Scope::Once, after(from, BREAK_GLASS).min(request.expires)),
+        };
+        Some(Self { scope, from, until, broken })
     }
 }
 

@@ -161,7 +161,7 @@ async fn denied_and_expired(scene: &Scene) {
     let (done, said) = scene.annotate("alice", &name, &[APPROVE]);
     assert!(!done && said.contains("a reason is required"), "{said}");
     let (done, said) = scene.annotate("alice", &name, &["agentaccess.dev/decision=yes", "agentaccess.dev/reason=x"]);
-    assert!(!done && said.contains("`yes` is no decision: write approve or deny"), "{said}");
+    assert!(!done && said.contains("`yes` is no decision: write approve, deny, revoke or break-glass"), "{said}");
     assert!(scene.annotate("alice", &name, &[APPROVE, "agentaccess.dev/reason=INC-9"]).0);
     told(&mut standing, "approved by alice").await;
 }

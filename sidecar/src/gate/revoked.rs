@@ -10,7 +10,7 @@ use super::lease::lapse;
 use crate::outside::{Lease, Policies, Subjects};
 
 /// The words for a session whose pod has other labels now.
-pub(super) const ANOTHER: &str = "the labels of this pod changed: connect again";
+const ANOTHER: &str = "the labels of this pod changed: connect again";
 
 impl Desk {
     /// Resolves when policy or subject change, or a grant ends. Cancel-safe.
@@ -21,11 +21,7 @@ impl Desk {
     /// Why this session has to end now, if it has to: nothing of it could be allowed any more, or it was begun by
     /// another one to policy, or what let something of it through is over.
     pub fn revoked(&mut self) -> Option<&'static str> {
-        if self.is_another() {
-            return Some(ANOTHER);
-        }
-        let revision = self.revision();
-        if let Some(why) = self.lapsed(revision) {
+        if let Some(why) = self.ended() {
             return Some(why);
         }
         let view = self.view();
@@ -42,7 +38,16 @@ impl Desk {
         }
     }
 
-    pub(super) fn is_another(&self) -> bool {
+    /// Why nothing more of this session is let through, whatever policy says of it.
+    pub(super) fn ended(&mut self) -> Option<&'static str> {
+        if self.is_another() {
+            return Some(ANOTHER);
+        }
+        let revision = self.revision();
+        self.lapsed(revision)
+    }
+
+    fn is_another(&self) -> bool {
         *self.subjects.now() != *self.subject
     }
 }

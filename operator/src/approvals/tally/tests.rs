@@ -343,3 +343,18 @@ proptest! {
         prop_assert_eq!(of(&mut request, records).standing, Standing::Denied);
     }
 }
+
+/// What cannot be granted is let through once, and in the same half hour as what can.
+#[test]
+fn broken_glass_ends_also_where_nothing_can_be_granted() {
+    let mut request = requests::request(&[POLICY]);
+    assert!(request.spec.cover.is_none());
+    request.expires = at("20:00:00");
+    let glass = Record { reason: "INC-1".to_owned(), ..vote(&request, "carol", Word::BreakGlass, &[POLICY]) };
+    for (now, standing) in [("08:29:59", Standing::Approved), ("08:30:01", Standing::Expired)] {
+        let tally = count(&mut request, std::slice::from_ref(&glass), now);
+        assert_eq!(tally.standing, standing, "{now}");
+        let grant = tally.grant.unwrap();
+        assert_eq!((grant.scope, grant.broken), (Scope::Once, Some(("carol".to_owned(), "INC-1".to_owned()))));
+    }
+}
