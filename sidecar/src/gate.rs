@@ -154,7 +154,7 @@ impl Gate {
                 (if verdict.would_deny.is_some() { "would_deny" } else { "rule" }, first_policy(verdict))
             }
             Decision::RequireApproval(terms) => ("rule", policy_of(terms)),
-            Decision::Deny(reason) => (word(reason), first_policy(verdict)),
+            Decision::Deny(reason) => (reason.word(), first_policy(verdict)),
         };
         self.metrics.decision(protocol, verdict.decision.strictness(), reason, policy, took);
     }
@@ -428,19 +428,4 @@ fn policy_of(terms: &ApprovalTerms) -> &str {
 
 fn first_policy(verdict: &Verdict) -> &str {
     verdict.why.matched.first().map_or("", |matched| matched.rule.policy.as_str())
-}
-
-/// A bounded label for metrics.
-fn word(reason: &DenyReason) -> &'static str {
-    match reason {
-        DenyReason::NotSelected => "not_selected",
-        DenyReason::NoRule(_) => "no_rule",
-        DenyReason::Rule { .. } => "rule",
-        DenyReason::DenyAll { .. } => "deny_all",
-        DenyReason::Unbounded { .. } => "unbounded",
-        DenyReason::Ceiling(_) => "ceiling",
-        DenyReason::Opaque(_) => "opaque",
-        DenyReason::Stale => "stale",
-        DenyReason::Evaluation(_) => "evaluation",
-    }
 }

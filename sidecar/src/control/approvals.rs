@@ -88,7 +88,12 @@ impl Approvals for ClusterApprovals {
                 }
                 // Whether it was used is not known; asking again is for the operator to refuse.
                 Ok(Err(status)) => {
-                    tracing::warn!(event = "operator_away", name, error = why(&status), "an approval could not be used");
+                    tracing::warn!(
+                        event = "operator_away",
+                        name,
+                        error = why(&status),
+                        "an approval could not be used"
+                    );
                     Err(NotConsumed("the operator is away"))
                 }
                 Err(_) => {
