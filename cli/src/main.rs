@@ -5,6 +5,7 @@
 
 mod approvals;
 mod approve;
+mod cases;
 mod check;
 mod completion;
 mod exit;
@@ -18,6 +19,7 @@ mod replay;
 mod screen;
 mod sessions;
 mod simulate;
+mod suggest;
 mod verify;
 mod when;
 
@@ -61,6 +63,8 @@ enum Command {
     Check(check::Check),
     Lint(lint::Lint),
     Simulate(simulate::Simulate),
+    Test(cases::Test),
+    Suggest(suggest::Suggest),
     Completion(completion::Completion),
 }
 
@@ -95,6 +99,8 @@ fn run(cli: Cli, screen: &mut Screen) -> Result<u8> {
         Command::Check(c) => c.run(place),
         Command::Lint(c) => c.run(place, screen),
         Command::Simulate(c) => c.run(place, screen),
+        Command::Test(c) => c.run(place, screen),
+        Command::Suggest(c) => c.run(place, screen),
         Command::Completion(c) => c.run(command(screen.name())),
     }
 }

@@ -2,9 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "test helpers")]
 
 mod approvals;
+mod cases;
 mod common;
 mod face;
 mod lint;
 mod replay;
 mod simulate;
+mod suggest;
 mod verify;
