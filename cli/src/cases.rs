@@ -34,7 +34,7 @@ const LONG: &str = "A case file:
     - name: addresses are masked     # [default: the statement]
       statement: SELECT name, email FROM customers
       expect: Allow
-      masks: [support-agent/email]   # all that apply; may be left out
+      masks: [support-agent/email, support-agent/ssn]   # all of the relations; may be left out
     - statement: DROP TABLE orders
       subject: {namespace: local, serviceAccount: other}
       expect: Deny

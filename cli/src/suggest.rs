@@ -120,7 +120,7 @@ impl Suggest {
                 "pass": proof.pass,
                 "wait": proof.wait,
                 "leftOut": made.left.iter().map(|(left, n)| json!({"what": left.what, "why": left.why, "times": n})).collect::<Vec<_>>(),
-                "remarks": made.remarks.iter().chain(&proof.remarks).collect::<Vec<_>>(),
+                "remarks": proof.remarks,
             }))?;
         } else {
             let head = text::head(who, &made, &proof);

@@ -26,7 +26,6 @@ pub(super) struct Made {
     /// The operations that the rules were made for.
     pub(super) used: BTreeMap<Shape, Count>,
     pub(super) left: BTreeMap<Left, u64>,
-    pub(super) remarks: Vec<String>,
     pub(super) databases: BTreeMap<String, BTreeSet<String>>,
     pub(super) sessions: usize,
     pub(super) from: String,

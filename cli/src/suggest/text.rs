@@ -32,7 +32,7 @@ pub(super) fn head(who: &Who, made: &Made, proof: &Proof) -> String {
             lines.push(format!("- and {} more kinds; `-o json` has them all", made.left.len() - SHOWN));
         }
     }
-    let remarks: Vec<&String> = made.remarks.iter().chain(&proof.remarks).collect();
+    let remarks: Vec<&String> = proof.remarks.iter().collect();
     if !remarks.is_empty() {
         lines.push(String::new());
         lines.push("Look at:".to_owned());

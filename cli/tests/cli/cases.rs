@@ -81,7 +81,7 @@ fn cases_that_do_not() {
 #[test]
 fn files_that_cannot_be_used_say_where_and_what_to_do() {
     for (cases, place, remedy) in [
-        ("cases: [", "line 1", "`test --help` shows an example"),
+        ("cases: [", "line 2", "`test --help` shows an example"),
         ("cases: []\n", "cases: there are 0", "write 1 to 10000"),
         ("casses: []\n", "unknown field `casses`", "shows an example"),
         ("cases: [{statement: select 1}]\n", "missing field `expect`", "shows an example"),
