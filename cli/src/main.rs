@@ -7,6 +7,7 @@ mod approvals;
 mod approve;
 mod cases;
 mod check;
+mod cluster;
 mod completion;
 mod exit;
 mod invoked;
@@ -96,7 +97,7 @@ fn run(cli: Cli, screen: &mut Screen) -> Result<u8> {
         Command::Verify(c) => c.run(place, screen),
         Command::Keys(c) => c.run(place, screen),
         Command::Recordings(c) => c.run(place, screen),
-        Command::Check(c) => c.run(place),
+        Command::Check(c) => c.run(place, screen),
         Command::Lint(c) => c.run(place, screen),
         Command::Simulate(c) => c.run(place, screen),
         Command::Test(c) => c.run(place, screen),
