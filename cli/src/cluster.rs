@@ -51,12 +51,19 @@ impl Cluster {
                 }
                 None => kube::Config::infer().await.map_err(anyhow::Error::from),
             };
-            let mut config = config.context("no cluster is configured: set KUBECONFIG, or give --context")?;
+            let mut config = config.context(
+                "no cluster is configured: set KUBECONFIG or give --context, or --config for a sidecar of its own",
+            )?;
             config.connect_timeout = Some(PATIENCE);
             config.read_timeout = Some(PATIENCE);
             kube::Client::try_from(config).context("the kubeconfig cannot be used")
         })?;
         Ok(Self { runtime, client })
+    }
+
+    /// The one that the context names.
+    pub(crate) fn namespace(&self) -> &str {
+        self.client.default_namespace()
     }
 
     /// `major.minor`, and the whole of it for people.

@@ -15,6 +15,7 @@ mod keys;
 mod lint;
 mod objects;
 mod place;
+mod pods;
 mod recordings;
 mod replay;
 mod screen;
@@ -62,6 +63,8 @@ enum Command {
     #[command(subcommand)]
     Recordings(recordings::Recordings),
     Check(check::Check),
+    Why(pods::Why),
+    Explain(pods::Explain),
     Lint(lint::Lint),
     Simulate(simulate::Simulate),
     Test(cases::Test),
@@ -98,6 +101,8 @@ fn run(cli: Cli, screen: &mut Screen) -> Result<u8> {
         Command::Keys(c) => c.run(place, screen),
         Command::Recordings(c) => c.run(place, screen),
         Command::Check(c) => c.run(place, screen),
+        Command::Why(c) => c.run(screen),
+        Command::Explain(c) => c.run(screen),
         Command::Lint(c) => c.run(place, screen),
         Command::Simulate(c) => c.run(place, screen),
         Command::Test(c) => c.run(place, screen),

@@ -3,9 +3,12 @@
 
 mod approvals;
 mod cases;
+mod check;
+mod cluster;
 mod common;
 mod face;
 mod lint;
+mod pods;
 mod replay;
 mod simulate;
 mod suggest;

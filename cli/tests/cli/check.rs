@@ -1,0 +1,129 @@
+//! `check` against clusters with one fault each.
+
+use serde_json::{Value, json};
+
+use crate::cluster::{ADMISSION, Answers, OURS, listed, pod, policy, run_with, sound};
+
+#[test]
+fn a_sound_cluster() {
+    let answers = Answers::new(sound());
+    let ran = answers.run(&["check"]);
+    assert_eq!(ran.status, 0, "{}{}", ran.out, ran.err);
+    assert!(ran.out.ends_with("0 failures, 0 warnings\n") && !ran.out.contains("FAIL"), "{}", ran.out);
+    let ran = answers.run(&["check", "--wait", "10s", "-o", "json"]);
+    let json: Value = serde_json::from_str(&ran.out).unwrap();
+    assert!(ran.status == 0 && json["success"] == true && json["checks"].as_array().unwrap().len() >= 9, "{json}");
+}
+
+#[test]
+fn one_fault_each() {
+    let without = |path: &str| (path.to_owned(), None);
+    let with = |path: &str, object: Value| (path.to_owned(), Some(object));
+    let hooks = json!({"webhooks": [{"name": "inject.agentaccess.dev", "clientConfig": {}}]});
+    let mut rejected = policy();
+    rejected["status"]["conditions"][0]["status"] = json!("False");
+    rejected["status"]["conditions"][0]["message"] = json!("spec.targets[0]: no\u{1b}");
+    let table: [((String, Option<Value>), i32, &str, &str); 12] = [
+        (without("/version"), 1, "the API server answers", "kubectl version"),
+        (
+            without("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/accesstargets.agentaccess.dev"),
+            1,
+            "not in force: accesstargets",
+            "helm install",
+        ),
+        (
+            without("/apis/apps/v1/namespaces/agentaccess-system/deployments/agentaccess-operator"),
+            1,
+            "there is no Deployment",
+            "--operator-namespace",
+        ),
+        (
+            with(
+                "/apis/apps/v1/namespaces/agentaccess-system/deployments/agentaccess-operator",
+                json!({"spec": {"replicas": 2}, "status": {"availableReplicas": 1}}),
+            ),
+            0,
+            "1 of 2 are available",
+            "describe pod",
+        ),
+        (
+            with(
+                "/apis/apps/v1/namespaces/agentaccess-system/deployments/agentaccess-operator",
+                json!({"spec": {"replicas": 2}, "status": {}}),
+            ),
+            1,
+            "0 of 2 are available",
+            "describe pod",
+        ),
+        (
+            with(&format!("{ADMISSION}/mutatingwebhookconfigurations/agentaccess"), hooks),
+            1,
+            "no CA for inject.agentaccess.dev",
+            "see its log",
+        ),
+        (
+            with(&format!("{ADMISSION}/validatingadmissionpolicybindings"), listed(json!([]))),
+            1,
+            "no binding makes these deny: agentaccess-pods",
+            "helm upgrade",
+        ),
+        (with("/api/v1/namespaces", listed(json!([]))), 0, "no namespace has the label", "kubectl label namespace"),
+        (
+            with("/api/v1/namespaces/agents/pods", listed(json!([pod(false, false)]))),
+            1,
+            "not governed: agents/agent-0",
+            "delete them",
+        ),
+        (
+            with("/api/v1/namespaces/agents/pods", listed(json!([pod(true, false)]))),
+            1,
+            "the sidecar is not ready: agents/agent-0",
+            "kubectl -n agents logs POD",
+        ),
+        (
+            with(&format!("{OURS}/agentaccesspolicies"), listed(json!([rejected]))),
+            1,
+            "Accepted is False (Fine): spec.targets[0]: no\\u{1b}",
+            "kubectl describe",
+        ),
+        (with(&format!("{OURS}/agentaccesspolicies"), listed(json!([]))), 0, "there are none", "examples/quickstart"),
+    ];
+    for ((path, object), status, text, hint) in table {
+        let mut objects = sound();
+        objects.remove(&path).unwrap();
+        objects.extend(object.map(|object| (path.clone(), object)));
+        let ran = Answers::new(objects).run(&["check", "--cluster"]);
+        assert_eq!(ran.status, status, "{path}: {}{}", ran.out, ran.err);
+        assert!(ran.out.contains(text) && ran.out.contains(hint), "{path}: {text} {hint}\n{}", ran.out);
+    }
+}
+
+#[test]
+fn before_anything_is_installed() {
+    const REVIEW: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let mut objects = sound();
+    objects.retain(|path, _| path == "/version");
+    objects.insert(REVIEW.to_owned(), json!({"status": {"allowed": true}}));
+    let ran = Answers::new(objects.clone()).run(&["check", "--pre"]);
+    assert!(ran.status == 0 && ran.out.contains("you may create customresourcedefinitions"), "{}{}", ran.out, ran.err);
+    objects.insert(REVIEW.to_owned(), json!({"status": {"allowed": false}}));
+    let old = json!({"major": "1", "minor": "30+", "gitVersion": "v1.30.2", "gitCommit": "", "gitTreeState": "",
+        "buildDate": "", "goVersion": "", "compiler": "", "platform": ""});
+    objects.insert("/version".to_owned(), old);
+    let ran = Answers::new(objects).run(&["check", "--pre"]);
+    assert_eq!(ran.status, 1);
+    assert!(
+        ran.out.contains("it is v1.30.2, and 1.33 is the oldest") && ran.out.contains("the API server says no"),
+        "{}",
+        ran.out
+    );
+}
+
+#[test]
+fn no_cluster_and_two_meanings() {
+    let folder = tempfile::tempdir().unwrap();
+    let ran = run_with(&folder.path().join("none"), folder.path(), &["check"]);
+    assert!(ran.status == 1 && ran.err.contains("no cluster is configured"), "{}{}", ran.out, ran.err);
+    let ran = run_with(&folder.path().join("none"), folder.path(), &["check", "--pre", "--config", "x.yaml"]);
+    assert!(ran.status == 2 && ran.err.contains("give one of them"), "{}", ran.err);
+}
