@@ -54,7 +54,7 @@ impl Which {
 impl Why {
     pub(crate) fn run(self, screen: &mut Screen) -> Result<u8> {
         let live = self.which.look()?;
-        let selected: Vec<String> = live.selected().map(|policy| live::described(policy)).collect();
+        let selected: Vec<String> = live.selected().map(live::described).collect();
         let guardrails: Vec<String> = live.guardrails().map(str::to_owned).collect();
         let governed = live.not_injected().is_none();
         let status = if governed && !selected.is_empty() { exit::DONE } else { exit::FAILED };

@@ -15,6 +15,9 @@ fn a_sound_cluster() {
     assert!(ran.status == 0 && json["success"] == true && json["checks"].as_array().unwrap().len() >= 9, "{json}");
 }
 
+/// A path, and what stands there instead.
+type Change = (String, Option<Value>);
+
 #[test]
 fn one_fault_each() {
     let without = |path: &str| (path.to_owned(), None);
@@ -23,7 +26,7 @@ fn one_fault_each() {
     let mut rejected = policy();
     rejected["status"]["conditions"][0]["status"] = json!("False");
     rejected["status"]["conditions"][0]["message"] = json!("spec.targets[0]: no\u{1b}");
-    let table: [((String, Option<Value>), i32, &str, &str); 12] = [
+    let table: [(Change, i32, &str, &str); 12] = [
         (without("/version"), 1, "the API server answers", "kubectl version"),
         (
             without("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/accesstargets.agentaccess.dev"),

@@ -169,10 +169,10 @@ pub(crate) fn policy() -> Value {
 }
 
 pub(crate) fn pod(injected: bool, ready: bool) -> Value {
-    let mut labels = json!({"app": "agent"});
-    if injected {
-        labels["agentaccess.dev/injected"] = json!("true");
-    }
+    let labels = match injected {
+        true => json!({"app": "agent", "agentaccess.dev/injected": "true"}),
+        false => json!({"app": "agent"}),
+    };
     json!({
         "metadata": {"name": "agent-0", "namespace": "agents", "uid": "u-1", "labels": labels},
         "spec": {"serviceAccountName": "agent"},

@@ -248,6 +248,9 @@ fn whose_and_where_from_has_to_be_clear() {
     let ran = suggest(&state, &["--since", "soon"]);
     assert!(ran.status == 1 && ran.err.contains("`soon` is not a time"), "{}", ran.err);
 
+    let ran = suggest(&state, &["--session", S, "--name", "Not a name"]);
+    assert!(ran.status == 1 && ran.err.contains("metadata.name"), "{}{}", ran.out, ran.err);
+
     let segment = &state.segments()[0];
     let damaged = std::fs::read_to_string(segment).unwrap().replace("\"kind\":\"intent\"", "\"kind\":\"inten\"");
     std::fs::write(segment, damaged).unwrap();
