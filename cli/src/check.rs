@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use clap::Args;
 
-use crate::cluster::{Cluster, ClusterOptions};
+use crate::cluster::{Cluster, ClusterOptions, segment};
 use crate::exit::{self, Usage};
 use crate::place::Place;
 use crate::screen::Screen;
@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 
 const LONG: &str = "With a configuration (--config, or ./agentaccess.yaml) it runs `agentaccess-sidecar check --config FILE`, found beside this \
 program or in PATH, and ends with its exit status. With --cluster, --pre or --wait, and where there is no configuration, \
-it looks at the cluster of the kubeconfig: first that it can be reached, then what the chart installs, governed \
+it looks at the cluster, through kubectl: first that it can be reached, then what the chart installs, governed \
 namespaces and their pods, policies and targets. Each failure says what to do.
 
 Exit status: 0 nothing failed, warnings do not count; 1 something failed, or could not be looked at; 2 wrong usage.";
@@ -62,7 +62,8 @@ impl Check {
         if !on_cluster && (place.names_config() || Path::new(place.config()).exists()) {
             return sidecar::check(place);
         }
-        let cluster = Cluster::connect(&self.options)?;
+        let cluster = Cluster::new(&self.options);
+        segment(&self.operator_namespace).map_err(|error| Usage(format!("--operator-namespace: {error}")))?;
         let end = self.wait.map(|wait| Instant::now() + wait);
         let report = loop {
             let report = self.look(&cluster);

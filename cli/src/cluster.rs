@@ -1,69 +1,63 @@
-//! The way to the API server of a cluster, as kubectl takes it: kubeconfig and context, or the account of a pod.
+//! The way to the API server of a cluster: kubectl, with the kubeconfig, context and login that people have set up.
 //!
-//! Objects are read as JSON, so that those of another version can be looked at too. Nothing is changed there. Every call
-//! has a deadline, and lists have an end.
+//! This program has no client of its own, since it lies in pods of agents too. Objects are read as JSON, so that those of
+//! another version can be looked at. Nothing is changed there. Every call has a deadline and a bound on its answer, and
+//! lists have an end.
 
-use std::time::Duration;
+use std::io::Read as _;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
-use kube::api::{GetParams, ListParams, PostParams, Request};
-use kube::config::KubeConfigOptions;
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(15);
-/// Items of one page, and pages of one list.
-const PAGE: u32 = 500;
+const PROGRAM: &str = "kubectl";
+const PATIENCE: Duration = Duration::from_secs(20);
+const REQUEST_TIMEOUT: &str = "--request-timeout=15s";
+/// Bytes of one answer: a page of 500 pods has a few MiB.
+const LARGEST: u64 = 64 << 20;
+/// Pages of 500 items that one list may have.
 const PAGES: usize = 40;
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct ClusterOptions {
     /// Context of the kubeconfig [default: its current one].
     #[arg(long, value_name = "NAME")]
     pub(crate) context: Option<String>,
 }
 
+#[derive(Debug)]
 pub(crate) struct Cluster {
-    runtime: tokio::runtime::Runtime,
-    client: kube::Client,
+    options: ClusterOptions,
 }
 
-impl std::fmt::Debug for Cluster {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cluster").finish_non_exhaustive()
-    }
+/// What kubectl said.
+struct Answer {
+    ok: bool,
+    out: Vec<u8>,
+    err: String,
 }
 
 // === impl Cluster ===
 
 impl Cluster {
-    /// # Errors
-    /// When no kubeconfig leads to a cluster; whether it answers is not known yet.
-    pub(crate) fn connect(options: &ClusterOptions) -> Result<Self> {
-        // The one provider; another of the same kind may have been installed already.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let client = runtime.block_on(async {
-            let config = match &options.context {
-                Some(context) => {
-                    let options = KubeConfigOptions { context: Some(context.clone()), ..KubeConfigOptions::default() };
-                    kube::Config::from_kubeconfig(&options).await.map_err(anyhow::Error::from)
-                }
-                None => kube::Config::infer().await.map_err(anyhow::Error::from),
-            };
-            let mut config = config.context(
-                "no cluster is configured: set KUBECONFIG or give --context, or --config for a sidecar of its own",
-            )?;
-            config.connect_timeout = Some(PATIENCE);
-            config.read_timeout = Some(PATIENCE);
-            kube::Client::try_from(config).context("the kubeconfig cannot be used")
-        })?;
-        Ok(Self { runtime, client })
+    pub(crate) fn new(options: &ClusterOptions) -> Self {
+        Self { options: options.clone() }
     }
 
     /// The one that the context names.
-    pub(crate) fn namespace(&self) -> &str {
-        self.client.default_namespace()
+    ///
+    /// # Errors
+    /// When there is no kubeconfig that can be used.
+    pub(crate) fn namespace(&self) -> Result<String> {
+        let answer = self.kubectl(&["config", "view", "--minify", "--output=jsonpath={..namespace}"])?;
+        if !answer.ok {
+            bail!("no cluster is configured: {}", answer.err);
+        }
+        let name = String::from_utf8_lossy(&answer.out).trim().to_owned();
+        Ok(if name.is_empty() { "default".to_owned() } else { name })
     }
 
     /// `major.minor`, and the whole of it for people.
@@ -71,13 +65,12 @@ impl Cluster {
     /// # Errors
     /// When the API server does not answer.
     pub(crate) fn version(&self) -> Result<((u32, u32), String)> {
-        let info = self.within(self.client.apiserver_version())?;
+        let Some(info) = self.raw("/version")? else { bail!("the API server does not tell its version") };
         // Some add a sign to the minor version.
-        let number = |text: &str| text.trim_end_matches(|c: char| !c.is_ascii_digit()).parse::<u32>().ok();
-        let version = number(&info.major).zip(number(&info.minor));
-        let version =
-            version.ok_or_else(|| anyhow!("the API server's version `{}` is not understood", info.git_version))?;
-        Ok((version, info.git_version))
+        let number = |at| text(&info, at).trim_end_matches(|c: char| !c.is_ascii_digit()).parse::<u32>().ok();
+        let shown = text(&info, "/gitVersion").to_owned();
+        let version = number("/major").zip(number("/minor"));
+        Ok((version.ok_or_else(|| anyhow!("the API server's version `{shown}` is not understood"))?, shown))
     }
 
     /// One object; `None` if it is not there.
@@ -85,12 +78,7 @@ impl Cluster {
     /// # Errors
     /// When it cannot be told whether it is there.
     pub(crate) fn get(&self, collection: &str, name: &str) -> Result<Option<Value>> {
-        let request = Request::new(collection).get(name, &GetParams::default())?;
-        match self.within(self.client.request::<Value>(request)) {
-            Ok(object) => Ok(Some(object)),
-            Err(error) if is_not_found(&error) => Ok(None),
-            Err(error) => Err(error.context(format!("{collection}/{name}"))),
-        }
+        self.raw(&format!("{collection}/{}", segment(name)?))
     }
 
     /// All items of a collection; `None` if the cluster has no such kind.
@@ -99,23 +87,17 @@ impl Cluster {
     /// When it cannot be read, or is too long to be looked at.
     pub(crate) fn list(&self, collection: &str, labels: &str) -> Result<Option<Vec<Value>>> {
         let mut items = Vec::new();
-        let mut parameters = ListParams { limit: Some(PAGE), ..ListParams::default() };
-        if !labels.is_empty() {
-            parameters.label_selector = Some(labels.to_owned());
-        }
+        let first = format!("{collection}?limit=500&labelSelector={}", encoded(labels));
+        let mut path = first.clone();
         for _ in 0..PAGES {
-            let request = Request::new(collection).list(&parameters)?;
-            let mut page = match self.within(self.client.request::<Value>(request)) {
-                Ok(page) => page,
-                Err(error) if is_not_found(&error) => return Ok(None),
-                Err(error) => return Err(error.context(collection.to_owned())),
+            let Some(mut page) = self.raw(&path)? else { return Ok(None) };
+            let Some(Value::Array(more)) = page.get_mut("items").map(Value::take) else {
+                bail!("{collection}: the answer is no list");
             };
-            if let Some(Value::Array(more)) = page.get_mut("items").map(Value::take) {
-                items.extend(more);
-            }
-            match page.pointer("/metadata/continue").and_then(Value::as_str).filter(|token| !token.is_empty()) {
-                Some(token) => parameters.continue_token = Some(token.to_owned()),
-                None => return Ok(Some(items)),
+            items.extend(more);
+            match text(&page, "/metadata/continue") {
+                "" => return Ok(Some(items)),
+                token => path = format!("{first}&continue={}", encoded(token)),
             }
         }
         bail!("{collection} has more than {} items: too many to look at", items.len())
@@ -126,29 +108,101 @@ impl Cluster {
     /// # Errors
     /// When the API server does not say.
     pub(crate) fn may(&self, verb: &str, group: &str, resource: &str) -> Result<bool> {
-        let review = serde_json::json!({
-            "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
-            "spec": {"resourceAttributes": {"verb": verb, "group": group, "resource": resource}},
-        });
-        let body = serde_json::to_vec(&review)?;
-        let request = Request::new("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")
-            .create(&PostParams::default(), body)?;
-        let answer = self.within(self.client.request::<Value>(request))?;
-        Ok(answer.pointer("/status/allowed").and_then(Value::as_bool).unwrap_or(false))
+        let resource = if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") };
+        let answer = self.kubectl(&["auth", "can-i", verb, &resource, REQUEST_TIMEOUT])?;
+        // It may add warnings, and a reason behind the word.
+        match String::from_utf8_lossy(&answer.out).split_whitespace().next() {
+            Some("yes") => Ok(true),
+            Some("no") => Ok(false),
+            _ => bail!("the API server does not say: {}", answer.err),
+        }
     }
 
-    fn within<T>(&self, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T> {
-        self.runtime.block_on(async {
-            match tokio::time::timeout(PATIENCE, call).await {
-                Ok(answer) => answer.map_err(anyhow::Error::from),
-                Err(_) => Err(anyhow!("the API server did not answer within {}s", PATIENCE.as_secs())),
+    fn raw(&self, path: &str) -> Result<Option<Value>> {
+        let answer = self.kubectl(&["get", "--raw", path, REQUEST_TIMEOUT])?;
+        match answer {
+            Answer { ok: true, out, .. } => {
+                Ok(Some(serde_json::from_slice(&out).with_context(|| format!("{path}: the answer is no JSON"))?))
             }
-        })
+            Answer { err, .. } if err.contains("(NotFound)") => Ok(None),
+            Answer { err, .. } => bail!("{path}: {err}"),
+        }
+    }
+
+    fn kubectl(&self, arguments: &[&str]) -> Result<Answer> {
+        let mut command = Command::new(PROGRAM);
+        if let Some(context) = &self.options.context {
+            command.arg(format!("--context={context}"));
+        }
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                anyhow!("`{PROGRAM}` is not in PATH: install it, it is the way to the cluster")
+            }
+            _ => anyhow!("`{PROGRAM}` cannot be run: {error}"),
+        })?;
+        let (out, err) = (read(child.stdout.take()), read(child.stderr.take()));
+        let end = Instant::now() + PATIENCE;
+        let status = loop {
+            match child.try_wait()? {
+                Some(status) => break status,
+                None if Instant::now() >= end => {
+                    // It may have ended meanwhile; then there is nothing to end.
+                    let _gone = child.kill();
+                    let _status = child.wait();
+                    bail!("`{PROGRAM}` did not answer within {}s", PATIENCE.as_secs());
+                }
+                None => thread::sleep(Duration::from_millis(10)),
+            }
+        };
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim().to_owned();
+        Ok(Answer { ok: status.success(), out: joined(out)?, err: text(joined(err)?) })
     }
 }
 
-fn is_not_found(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref::<kube::Error>(), Some(kube::Error::Api(status)) if status.code == 404)
+type Reader = thread::JoinHandle<std::io::Result<Vec<u8>>>;
+
+/// In a thread of its own, so that a full pipe stops nobody.
+fn read(pipe: Option<impl std::io::Read + Send + 'static>) -> Reader {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(pipe) = pipe {
+            pipe.take(LARGEST + 1).read_to_end(&mut bytes)?;
+        }
+        Ok(bytes)
+    })
+}
+
+fn joined(reader: Reader) -> Result<Vec<u8>> {
+    let bytes = reader.join().map_err(|_| anyhow!("the answer of `{PROGRAM}` could not be read"))??;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > LARGEST) {
+        bail!("the answer of `{PROGRAM}` is larger than {} MiB", LARGEST >> 20);
+    }
+    Ok(bytes)
+}
+
+/// A name as part of a path.
+///
+/// # Errors
+/// When no object may have it.
+pub(crate) fn segment(name: &str) -> Result<&str> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | ':');
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(fits) {
+        bail!("`{name}` is not a name that an object can have");
+    }
+    Ok(name)
+}
+
+/// As part of a query.
+fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
+            other => out.push_str(&format!("%{other:02X}")),
+        }
+    }
+    out
 }
 
 /// A text in an object, or the empty one.

@@ -10,8 +10,8 @@ use anyhow::{Result, anyhow};
 use clap::Args;
 use serde_json::json;
 
-use crate::cluster::{Cluster, ClusterOptions};
-use crate::exit;
+use crate::cluster::{Cluster, ClusterOptions, segment};
+use crate::exit::{self, Usage};
 use crate::screen::{Paint, Screen, indent, line};
 
 use live::Live;
@@ -45,9 +45,12 @@ struct Which {
 
 impl Which {
     fn look(&self) -> Result<Live> {
-        let cluster = Cluster::connect(&self.options)?;
-        let namespace = self.namespace.as_deref().unwrap_or(cluster.namespace());
-        Live::read(&cluster, namespace, &self.pod)
+        let cluster = Cluster::new(&self.options);
+        let namespace = match &self.namespace {
+            Some(namespace) => segment(namespace).map_err(|error| Usage(format!("--namespace: {error}")))?.to_owned(),
+            None => cluster.namespace()?,
+        };
+        Live::read(&cluster, &namespace, &self.pod)
     }
 }
 

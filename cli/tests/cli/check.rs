@@ -1,5 +1,7 @@
 //! `check` against clusters with one fault each.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use serde_json::{Value, json};
 
 use crate::cluster::{ADMISSION, Answers, OURS, listed, pod, policy, run_with, sound};
@@ -103,17 +105,14 @@ fn one_fault_each() {
 
 #[test]
 fn before_anything_is_installed() {
-    const REVIEW: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
     let mut objects = sound();
     objects.retain(|path, _| path == "/version");
-    objects.insert(REVIEW.to_owned(), json!({"status": {"allowed": true}}));
     let ran = Answers::new(objects.clone()).run(&["check", "--pre"]);
     assert!(ran.status == 0 && ran.out.contains("you may create customresourcedefinitions"), "{}{}", ran.out, ran.err);
-    objects.insert(REVIEW.to_owned(), json!({"status": {"allowed": false}}));
     let old = json!({"major": "1", "minor": "30+", "gitVersion": "v1.30.2", "gitCommit": "", "gitTreeState": "",
         "buildDate": "", "goVersion": "", "compiler": "", "platform": ""});
     objects.insert("/version".to_owned(), old);
-    let ran = Answers::new(objects).run(&["check", "--pre"]);
+    let ran = Answers::for_one_who("no - none", objects).run(&["check", "--pre"]);
     assert_eq!(ran.status, 1);
     assert!(
         ran.out.contains("it is v1.30.2, and 1.33 is the oldest") && ran.out.contains("the API server says no"),
@@ -125,8 +124,17 @@ fn before_anything_is_installed() {
 #[test]
 fn no_cluster_and_two_meanings() {
     let folder = tempfile::tempdir().unwrap();
-    let ran = run_with(&folder.path().join("none"), folder.path(), &["check"]);
-    assert!(ran.status == 1 && ran.err.contains("no cluster is configured"), "{}{}", ran.out, ran.err);
-    let ran = run_with(&folder.path().join("none"), folder.path(), &["check", "--pre", "--config", "x.yaml"]);
+    // Found before any real one.
+    std::fs::write(folder.path().join("kubectl"), "#!/bin/sh\necho 'connection refused' >&2\nexit 1\n").unwrap();
+    std::fs::set_permissions(folder.path().join("kubectl"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let ran = run_with(folder.path(), &["check"]);
+    assert!(ran.status == 1 && ran.out.contains("connection refused"), "{}{}", ran.out, ran.err);
+    let ran = run_with(folder.path(), &["why", "x"]);
+    assert!(ran.status == 1 && ran.err.contains("no cluster is configured: connection refused"), "{}", ran.err);
+    let ran = run_with(folder.path(), &["why", "../x", "-n", "a"]);
+    assert!(ran.status == 1 && ran.err.contains("is not a name"), "{}", ran.err);
+    let ran = run_with(folder.path(), &["why", "x", "-n", "a/b"]);
+    assert!(ran.status == 2 && ran.err.contains("--namespace: `a/b` is not a name"), "{}", ran.err);
+    let ran = run_with(folder.path(), &["check", "--pre", "--config", "x.yaml"]);
     assert!(ran.status == 2 && ran.err.contains("give one of them"), "{}", ran.err);
 }

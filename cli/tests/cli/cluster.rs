@@ -1,94 +1,65 @@
-//! An API server of our own making, to be pointed at by a kubeconfig: it answers what a test tells it.
+//! A kubectl of our own making, which answers what a test tells it.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
-use std::thread;
 
 use serde_json::{Value, json};
 
 use crate::common::{PROGRAM, Ran};
+
+/// As kubectl says what is not there, and what one may do.
+const KUBECTL: &str = r#"#!/bin/sh
+here=$(dirname "$0")
+case "$1 $2" in
+"config view") printf agents ;;
+"auth can-i") cat "$here/may" ;;
+"get --raw")
+    file="$here/objects$(printf %s "$3" | sed 's/?.*//').json"
+    if [ -f "$file" ]; then cat "$file"; else echo 'Error from server (NotFound): not here' >&2; exit 1; fi ;;
+*) echo "what is $*?" >&2; exit 2 ;;
+esac
+"#;
 
 pub(crate) struct Answers {
     folder: tempfile::TempDir,
 }
 
 impl Answers {
-    /// From paths, without their queries, to what stands there; everything else is not found. The thread ends with the
-    /// test's process.
+    /// From paths, without their queries, to what stands there; everything else is not found.
     pub(crate) fn new(objects: BTreeMap<String, Value>) -> Self {
+        Self::for_one_who("yes", objects)
+    }
+
+    /// The same, where `may` is what the API server says to each `can-i`.
+    pub(crate) fn for_one_who(may: &str, objects: BTreeMap<String, Value>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let server = format!("http://{}", listener.local_addr().unwrap());
-        let objects = Arc::new(objects);
-        thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let objects = Arc::clone(&objects);
-                thread::spawn(move || answer(&stream, &objects));
-            }
-        });
-        let kubeconfig = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "test",
-            "clusters": [{"name": "test", "cluster": {"server": server}}],
-            "users": [{"name": "test", "user": {}}],
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", "namespace": "agents"}}],
-        });
-        std::fs::write(folder.path().join("kubeconfig"), kubeconfig.to_string()).unwrap();
+        for (path, object) in objects {
+            let file = folder.path().join(format!("objects{path}.json"));
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, object.to_string()).unwrap();
+        }
+        std::fs::write(folder.path().join("may"), may).unwrap();
+        let kubectl = folder.path().join("kubectl");
+        std::fs::write(&kubectl, KUBECTL).unwrap();
+        std::fs::set_permissions(&kubectl, std::fs::Permissions::from_mode(0o755)).unwrap();
         Self { folder }
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
-        run_with(&self.folder.path().join("kubeconfig"), self.folder.path(), arguments)
+        run_with(self.folder.path(), arguments)
     }
 }
 
-pub(crate) fn run_with(kubeconfig: &Path, folder: &Path, arguments: &[&str]) -> Ran {
+/// With what lies in this folder before everything else.
+pub(crate) fn run_with(folder: &Path, arguments: &[&str]) -> Ran {
     let mut command = Command::new(PROGRAM);
-    command.args(arguments).current_dir(folder).env("KUBECONFIG", kubeconfig).env("HOME", folder);
-    for variable in ["AGENTACCESS_STATE_DIR", "NO_COLOR", "KUBERNETES_SERVICE_HOST", "http_proxy", "HTTP_PROXY"] {
-        command.env_remove(variable);
-    }
+    command.args(arguments).current_dir(folder).env("PATH", format!("{}:/usr/bin:/bin", folder.display()));
+    command.env_remove("AGENTACCESS_STATE_DIR").env_remove("NO_COLOR");
     let output = command.output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     Ran { status: output.status.code().unwrap(), out: text(&output.stdout), err: text(&output.stderr) }
-}
-
-/// One request a connection. Who hangs up early hears nothing.
-fn answer(stream: &TcpStream, objects: &BTreeMap<String, Value>) {
-    let mut reader = BufReader::new(stream);
-    let mut first = String::new();
-    let _ = reader.read_line(&mut first);
-    let mut length = 0;
-    loop {
-        let mut header = String::new();
-        if reader.read_line(&mut header).unwrap_or(0) == 0 || header.trim().is_empty() {
-            break;
-        }
-        if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap_or(0);
-        }
-    }
-    let mut body = vec![0; length];
-    let _ = reader.read_exact(&mut body);
-    let path = first.split(' ').nth(1).unwrap_or_default();
-    let path = path.split('?').next().unwrap_or_default();
-    let (status, body) = match objects.get(path) {
-        Some(object) => ("200 OK", object.clone()),
-        None => (
-            "404 Not Found",
-            json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404, "message": "not here"}),
-        ),
-    };
-    let body = body.to_string();
-    let mut stream = stream;
-    let _ = write!(
-        stream,
-        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    );
 }
 
 const CRDS: [&str; 4] = ["accesstargets", "agentaccesspolicies", "approvalrequests", "clusteragentaccesspolicies"];

@@ -26,7 +26,7 @@ const ONLY: &[(&str, &[&str])] = &[
     // A second SQL grammar would be a second opinion on what a statement means; the CLI only prints with it.
     ("sqlparser", &["cli"]),
     ("pg_raw_parse", &["pgsql"]),
-    ("tokio", &["sidecar", "operator", "control", "admin", "cli", "e2e"]),
+    ("tokio", &["sidecar", "operator", "control", "admin", "e2e"]),
     ("hyper", &["sidecar", "operator", "control", "admin"]),
     ("anyhow", &["sidecar", "operator", "cli", "e2e"]),
     ("kube-lease-manager", &["operator"]),
