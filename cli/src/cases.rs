@@ -7,7 +7,7 @@ mod file;
 mod junit;
 mod outcome;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -67,11 +67,20 @@ impl Test {
     pub(crate) fn run(self, place: &Place, screen: &mut Screen) -> Result<u8> {
         let files = self.read()?;
         let set = bench::policies(&self.folder)?;
-        let outcomes: Vec<Outcome> = files
-            .iter()
-            .flat_map(|file| file.cases.iter().map(move |case| (file, case)))
-            .map(|(file, case)| self.judge(&set, place, file, case))
-            .collect();
+        let mut outcomes = Vec::new();
+        // A large catalog takes longer to read than a statement to judge, and most cases have the one before them.
+        let mut last: Option<(&Case, Result<Bench, String>)> = None;
+        for (file, case) in files.iter().flat_map(|file| file.cases.iter().map(move |case| (file, case))) {
+            let (_, bench) = match last.take().filter(|(before, _)| before.shares_bench(case)) {
+                Some(same) => last.insert(same),
+                None => last.insert((case, self.bench(&set, place, case))),
+            };
+            let told = match bench {
+                Ok(bench) => Told::of(case, &bench.judge(&case.statement)),
+                Err(error) => Told::Unusable(error.clone()),
+            };
+            outcomes.push(Outcome { file: file.path.display().to_string(), case: case.clone(), told });
+        }
         if let Some(path) = &self.junit {
             let xml = junit::report(&outcomes);
             std::fs::write(path, xml).with_context(|| format!("--junit: cannot write `{}`", path.display()))?;
@@ -99,23 +108,15 @@ impl Test {
         if wrong.is_empty() { Ok(files) } else { Err(Usage(wrong.join("\n")).into()) }
     }
 
-    fn judge(&self, set: &PolicySet, place: &Place, file: &CaseFile, case: &Case) -> Outcome {
+    fn bench(&self, set: &PolicySet, place: &Place, case: &Case) -> Result<Bench, String> {
         let wanted = Wanted {
             subject: &case.subject,
             target: &case.target,
             database: case.database.as_deref(),
             catalog: case.catalog.as_deref().or(self.catalog.as_deref()),
         };
-        let told = match Bench::new(set, &self.folder, place, &wanted) {
-            Ok(bench) => Told::of(case, &bench.judge(&case.statement)),
-            Err(error) => Told::Unusable(format!("{error:#}")),
-        };
-        Outcome { file: shown(&file.path), case: case.clone(), told }
+        Bench::new(set, &self.folder, place, &wanted).map_err(|error| format!("{error:#}"))
     }
-}
-
-fn shown(path: &Path) -> String {
-    path.display().to_string()
 }
 
 fn say(outcomes: &[Outcome], failed: usize, screen: &mut Screen) -> Result<()> {

@@ -110,6 +110,16 @@ impl CaseFile {
     }
 }
 
+impl Case {
+    /// Whether both are judged by the same policies, as the same agent, in the same database.
+    pub(super) fn shares_bench(&self, other: &Self) -> bool {
+        self.subject == other.subject
+            && self.target == other.target
+            && self.database == other.database
+            && self.catalog == other.catalog
+    }
+}
+
 struct Shared {
     target: Option<String>,
     database: Option<String>,

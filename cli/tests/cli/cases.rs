@@ -131,3 +131,17 @@ fn the_example_of_the_help_holds() {
     let ran = test(&example, &[]);
     assert!(ran.status == 0 && ran.out.contains("3 cases as expected, 0 not"), "{}{}\n{example}", ran.out, ran.err);
 }
+
+#[test]
+fn the_page_about_policies_holds() {
+    let page = fs::read_to_string(data("../../../../docs/policies.md")).unwrap();
+    let blocks: Vec<&str> = page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let [policy, cases] = blocks[..] else { panic!("{} blocks of YAML", blocks.len()) };
+    let ran = test(cases, &[]);
+    assert!(ran.status == 0 && ran.out.contains("2 cases as expected"), "{}{}", ran.out, ran.err);
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(data("policies/target.yaml"), folder.path().join("target.yaml")).unwrap();
+    fs::write(folder.path().join("watch.yaml"), policy).unwrap();
+    let lint = run(&["lint", "-f", &folder.path().display().to_string()]);
+    assert!(lint.status == 0 && lint.out.contains("2 objects, 0 errors"), "{}", lint.out);
+}
