@@ -5,7 +5,9 @@
 
 mod approvals;
 mod approve;
+mod cases;
 mod check;
+mod cluster;
 mod completion;
 mod exit;
 mod invoked;
@@ -13,11 +15,13 @@ mod keys;
 mod lint;
 mod objects;
 mod place;
+mod pods;
 mod recordings;
 mod replay;
 mod screen;
 mod sessions;
 mod simulate;
+mod suggest;
 mod verify;
 mod when;
 
@@ -59,8 +63,12 @@ enum Command {
     #[command(subcommand)]
     Recordings(recordings::Recordings),
     Check(check::Check),
+    Why(pods::Why),
+    Explain(pods::Explain),
     Lint(lint::Lint),
     Simulate(simulate::Simulate),
+    Test(cases::Test),
+    Suggest(suggest::Suggest),
     Completion(completion::Completion),
 }
 
@@ -92,9 +100,13 @@ fn run(cli: Cli, screen: &mut Screen) -> Result<u8> {
         Command::Verify(c) => c.run(place, screen),
         Command::Keys(c) => c.run(place, screen),
         Command::Recordings(c) => c.run(place, screen),
-        Command::Check(c) => c.run(place),
+        Command::Check(c) => c.run(place, screen),
+        Command::Why(c) => c.run(screen),
+        Command::Explain(c) => c.run(screen),
         Command::Lint(c) => c.run(place, screen),
         Command::Simulate(c) => c.run(place, screen),
+        Command::Test(c) => c.run(place, screen),
+        Command::Suggest(c) => c.run(place, screen),
         Command::Completion(c) => c.run(command(screen.name())),
     }
 }

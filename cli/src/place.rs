@@ -38,6 +38,11 @@ impl Place {
         }
     }
 
+    /// Whether somebody gave a configuration.
+    pub(crate) fn names_config(&self) -> bool {
+        self.config.is_some()
+    }
+
     /// The configuration for `check`; the sidecar says what is wrong with it.
     pub(crate) fn config(&self) -> &Path {
         self.config.as_deref().unwrap_or(Path::new(CONFIG))

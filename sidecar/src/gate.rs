@@ -27,7 +27,7 @@ pub use permit::{Permit, Released};
 pub use refusal::{NotHeld, Refusal, Refused};
 pub use running::{Outcome, Running};
 
-use self::labels::{first_policy, policy_of, word};
+use self::labels::{first_policy, policy_of};
 use self::revoked::changed;
 use crate::failpoint::failpoint;
 use crate::metrics::Metrics;
@@ -159,7 +159,7 @@ impl Gate {
                 (if verdict.would_deny.is_some() { "would_deny" } else { "rule" }, first_policy(verdict))
             }
             Decision::RequireApproval(terms) => ("rule", policy_of(terms)),
-            Decision::Deny(reason) => (word(reason), first_policy(verdict)),
+            Decision::Deny(reason) => (reason.word(), first_policy(verdict)),
         };
         self.metrics.decision(protocol, verdict.decision.strictness(), reason, policy, took);
     }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use policy::operation::{Operation, Origin};
+use policy::operation::{Access, Fields, Operation, Origin};
 use policy::verdict::{Durability, Level, Verdict};
 use recording::entry::{self, Body, Entry, What};
 use recording::{WriteError, Writer};
@@ -242,6 +242,7 @@ fn decided(operation: &Operation, verdict: Option<&Verdict>) -> entry::Decided {
         protocol: format!("{:?}", operation.protocol).to_lowercase(),
         action: operation.action.clone(),
         resources: operation.accesses.iter().map(|a| format!("{:?} {}", a.verb, a.resource)).collect(),
+        accesses: Some(operation.accesses.iter().map(access).collect()),
         digest: operation.digest.to_string(),
         display: (level > Level::Metadata).then(|| operation.display.as_str().to_owned()),
         decision: verdict.map_or(entry::Decision::Deny, |v| match v.decision.strictness() {
@@ -250,9 +251,25 @@ fn decided(operation: &Operation, verdict: Option<&Verdict>) -> entry::Decided {
             policy::operation::Strictness::Deny => entry::Decision::Deny,
         }),
         would_deny: verdict.and_then(|v| v.would_deny.as_ref()).map(policy::verdict::DenyReason::message),
+        would_deny_word: verdict.and_then(|v| v.would_deny.as_ref()).map(|reason| reason.word().to_owned()),
         rules: verdict.map(|v| v.why.matched.iter().map(|m| m.rule.to_string()).collect()).unwrap_or_default(),
         revision: operation.planned.to_string(),
         internal: operation.origin == Origin::Internal,
+    }
+}
+
+fn access(access: &Access) -> entry::Access {
+    let resource = &access.resource;
+    entry::Access {
+        verb: format!("{:?}", access.verb),
+        kind: format!("{:?}", resource.kind),
+        path: resource.path.clone(),
+        fields: match &resource.fields {
+            Fields::All => None,
+            Fields::Named(names) => Some(names.iter().cloned().collect()),
+        },
+        bounded: access.bounded,
+        indirect: access.indirect,
     }
 }
 

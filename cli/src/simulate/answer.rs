@@ -11,18 +11,18 @@ use serde_json::{Value, json};
 use crate::screen::{Paint, Screen, block, count, indent, line};
 
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) sql: String,
-    pub(super) plan: Result<Plan, Refused>,
-    pub(super) verdict: Verdict,
+pub(crate) struct Answer {
+    pub(crate) sql: String,
+    pub(crate) plan: Result<Plan, Refused>,
+    pub(crate) verdict: Verdict,
 }
 
 impl Answer {
-    pub(super) fn strictness(&self) -> Strictness {
+    pub(crate) fn strictness(&self) -> Strictness {
         self.verdict.decision.strictness()
     }
 
-    pub(super) fn say(&self, screen: &mut Screen) -> Result<()> {
+    pub(crate) fn say(&self, screen: &mut Screen) -> Result<()> {
         if screen.json() {
             return screen.say_json(&self.json());
         }
@@ -66,7 +66,7 @@ impl Answer {
         }
     }
 
-    fn word(&self) -> &'static str {
+    pub(crate) fn word(&self) -> &'static str {
         match self.verdict.decision {
             Decision::Allow => "Allow",
             Decision::RequireApproval(_) => "RequireApproval",
@@ -75,7 +75,7 @@ impl Answer {
     }
 
     /// The rules that made the decision, or what did it without a rule.
-    fn deciders(&self) -> Vec<&RuleId> {
+    pub(crate) fn deciders(&self) -> Vec<&RuleId> {
         match &self.verdict.decision {
             Decision::RequireApproval(terms) => terms.asked_by.iter().collect(),
             Decision::Deny(DenyReason::Rule { id, .. } | DenyReason::Unbounded { id, .. }) => vec![id],
@@ -89,7 +89,7 @@ impl Answer {
         }
     }
 
-    fn decided_by(&self) -> String {
+    pub(crate) fn decided_by(&self) -> String {
         let rules: Vec<String> = self.deciders().iter().map(ToString::to_string).collect();
         match (&self.verdict.decision, rules.is_empty()) {
             (_, false) => rules.join(", "),
@@ -116,7 +116,7 @@ impl Answer {
         by_policy
     }
 
-    fn masks(&self) -> Vec<String> {
+    pub(crate) fn masks(&self) -> Vec<String> {
         let applied = self.plan.as_ref().map(|p| p.applied.as_slice()).unwrap_or_default();
         match self.verdict.decision {
             Decision::Deny(_) => Vec::new(),

@@ -28,7 +28,7 @@ fn completion_knows_the_commands() {
     for shell in ["bash", "zsh", "fish"] {
         let ran = run(&["completion", shell]);
         assert_eq!(ran.status, 0);
-        for word in ["approvals", "simulate", "recordings"] {
+        for word in ["approvals", "simulate", "recordings", "suggest", "explain"] {
             assert!(ran.out.contains(word), "{shell} has no {word}");
         }
     }

@@ -2,9 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "test helpers")]
 
 mod approvals;
+mod cases;
+mod check;
+mod cluster;
 mod common;
 mod face;
 mod lint;
+mod pods;
 mod replay;
 mod simulate;
+mod suggest;
 mod verify;

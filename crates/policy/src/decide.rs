@@ -100,10 +100,9 @@ fn combine(
         }
         (Own::Deny(reason), false) => return (Decision::Deny(reason), None),
         (Own::Deny(reason), true) => Some(reason),
-        (Own::Ask, true) => namespaced.asks.iter().min_by_key(|rule| &rule.id).map(|rule| DenyReason::Rule {
-            id: rule.id.clone(),
-            message: Some("it would have needed an approval".to_owned()),
-        }),
+        (Own::Ask, true) => {
+            namespaced.asks.iter().min_by_key(|rule| &rule.id).map(|rule| DenyReason::Unasked { id: rule.id.clone() })
+        }
     };
     match ApprovalTerms::merge(&asks) {
         None => (Decision::Allow, would_deny),
@@ -150,7 +149,8 @@ pub(crate) const SESSION: [(Verb, ResourceKind); 4] = [
     (Verb::Execute, ResourceKind::Transaction),
 ];
 
-fn session_allows(verb: Verb, kind: ResourceKind) -> bool {
+/// Whether this needs no rule, once a policy selects the subject.
+pub fn session_allows(verb: Verb, kind: ResourceKind) -> bool {
     SESSION.contains(&(verb, kind))
 }
 

@@ -22,6 +22,22 @@ impl fmt::Display for RuleId {
 }
 
 impl DenyReason {
+    /// One of a few words, for metrics and for programs that read recordings.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::NotSelected => "not_selected",
+            Self::NoRule(_) => "no_rule",
+            Self::Rule { .. } => "rule",
+            Self::Unasked { .. } => "unasked",
+            Self::DenyAll { .. } => "deny_all",
+            Self::Unbounded { .. } => "unbounded",
+            Self::Ceiling(_) => "ceiling",
+            Self::Opaque(_) => "opaque",
+            Self::Stale => "stale",
+            Self::Evaluation(_) => "evaluation",
+        }
+    }
+
     /// One sentence for the agent, lower case and without a full stop of ours.
     pub fn message(&self) -> String {
         let text = match self {
@@ -29,6 +45,7 @@ impl DenyReason {
             Self::NoRule(access) => format!("no rule allows {access}"),
             Self::Rule { id, message: None } => format!("denied by policy {id}"),
             Self::Rule { id, message: Some(message) } => format!("denied by policy {id}: {message}"),
+            Self::Unasked { id } => format!("denied by policy {id}: it would have needed an approval"),
             Self::DenyAll { policy } => format!("denied by policy cluster:{policy}: it denies everything"),
             Self::Unbounded { id, resource } => format!("denied by policy {id}: no effective WHERE bounds {resource}"),
             Self::Ceiling(what) => format!("denied: {what}"),
@@ -46,7 +63,9 @@ impl DenyReason {
                 "ask for an AgentAccessPolicy that selects this agent and names this target".to_owned()
             }
             Self::NoRule(_) => "ask for a rule that allows it, or touch only what the rules name".to_owned(),
-            Self::Rule { id, .. } => clean(&format!("ask whoever owns policy {id} if this is needed")),
+            Self::Rule { id, .. } | Self::Unasked { id } => {
+                clean(&format!("ask whoever owns policy {id} if this is needed"))
+            }
             Self::DenyAll { .. } => "the platform's owners have stopped all access; ask them".to_owned(),
             Self::Unbounded { .. } => "add a WHERE condition that a row may fail".to_owned(),
             Self::Ceiling(_) => "no Allow rule can permit this kind of statement; do it another way".to_owned(),

@@ -51,6 +51,8 @@ pub enum DenyReason {
     NoRule(String),
     /// A Deny rule matched.
     Rule { id: RuleId, message: Option<String> },
+    /// Audit mode: a RequireApproval rule matched, and nobody was asked.
+    Unasked { id: RuleId },
     /// `denyAll` of a cluster policy.
     DenyAll { policy: String },
     /// `requireWhere` of a rule, and no effective condition.

@@ -170,6 +170,7 @@ fn reason(reason: &DenyReason) -> String {
         DenyReason::NoRule(access) => format!("NoRule {access}"),
         DenyReason::Rule { id, message: None } => id.to_string(),
         DenyReason::Rule { id, message: Some(message) } => format!("{id}: {message}"),
+        DenyReason::Unasked { id } => format!("{id}: it would have needed an approval"),
         DenyReason::DenyAll { policy } => format!("DenyAll {policy}"),
         DenyReason::Unbounded { id, .. } => format!("Unbounded {id}"),
         DenyReason::Ceiling(_) => "Ceiling".to_owned(),

@@ -26,6 +26,8 @@ pub const MAX_TEXT: usize = 4 * 1024;
 pub const MAX_PAYLOAD: usize = 64 * 1024;
 /// Most items in a list.
 pub const MAX_ITEMS: usize = 64;
+/// Most bytes of the names in the accesses of one operation, 16 more for each name.
+pub const MAX_ACCESSES: usize = 16 * 1024;
 
 /// What a caller submits. Times, `seq` and `prev` are added by the writer.
 #[derive(Clone, Debug, PartialEq)]
@@ -187,6 +189,26 @@ pub enum Durability {
     Synced,
 }
 
+/// One use of one resource. Names only, never a value.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// For example `Read`.
+    pub verb: String,
+    /// For example `Relation`.
+    pub kind: String,
+    /// For example `[public, users]`.
+    pub path: Vec<String>,
+    /// None: all of them, or it is not known which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fields: Option<Vec<String>>,
+    /// For Update and Delete: whether an effective condition bounds it. None: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bounded: Option<bool>,
+    /// Reached through another access of the list, as the tables behind a view.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub indirect: bool,
+}
+
 /// What was asked and what was decided; shared by intent and refusal.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decided {
@@ -195,6 +217,9 @@ pub struct Decided {
     pub action: String,
     /// For example `Read Relation public.users (id, email)`.
     pub resources: Vec<String>,
+    /// The same for programs: all of it, or nothing when it is too much or was recorded before there was this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accesses: Option<Vec<Access>>,
     /// `hmac-sha256:HEX` of the operation.
     pub digest: String,
     /// The redacted statement; absent at level Metadata.
@@ -204,6 +229,9 @@ pub struct Decided {
     /// Mode Audit: why it would be denied were it enforced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub would_deny: Option<String>,
+    /// The same in one word, such as `no_rule`, `rule`, `unasked`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub would_deny_word: Option<String>,
     /// `policy/rule` of every rule that matched.
     pub rules: Vec<String>,
     pub revision: String,

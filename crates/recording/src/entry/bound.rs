@@ -3,7 +3,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Body, Content, Decided, Entry, MAX_ID, MAX_ITEMS, MAX_NAME, MAX_PAYLOAD, MAX_TEXT};
+use super::{Access, Body, Content, Decided, Entry, MAX_ACCESSES, MAX_ID, MAX_ITEMS, MAX_NAME, MAX_PAYLOAD, MAX_TEXT};
+
+/// Counted for each name: quotes, a comma, and room for names that are many and short.
+const AROUND: usize = 16;
 
 impl Content {
     /// The content, and whether it was cut to [`MAX_PAYLOAD`].
@@ -86,8 +89,20 @@ fn decided(d: &mut Decided) {
     text(&mut d.revision, MAX_ID);
     each(&mut d.display, MAX_PAYLOAD);
     each(&mut d.would_deny, MAX_TEXT);
+    each(&mut d.would_deny_word, MAX_ID);
+    // A program that reads a part would take it for the whole.
+    d.accesses = d.accesses.take().filter(|all| all.len() <= MAX_ITEMS && weight(all) <= MAX_ACCESSES);
     list(&mut d.resources);
     list(&mut d.rules);
+}
+
+/// Each name by its length and what stands around it.
+fn weight(accesses: &[Access]) -> usize {
+    let names = accesses.iter().flat_map(|access| {
+        let fields = access.fields.iter().flatten();
+        [&access.verb, &access.kind].into_iter().chain(&access.path).chain(fields)
+    });
+    names.map(|name| name.len().saturating_add(AROUND)).fold(0, usize::saturating_add)
 }
 
 fn each(value: &mut Option<String>, max: usize) {

@@ -242,11 +242,12 @@ fn one_person_breaks_the_glass_for_half_an_hour() {
     let broken = vote(&request, "carol", Word::BreakGlass, &[POLICY]);
     let grant = count(&mut request, &[broken], "08:05:00").grant.unwrap();
     assert_eq!((grant.scope, grant.until), (Scope::Duration, at("08:10:00")));
-    // What no sentence describes is good once, whoever approves it.
+    // What no sentence describes is good once, whoever approves it, and while the request lives.
     let mut request = requests::request(&[POLICY]);
     let broken = vote(&request, "carol", Word::BreakGlass, &[POLICY]);
     let tally = count(&mut request, &[broken], "08:05:00");
-    assert_eq!((tally.standing, tally.grant), (Standing::Approved, None));
+    let grant = tally.grant.unwrap();
+    assert_eq!((tally.standing, grant.scope, grant.until), (Standing::Approved, Scope::Once, request.expires));
 }
 
 fn cast() -> impl Strategy<Value = Vec<(usize, usize, bool, u8, u8)>> {
