@@ -154,6 +154,8 @@ fn webhooks(cluster: &Cluster, kind: &str, report: &mut Report) {
 
 fn wall(cluster: &Cluster, report: &mut Report) {
     const WHAT: &str = "the second wall stands";
+    // It tells who makes owners of pods what the webhook will do, and refuses nothing.
+    const ADVICE: &str = "agentaccess-owners";
     let list = |kind| cluster.list(&format!("/apis/admissionregistration.k8s.io/v1/{kind}"), OURS);
     let both = list("validatingadmissionpolicies").and_then(|a| Ok((a, list("validatingadmissionpolicybindings")?)));
     let (policies, bindings) = match both {
@@ -161,9 +163,11 @@ fn wall(cluster: &Cluster, report: &mut Report) {
         Ok((policies, bindings)) => (policies.unwrap_or_default(), bindings.unwrap_or_default()),
     };
     let binds = |policy: &Value| {
+        let name = text(policy, "/metadata/name");
+        let wanted = if name == ADVICE { "Warn" } else { "Deny" };
         bindings.iter().any(|binding| {
-            let denies = items(binding, "/spec/validationActions").iter().any(|action| action == "Deny");
-            denies && text(binding, "/spec/policyName") == text(policy, "/metadata/name")
+            let acts = items(binding, "/spec/validationActions").iter().any(|action| action == wanted);
+            acts && text(binding, "/spec/policyName") == name
         })
     };
     let loose: Vec<String> = policies.iter().filter(|policy| !binds(policy)).map(full_name).collect();
@@ -172,7 +176,7 @@ fn wall(cluster: &Cluster, report: &mut Report) {
     } else if loose.is_empty() {
         report.pass(INSTALLED, WHAT);
     } else {
-        report.fail(INSTALLED, WHAT, format!("no binding makes these deny: {}", loose.join(", ")), UPGRADE);
+        report.fail(INSTALLED, WHAT, format!("no binding puts these in force: {}", loose.join(", ")), UPGRADE);
     }
 }
 

@@ -69,7 +69,7 @@ fn one_fault_each() {
         (
             with(&format!("{ADMISSION}/validatingadmissionpolicybindings"), listed(json!([]))),
             1,
-            "no binding makes these deny: agentaccess-pods",
+            "no binding puts these in force: agentaccess-pods, agentaccess-owners",
             "helm upgrade",
         ),
         (with("/api/v1/namespaces", listed(json!([]))), 0, "no namespace has the label", "kubectl label namespace"),

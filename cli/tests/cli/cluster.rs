@@ -97,11 +97,12 @@ pub(crate) fn sound() -> BTreeMap<String, Value> {
         let hook = json!({"name": "inject.agentaccess.dev", "clientConfig": {"caBundle": "AAAA"}});
         put(format!("{ADMISSION}/{kind}/agentaccess"), json!({"webhooks": [hook]}));
     }
-    let wall = json!([{"metadata": {"name": "agentaccess-pods"}}]);
+    // What is refused, and what is only said.
+    let wall = json!([{"metadata": {"name": "agentaccess-pods"}}, {"metadata": {"name": "agentaccess-owners"}}]);
     put(format!("{ADMISSION}/validatingadmissionpolicies"), list(wall));
-    let binding = json!([{"metadata": {"name": "agentaccess-pods"},
-        "spec": {"policyName": "agentaccess-pods", "validationActions": ["Deny"]}}]);
-    put(format!("{ADMISSION}/validatingadmissionpolicybindings"), list(binding));
+    let binding = |name: &str, action: &str| json!({"metadata": {"name": name}, "spec": {"policyName": name, "validationActions": [action]}});
+    let bindings = json!([binding("agentaccess-pods", "Deny"), binding("agentaccess-owners", "Warn")]);
+    put(format!("{ADMISSION}/validatingadmissionpolicybindings"), list(bindings));
     put("/api/v1/namespaces".to_owned(), list(json!([{"metadata": {"name": "agents"}}])));
     put(
         "/api/v1/namespaces/agents".to_owned(),
