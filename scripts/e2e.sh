@@ -27,7 +27,10 @@ ended() {
             --request-timeout=10s 2>&1 || true
         [ -z "$own" ] || tail -n 20 "$state"/log/kube-apiserver "$state"/log/kubelet 2>/dev/null || true
     fi
-    for output in "${!beside[@]}"; do kill -- "-${beside[$output]}" 2>/dev/null || true; done
+    for output in "${!beside[@]}"; do
+        kill -- "-${beside[$output]}" 2>/dev/null || true
+        [ "$status" = 0 ] || tail -n 40 "$output"
+    done
     [ -z "$own" ] || e2e/cluster/down.sh
     exit "$status"
 }
