@@ -1,4 +1,4 @@
-//! A real cluster, spoken to by `kubectl` as its users do. KUBECONFIG says which; without it a test fails and says how to
+//! A real cluster, spoken to by `kubectl` as its users do, and looked at over its API ([`api`]). KUBECONFIG says which; without it a test fails and says how to
 //! get one. Each test has namespaces of its own; they are deleted when it ends.
 
 use std::env;
@@ -11,6 +11,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::wait;
+
+mod api;
 
 static NAMESPACES: AtomicU32 = AtomicU32::new(0);
 
@@ -85,9 +87,14 @@ impl Cluster {
         Ok(Answer { accepted: output.status.success(), text: String::from_utf8(text)? })
     }
 
+    /// What `kubectl get -o json` says to these words.
+    ///
     /// # Errors
     /// When there is no such object, or it is not JSON.
     pub fn get(&self, arguments: &[&str]) -> Result<Value> {
+        if let Some(found) = api::get(self, arguments)? {
+            return Ok(found);
+        }
         let answer = self.run(&[&["get", "-o", "json"], arguments].concat(), None)?;
         answer.accepted(&format!("get {arguments:?}"))?;
         Ok(serde_json::from_str(&answer.text)?)
@@ -98,7 +105,10 @@ impl Cluster {
     /// # Errors
     /// See [`Cluster::run`].
     pub fn create(&self, object: &Value) -> Result<Answer> {
-        self.run(&["create", "-f", "-"], Some(object))
+        match api::create(self, object, false)? {
+            Some(answer) => Ok(answer),
+            None => self.run(&["create", "-f", "-"], Some(object)),
+        }
     }
 
     /// Asks whether the object would be made: all of admission runs, nothing is stored.
@@ -106,7 +116,10 @@ impl Cluster {
     /// # Errors
     /// See [`Cluster::run`].
     pub fn would_create(&self, object: &Value) -> Result<Answer> {
-        self.run(&["create", "--dry-run=server", "-f", "-"], Some(object))
+        match api::create(self, object, true)? {
+            Some(answer) => Ok(answer),
+            None => self.run(&["create", "--dry-run=server", "-f", "-"], Some(object)),
+        }
     }
 
     /// A namespace with these labels.
@@ -122,8 +135,7 @@ impl Cluster {
         let namespace = Namespace { cluster: self.clone(), name };
         // Pods want it, and a controller makes it.
         wait::eventually("the default ServiceAccount", Duration::from_secs(30), || {
-            let account = ["get", "serviceaccount", "default", "-n", namespace.name.as_str()];
-            self.run(&account, None).is_ok_and(|answer| answer.accepted)
+            self.get(&["serviceaccount", "default", "-n", &namespace.name]).is_ok()
         })?;
         Ok(namespace)
     }

@@ -44,6 +44,8 @@ mod life;
 mod live;
 #[path = "cluster_governed/metrics.rs"]
 mod metrics;
+#[path = "cluster_governed/node.rs"]
+mod node;
 #[path = "cluster_governed/prometheus.rs"]
 mod prometheus;
 #[path = "cluster_governed/quickstart.rs"]

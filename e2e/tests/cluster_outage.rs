@@ -11,6 +11,7 @@ mod agent;
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod asked;
 #[path = "cluster_governed/database.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
 mod database;
 #[path = "cluster_governed/inside.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]

@@ -10,6 +10,7 @@ mod agent;
 #[path = "cluster_patience/ca.rs"]
 mod ca;
 #[path = "cluster_governed/database.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
 mod database;
 #[path = "cluster_governed/inside.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]

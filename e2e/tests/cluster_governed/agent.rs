@@ -40,8 +40,9 @@ pub(crate) fn container(name: &str, script: &str) -> Value {
 /// Makes the pod and waits until its agent runs.
 pub(crate) fn run(cluster: &Cluster, namespace: &str, pod: &Value) {
     let name = pod["metadata"]["name"].as_str().unwrap();
-    let made = cluster.run(&["create", "-n", namespace, "-f", "-"], Some(pod)).unwrap();
-    made.accepted(name).unwrap();
+    let mut made = pod.clone();
+    made["metadata"]["namespace"] = json!(namespace);
+    cluster.create(&made).unwrap().accepted(name).unwrap();
     let ready = || cluster.get(&["pod", "-n", namespace, name]).unwrap()["status"].clone();
     let running = |status: &Value| status["phase"] == "Running";
     let waited = wait::eventually("the agent to run", START, || running(&ready()));

@@ -1,7 +1,6 @@
 //! Rows of the bypass table that only a real kubelet and API server can show. The oracle is a listener on the node, which
 //! sees every connection that leaves a pod.
 
-use std::process::Command;
 use std::time::Duration;
 
 use e2e::cluster::Cluster;
@@ -10,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::agent::{START, container, governed, pod, run};
 use super::inside::sh;
+use super::node::{kill_sidecar, nonce};
 use super::sink::Sink;
 
 fn made(cluster: &Cluster, namespace: &str, name: &str) -> Value {
@@ -52,19 +52,12 @@ fn no_container_of_the_pod_is_outside_of_the_fence() {
     assert_eq!(sink.seen(), (false, false));
 }
 
-/// The process of the sidecar of this pod, as the node sees it.
-pub(crate) fn kill_sidecar(nonce: &str) {
-    let killed = Command::new("pkill").args(["-KILL", "-f", &format!("proxy {nonce}")]).status().unwrap();
-    assert!(killed.success(), "no sidecar with {nonce}");
-}
-
 #[test]
 fn a_killed_sidecar_leaves_the_fence_and_comes_back() {
     let (cluster, sink) = (Cluster::connect().unwrap(), Sink::open());
     let namespace = governed(&cluster);
     run(&cluster, &namespace.name, &pod("victim"));
-    let args = made(&cluster, &namespace.name, "victim")["spec"]["initContainers"][1]["args"].clone();
-    let nonce = args[1].as_str().unwrap().to_owned();
+    let nonce = nonce(&cluster, &namespace.name, "victim");
     let restarts = || {
         let status = made(&cluster, &namespace.name, "victim")["status"]["initContainerStatuses"][1].clone();
         status["started"].as_bool().unwrap_or(false).then(|| status["restartCount"].as_u64().unwrap())

@@ -28,11 +28,10 @@ impl World {
         let settings = vec![("listen_addresses".to_owned(), format!("127.0.0.1,{HERE}"))];
         let server = world::server_with(Options { names: vec![host.clone()], settings, ..Options::default() }).unwrap();
         let world = Self { cluster, namespace, server };
-        world.apply_all(&service("db", world.server.port()));
-        world.apply_all(&world.roles());
-        let target = objects::target_at("db", &host, world.server.port(), Some(world.server.ca()), ROLE, ROLE_PASSWORD);
-        world.apply_all(&documents(&target));
-        world.apply_policy(policy);
+        let port = world.server.port();
+        let target = objects::target_at("db", &host, port, Some(world.server.ca()), ROLE, ROLE_PASSWORD);
+        let parts = [service("db", port), world.roles(), documents(&target), documents(&policy.yaml())];
+        world.apply_all(&parts.concat());
         let mut agent = pod(AGENT);
         agent["spec"]["containers"][0]["env"] = json!([
             {"name": "PGHOST", "value": host}, {"name": "PGPORT", "value": world.server.port().to_string()},
@@ -49,12 +48,14 @@ impl World {
 
     /// Puts them into the namespace.
     pub(crate) fn apply_all(&self, objects: &[Value]) {
-        for object in objects {
+        let inside = |object: &Value| {
             let mut object = object.clone();
             object["metadata"]["namespace"] = json!(self.namespace.name);
-            let what = format!("{} {}", object["kind"], object["metadata"]["name"]);
-            self.cluster.run(&["apply", "-f", "-"], Some(&object)).unwrap().accepted(&what).unwrap();
-        }
+            object
+        };
+        let all: Vec<Value> = objects.iter().map(inside).collect();
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": all});
+        self.cluster.run(&["apply", "-f", "-"], Some(&list)).unwrap().accepted("all objects").unwrap();
     }
 
     fn roles(&self) -> Vec<Value> {

@@ -2,7 +2,6 @@
 //! Oracles: listeners on this machine and on the node, the API server's audit log, the database's own log.
 
 use std::fs;
-use std::process::Command;
 use std::time::Duration;
 
 use e2e::cluster::Cluster;
@@ -11,9 +10,9 @@ use e2e::world::Policy;
 use serde_json::{Value, json};
 
 use super::agent::{START, governed, pod, run};
-use super::bypass::kill_sidecar;
 use super::database::World;
 use super::inside::sh;
+use super::node::{kill_sidecar, nonce, sidecar};
 use super::sink::{HERE, Sink};
 
 /// Each way to the API server, by address and by name.
@@ -47,23 +46,6 @@ fn no_vsock_socket_is_opened() {
     unconfined["metadata"]["name"] = json!("unconfined");
     let make = ["create", "-n", &namespace.name, "-f", "-"];
     cluster.run(&make, Some(&unconfined)).unwrap().refused("without the profile", "seccompProfile").unwrap();
-}
-
-/// The process of the sidecar with this nonce, as the node numbers it.
-pub(crate) fn sidecar(nonce: &str) -> String {
-    let found = Command::new("pgrep").args(["-f", &format!("proxy --nonce={nonce}")]).output().unwrap();
-    let pids = String::from_utf8(found.stdout).unwrap();
-    let mut pids = pids.lines();
-    let first = pids.next().unwrap_or_else(|| panic!("no sidecar with {nonce}")).to_owned();
-    assert_eq!(pids.next(), None, "one sidecar has this nonce");
-    first
-}
-
-pub(crate) fn nonce(cluster: &Cluster, namespace: &str, name: &str) -> String {
-    let made = cluster.get(&["pod", "-n", namespace, name]).unwrap();
-    let args = made["spec"]["initContainers"][1]["args"].as_array().unwrap().clone();
-    let nonce = args.iter().filter_map(Value::as_str).find_map(|word| word.strip_prefix("--nonce="));
-    nonce.unwrap_or_else(|| panic!("{args:?}")).to_owned()
 }
 
 #[test]
@@ -221,7 +203,7 @@ fn files_of_names_that_the_agent_rewrites_say_nothing_to_the_sidecar() {
     };
     let nonce = nonce(&world.cluster, space, "worker");
     let before = files(&nonce);
-    kill_sidecar(&format!("--nonce={nonce}"));
+    kill_sidecar(&nonce);
     wait::eventually("the sidecar is back", START, || inside(&select).text == "1\n").unwrap();
     assert_eq!(files(&nonce), before, "also when it starts anew");
     let [hosts, resolver] = before;

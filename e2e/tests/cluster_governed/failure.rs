@@ -1,6 +1,5 @@
 //! Sidecars that are killed while their agent works.
 
-use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,14 +9,7 @@ use e2e::{recorded, wait};
 use super::agent::{START, run};
 use super::database::World;
 use super::inside::sh;
-
-/// Where the kubelet keeps the sidecar's recording.
-fn recordings(world: &World, name: &str) -> PathBuf {
-    let pod = world.cluster.get(&["pod", "-n", &world.namespace.name, name]).unwrap();
-    Path::new("/var/lib/agentaccess-cluster/agentaccess/kubelet/pods")
-        .join(pod["metadata"]["uid"].as_str().unwrap())
-        .join("volumes/kubernetes.io~empty-dir/agentaccess-state/state/recordings")
-}
+use super::node::{kill_sidecar, nonce, state};
 
 #[test]
 fn twenty_killed_sidecars_leave_no_statement_unrecorded() {
@@ -25,8 +17,7 @@ fn twenty_killed_sidecars_leave_no_statement_unrecorded() {
     let script = "n=1000000; while :; do n=$((n+1)); \
                   timeout 20 psql -XAtqc \"INSERT INTO log VALUES ($n, 'x')\" >/dev/null 2>&1 || sleep 0.1; done";
     run(&world.cluster, &world.namespace.name, &world.worker("worker", script));
-    let args = world.cluster.get(&["pod", "-n", &world.namespace.name, "worker"]).unwrap();
-    let nonce = args["spec"]["initContainers"][1]["args"][1].as_str().unwrap().to_owned();
+    let nonce = nonce(&world.cluster, &world.namespace.name, "worker");
     // What a client has pinned: who answers, and where. A sidecar that is starting answers nobody.
     let known = || {
         wait::until("the CA and the address", START, || {
@@ -45,7 +36,7 @@ fn twenty_killed_sidecars_leave_no_statement_unrecorded() {
         wait::eventually("the agent works", START, || inserted() > before + 2).unwrap();
         recovered.push(begun.elapsed());
         thread::sleep(Duration::from_millis(37 * turn % 400));
-        super::bypass::kill_sidecar(&nonce);
+        kill_sidecar(&nonce);
     }
     assert_eq!(known(), first, "a sidecar that starts again has the CA and the addresses of before");
     let before = inserted();
@@ -56,7 +47,7 @@ fn twenty_killed_sidecars_leave_no_statement_unrecorded() {
     // What ran is looked at first: the agent goes on, and what it does is on record before it runs.
     let executed: Vec<String> =
         world.server.executed().into_iter().filter(|text| text.contains("INSERT INTO public.log")).collect();
-    let lines = recorded::lines(&recordings(&world, "worker")).unwrap();
+    let lines = recorded::lines(&state(&world.cluster, &world.namespace.name, "worker").join("recordings")).unwrap();
     let intents: Vec<&str> =
         lines.iter().filter(|line| line["kind"] == "intent").filter_map(|line| line["display"].as_str()).collect();
     let mut count = 0;

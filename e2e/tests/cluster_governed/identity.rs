@@ -1,7 +1,6 @@
 //! Who is a sidecar to the operator: the first claimant of a live, injected pod, and nobody else.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Code, Status};
 
 use super::agent::{governed, pod, run};
+use super::node;
 
 const SYSTEM: &str = "agentaccess-system";
 const HOST: &str = "agentaccess-operator.agentaccess-system.svc";
@@ -75,12 +75,7 @@ async fn channel(forward: &Forward, roots: &str, identity: Option<Identity>) -> 
 
 /// What the kubelet projected into this volume of a pod: nobody else is given a token for our audience.
 fn token(cluster: &Cluster, namespace: &str, name: &str, volume: &str) -> String {
-    let pod = cluster.get(&["pod", "-n", namespace, name]).unwrap();
-    let path = Path::new("/var/lib/agentaccess-cluster/agentaccess/kubelet/pods")
-        .join(pod["metadata"]["uid"].as_str().unwrap())
-        .join("volumes/kubernetes.io~projected")
-        .join(volume)
-        .join("token");
+    let path = node::volume(cluster, namespace, name, &format!("kubernetes.io~projected/{volume}")).join("token");
     std::fs::read_to_string(path).unwrap()
 }
 

@@ -58,8 +58,8 @@ fn the_sidecar_outlives_its_agent() {
         world.cluster.run(&logs, None).unwrap().text.contains("ready")
     })
     .unwrap();
-    let nonce = super::escape::nonce(&world.cluster, name, "worker");
-    let sidecar = super::escape::sidecar(&nonce);
+    let nonce = super::node::nonce(&world.cluster, name, "worker");
+    let sidecar = super::node::sidecar(&nonce);
     let delete = ["delete", "pod", "-n", name, "worker", "--wait=false"];
     world.cluster.run(&delete, None).unwrap().accepted("the end").unwrap();
     let proc = std::path::PathBuf::from(format!("/proc/{sidecar}"));
