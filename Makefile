@@ -1,5 +1,5 @@
 # The face for people. Each line installs what it needs and says so.
-.PHONY: build demo test e2e majors bench fuzz lint clean cluster cluster-down
+.PHONY: build demo test e2e majors bench fuzz scale crash soak lint clean cluster cluster-down
 
 build: ; @scripts/setup.sh build && scripts/build.sh
 demo:  ; @scripts/demo.sh
@@ -8,6 +8,9 @@ e2e:   ; @scripts/e2e.sh
 majors: ; @scripts/majors.sh
 bench: ; @scripts/bench.sh
 fuzz:  ; @scripts/fuzz.sh
+scale: ; @scripts/scale.sh
+crash: ; @scripts/crash.sh
+soak:  ; @scripts/soak.sh
 lint:  ; @scripts/lint.sh
 cluster: ; @scripts/setup.sh cluster && e2e/cluster/up.sh
 cluster-down: ; @e2e/cluster/down.sh

@@ -11,6 +11,10 @@
     reason = "a test fails by panicking"
 )]
 
+#[allow(dead_code, reason = "the other test uses the rest")]
+#[path = "cluster_control/dialled.rs"]
+mod dialled;
+#[allow(dead_code, reason = "the other test uses the rest")]
 #[path = "cluster_control/installed.rs"]
 mod installed;
 
@@ -18,48 +22,14 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use control::v1::control_client::ControlClient;
-use control::v1::enrolment_client::EnrolmentClient;
-use control::v1::{IssueRequest, RenewRequest, Snapshot, Update, WatchRequest, update};
+use control::v1::{RenewRequest, Snapshot, Update, WatchRequest, update};
 use e2e::cluster::Cluster;
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::KeyPair;
 use serde_json::{Value, json};
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status, Streaming};
 
-use installed::Installed;
-
-const AUDIENCE: &str = "agentaccess.dev";
-
-fn csr(key: &KeyPair) -> Vec<u8> {
-    CertificateParams::default().serialize_request(key).unwrap().der().to_vec()
-}
-
-fn pem(der: &[u8]) -> String {
-    use base64::Engine as _;
-    let text = base64::engine::general_purpose::STANDARD.encode(der);
-    format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
-}
-
-async fn dial(installed: &Installed, identity: Option<Identity>) -> Channel {
-    let mut tls = ClientTlsConfig::new()
-        .ca_certificate(Certificate::from_pem(&installed.ca))
-        .domain_name("agentaccess-operator.agentaccess-system.svc");
-    if let Some(identity) = identity {
-        tls = tls.identity(identity);
-    }
-    let endpoint = Endpoint::from_shared(format!("https://{}", installed.control)).unwrap();
-    endpoint.tls_config(tls).unwrap().connect().await.unwrap()
-}
-
-async fn issue(installed: &Installed, token: &str, key: &KeyPair) -> Result<control::v1::Certificate, Status> {
-    let mut client = EnrolmentClient::new(dial(installed, None).await);
-    let request = IssueRequest { token: token.to_owned(), csr: csr(key) };
-    client.issue(request).await.map(tonic::Response::into_inner)
-}
-
-fn identity(certificate: &control::v1::Certificate, key: &KeyPair) -> Identity {
-    Identity::from_pem(pem(&certificate.chain[0]), key.serialize_pem())
-}
+use dialled::{AUDIENCE, csr, identity, issue};
+use installed::{Installed, Program};
 
 async fn next(updates: &mut Streaming<Update>) -> Result<update::Update, Status> {
     let message = tokio::time::timeout(Duration::from_secs(20), updates.message()).await.expect("a word in time")?;
@@ -132,7 +102,7 @@ fn password(snapshot: &Snapshot) -> Option<Vec<u8>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sidecar_proves_itself_and_is_told_what_counts() {
     let cluster = Cluster::connect().unwrap();
-    let installed = Installed::start(&cluster);
+    let installed = Installed::start(&cluster, &Program::default());
     let namespace = cluster.namespace(&json!({"team": "a"})).unwrap();
     let shop = namespace.name.as_str();
     installed.may_read(shop, "login");
@@ -155,25 +125,25 @@ async fn a_sidecar_proves_itself_and_is_told_what_counts() {
     let token = cat(&cluster, shop, "one", "/token/token");
     let refused = |status: Result<control::v1::Certificate, Status>| status.unwrap_err().code();
     let other = cat(&cluster, shop, "one", "/token/other");
-    assert_eq!(refused(issue(&installed, &other, &key).await), Code::Unauthenticated, "another audience");
+    assert_eq!(refused(issue(&installed.dialled, &other, &key).await), Code::Unauthenticated, "another audience");
     let unbound = ["create", "token", "agent", "-n", shop, "--audience", AUDIENCE];
     let unbound = cluster.run(&unbound, None).unwrap().text.trim().to_owned();
-    assert_eq!(refused(issue(&installed, &unbound, &key).await), Code::Unauthenticated, "bound to no pod");
-    assert_eq!(refused(issue(&installed, "x.y.z", &key).await), Code::Unauthenticated, "no token");
+    assert_eq!(refused(issue(&installed.dialled, &unbound, &key).await), Code::Unauthenticated, "bound to no pod");
+    assert_eq!(refused(issue(&installed.dialled, "x.y.z", &key).await), Code::Unauthenticated, "no token");
     // In the signature, and not its last character, of which not every bit counts.
     let (said, signature) = token.rsplit_once('.').unwrap();
     let turned = if signature.starts_with('A') { "B" } else { "A" };
     let forged = format!("{said}.{turned}{}", &signature[1..]);
-    assert_eq!(refused(issue(&installed, &forged, &key).await), Code::Unauthenticated, "forged");
+    assert_eq!(refused(issue(&installed.dialled, &forged, &key).await), Code::Unauthenticated, "forged");
 
-    let certificate = issue(&installed, &token, &key).await.unwrap();
+    let certificate = issue(&installed.dialled, &token, &key).await.unwrap();
     assert_eq!((certificate.chain.len(), certificate.roots.len()), (2, 1));
-    issue(&installed, &token, &key).await.expect("the same key again");
+    issue(&installed.dialled, &token, &key).await.expect("the same key again");
     let thief = KeyPair::generate().unwrap();
-    assert_eq!(refused(issue(&installed, &token, &thief).await), Code::AlreadyExists, "a second claimant");
-    let second = issue(&installed, &cat(&cluster, shop, "two", "/token/token"), &thief).await.unwrap();
+    assert_eq!(refused(issue(&installed.dialled, &token, &thief).await), Code::AlreadyExists, "a second claimant");
+    let second = issue(&installed.dialled, &cat(&cluster, shop, "two", "/token/token"), &thief).await.unwrap();
 
-    let mut client = ControlClient::new(dial(&installed, Some(identity(&certificate, &key))).await);
+    let mut client = ControlClient::new(installed.dialled.dial(Some(identity(&certificate, &key))).await.unwrap());
     let renewed = client.renew(RenewRequest { csr: csr(&key) }).await.unwrap().into_inner();
     assert_ne!(renewed.chain[0], certificate.chain[0]);
     let status = client.renew(RenewRequest { csr: csr(&thief) }).await.unwrap_err();
@@ -225,7 +195,7 @@ async fn a_sidecar_proves_itself_and_is_told_what_counts() {
     let begun = Instant::now();
     let token = cat(&cluster, shop, "two", "/token/token");
     loop {
-        match issue(&installed, &token, &successor).await {
+        match issue(&installed.dialled, &token, &successor).await {
             Ok(_) => break,
             Err(status) => assert_eq!(status.code(), Code::AlreadyExists),
         }
@@ -233,7 +203,7 @@ async fn a_sidecar_proves_itself_and_is_told_what_counts() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     println!("a successor is let in {:?} after the proxy ended", begun.elapsed());
-    let mut ousted = ControlClient::new(dial(&installed, Some(identity(&second, &thief))).await);
+    let mut ousted = ControlClient::new(installed.dialled.dial(Some(identity(&second, &thief))).await.unwrap());
     let status = ousted.renew(RenewRequest { csr: csr(&thief) }).await.unwrap_err();
     assert_eq!(status.code(), Code::AlreadyExists, "its successor has claimed the pod");
 
@@ -246,13 +216,13 @@ async fn a_sidecar_proves_itself_and_is_told_what_counts() {
         }
     };
     assert_eq!(ended.code(), Code::NotFound, "{ended:?}");
-    let status = issue(&installed, &token_of_gone(&cluster, shop), &key).await;
+    let status = issue(&installed.dialled, &token_of_gone(&cluster, shop), &key).await;
     assert_eq!(refused(status), Code::Unauthenticated, "of a pod that is gone");
 
     // What the admission policies let pass was written before the CA.
     let profile = cluster.get(&["injectionprofile", "agentaccess"]).unwrap();
     let roots = profile["status"]["roots"].as_array().unwrap();
-    assert_eq!(pem_of(roots[0].as_str().unwrap()), installed.ca.replace('\n', ""));
+    assert_eq!(pem_of(roots[0].as_str().unwrap()), installed.dialled.ca.replace('\n', ""));
     let metrics = installed.metrics();
     for line in [
         "agentaccess_enrolments_total{result=\"claimed\"}",

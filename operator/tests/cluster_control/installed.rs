@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -14,16 +14,31 @@ use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
+use super::dialled::Dialled;
+
 const NAMESPACE: &str = "agentaccess-system";
+
+/// What is run as the operator, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Program {
+    pub(crate) path: PathBuf,
+    pub(crate) max_policy_age: &'static str,
+    pub(crate) log_level: &'static str,
+}
+
+impl Default for Program {
+    fn default() -> Self {
+        Self { path: env!("CARGO_BIN_EXE_agentaccess-operator").into(), max_policy_age: "60s", log_level: "debug" }
+    }
+}
 
 pub(crate) struct Installed {
     cluster: Cluster,
+    program: Program,
     child: Child,
     folder: tempfile::TempDir,
-    pub(crate) control: SocketAddr,
+    pub(crate) dialled: Dialled,
     metrics: SocketAddr,
-    /// PEM of the operator's CA.
-    pub(crate) ca: String,
     policies: Client,
 }
 
@@ -31,47 +46,15 @@ fn port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-/// Every right that the operator's control server and its leader need.
+/// Every right that the chart gives it, and no other.
 fn rights() -> Vec<Value> {
-    let rbac = "rbac.authorization.k8s.io/v1";
-    let subject = json!([{"kind": "ServiceAccount", "name": "agentaccess-operator", "namespace": NAMESPACE}]);
-    let bind = |kind: &str| {
-        json!({"apiVersion": rbac, "kind": format!("{kind}Binding"), "metadata": {"name": "agentaccess-operator"},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": "agentaccess-operator"}, "subjects": subject})
-    };
-    let rule = |group: &str, resources: &[&str], names: &[&str], verbs: &[&str]| {
-        let mut rule = json!({"apiGroups": [group], "resources": resources, "verbs": verbs});
-        if !names.is_empty() {
-            rule["resourceNames"] = json!(names);
-        }
-        rule
-    };
-    let ours = ["agentaccesspolicies", "clusteragentaccesspolicies", "accesstargets"];
-    let cluster = json!([
-        rule("agentaccess.dev", &ours, &[], &["get", "list", "watch"]),
-        rule(
-            "agentaccess.dev",
-            &ours.map(|kind| format!("{kind}/status")).each_ref().map(String::as_str),
-            &[],
-            &["patch"]
-        ),
-        rule("events.k8s.io", &["events"], &[], &["create", "patch"]),
-        rule("agentaccess.dev", &["injectionprofiles"], &["agentaccess"], &["get"]),
-        rule("agentaccess.dev", &["injectionprofiles/status"], &["agentaccess"], &["patch"]),
-        rule("", &["pods", "namespaces"], &[], &["get", "list", "watch"]),
-        rule("authentication.k8s.io", &["tokenreviews"], &[], &["create"]),
-        rule("admissionregistration.k8s.io", &["mutatingwebhookconfigurations"], &["agentaccess"], &["get", "patch"]),
-    ]);
-    let own = json!([
-        rule("coordination.k8s.io", &["leases"], &[], &["get", "list", "watch", "create", "update", "patch", "delete"]),
-        rule("", &["secrets"], &["agentaccess-webhook-ca"], &["get", "update"]),
-    ]);
-    vec![
-        json!({"apiVersion": rbac, "kind": "ClusterRole", "metadata": {"name": "agentaccess-operator"}, "rules": cluster}),
-        bind("ClusterRole"),
-        json!({"apiVersion": rbac, "kind": "Role", "metadata": {"name": "agentaccess-operator"}, "rules": own}),
-        bind("Role"),
-    ]
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let words =
+        ["template", "agentaccess", "charts/agentaccess", "-n", NAMESPACE, "-s", "templates/operator/rbac.yaml"];
+    let helm = Command::new("helm").args(words).current_dir(root).output().unwrap();
+    let text = String::from_utf8(helm.stdout).unwrap();
+    assert!(helm.status.success(), "{}", String::from_utf8_lossy(&helm.stderr));
+    text.split("\n---\n").map(|one| serde_yaml::from_str(one).unwrap()).filter(|one: &Value| !one.is_null()).collect()
 }
 
 fn profile_with_status() -> Value {
@@ -88,7 +71,7 @@ fn profile_with_status() -> Value {
 }
 
 impl Installed {
-    pub(crate) fn start(cluster: &Cluster) -> Self {
+    pub(crate) fn start(cluster: &Cluster, program: &Program) -> Self {
         let apply = |object: &Value| {
             let arguments = ["apply", "--server-side", "--force-conflicts", "-n", NAMESPACE, "-f", "-"];
             cluster.run(&arguments, Some(object)).unwrap().accepted("install").unwrap();
@@ -107,58 +90,45 @@ impl Installed {
             let wait = ["wait", "--for=condition=Established", crd.as_str(), "--timeout=30s"];
             cluster.run(&wait, None).unwrap().accepted(name).unwrap();
         }
-        let account =
-            json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "agentaccess-operator"}});
-        apply(&account);
         rights().iter().for_each(apply);
         let container = json!({"name": "x"});
         let release = json!({"name": "x", "containers": [container, container, container], "volumes": [{"name": "x"}]});
         apply(&json!({"apiVersion": "agentaccess.dev/v1alpha1", "kind": "InjectionProfile",
             "metadata": {"name": "agentaccess"}, "spec": {"audience": "agentaccess.dev", "releases": [release]}}));
-        apply(&json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
-            "metadata": {"name": "agentaccess"}, "webhooks": []}));
-        // Anew, so that the operator has a CA to make.
-        let gone = ["delete", "secret", "agentaccess-webhook-ca", "-n", NAMESPACE, "--ignore-not-found"];
-        cluster.run(&gone, None).unwrap().accepted("the old CA").unwrap();
-        apply(&json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "agentaccess-webhook-ca"}}));
+        for kind in ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"] {
+            apply(&json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind,
+                "metadata": {"name": "agentaccess"}, "webhooks": []}));
+        }
+        // Anew, so that the operator has a CA and a key to make.
+        for secret in ["agentaccess-webhook-ca", "agentaccess-approval-key"] {
+            let gone = ["delete", "secret", secret, "-n", NAMESPACE, "--ignore-not-found"];
+            cluster.run(&gone, None).unwrap().accepted("the old Secret").unwrap();
+            apply(&json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret}}));
+        }
 
         let folder = tempfile::tempdir().unwrap();
-        let kubeconfig = folder.path().join("kubeconfig");
-        std::fs::write(&kubeconfig, as_operator(cluster).to_string()).unwrap();
+        std::fs::write(folder.path().join("kubeconfig"), as_operator(cluster).to_string()).unwrap();
         let (control, metrics) = (port(), port());
-        let log = File::create(folder.path().join("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_agentaccess-operator"))
-            .args([
-                "--namespace",
-                NAMESPACE,
-                "--identity",
-                "test-0",
-                "--sidecar-image",
-                "none@sha256:0",
-                "--webhook",
-                &port().to_string(),
-                "--control",
-                &control.to_string(),
-                "--metrics",
-                &metrics.to_string(),
-                "--max-policy-age",
-                "60s",
-                "--log-level",
-                "debug",
-            ])
-            .env("KUBECONFIG", &kubeconfig)
-            .stdout(Stdio::from(log.try_clone().unwrap()))
-            .stderr(Stdio::from(log))
-            .spawn()
-            .unwrap();
-        let mut installed =
-            Self { cluster: cluster.clone(), child, folder, control, metrics, ca: String::new(), policies: client() };
-        let ready = wait::eventually("the operator is ready", Duration::from_secs(60), || {
-            installed.get("/readyz").is_some_and(|text| text.starts_with("HTTP/1.1 200"))
-        });
-        assert!(ready.is_ok(), "{ready:?}\n{:?}\n{}", installed.get("/readyz"), installed.log());
-        installed.ca = installed.stored_ca();
+        let child = run(program, folder.path(), control, metrics);
+        let mut installed = Self {
+            cluster: cluster.clone(),
+            program: program.clone(),
+            child,
+            folder,
+            dialled: Dialled { control, ca: String::new() },
+            metrics,
+            policies: client(),
+        };
+        installed.ready();
+        installed.dialled.ca = installed.stored_ca();
         installed
+    }
+
+    fn ready(&self) {
+        let ready = wait::eventually("the operator is ready", Duration::from_secs(60), || {
+            self.get("/readyz").is_some_and(|text| text.starts_with("HTTP/1.1 200"))
+        });
+        assert!(ready.is_ok(), "{ready:?}\n{:?}\n{}", self.get("/readyz"), self.log());
     }
 
     fn stored_ca(&self) -> String {
@@ -191,6 +161,18 @@ impl Installed {
         api.patch("p", &PatchParams::default(), &patch).await.unwrap();
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Without a word, and again at once, in the same place.
+    pub(crate) fn kill_and_start(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = run(&self.program, self.folder.path(), self.dialled.control, self.metrics);
+        self.ready();
+    }
+
     pub(crate) fn metrics(&self) -> String {
         self.get("/metrics").unwrap()
     }
@@ -209,6 +191,20 @@ impl Installed {
     }
 }
 
+fn run(program: &Program, folder: &Path, control: SocketAddr, metrics: SocketAddr) -> Child {
+    let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
+    let words = ["--namespace", NAMESPACE, "--identity", "test-0", "--sidecar-image", "none@sha256:0"];
+    Command::new(&program.path)
+        .args(words)
+        .args(["--webhook", &port().to_string(), "--control", &control.to_string(), "--metrics", &metrics.to_string()])
+        .args(["--max-policy-age", program.max_policy_age, "--log-level", program.log_level])
+        .env("KUBECONFIG", folder.join("kubeconfig"))
+        .stdout(Stdio::from(log.try_clone().unwrap()))
+        .stderr(Stdio::from(log))
+        .spawn()
+        .unwrap()
+}
+
 impl Drop for Installed {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -216,6 +212,7 @@ impl Drop for Installed {
         // All of it, so that the chart can be installed afterwards.
         let kinds = [
             "mutatingwebhookconfiguration/agentaccess",
+            "validatingwebhookconfiguration/agentaccess",
             "clusterrole/agentaccess-operator",
             "clusterrolebinding/agentaccess-operator",
         ];

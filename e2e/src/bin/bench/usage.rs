@@ -3,16 +3,14 @@
 //! Connecting is no part of an operation, so CPU is counted between two samples that lie inside the run, over the
 //! operations that ended between them.
 
-use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use e2e::usage::{self, Usage};
 
 const PAUSE: Duration = Duration::from_millis(50);
-// USER_HZ: 100 on every Linux that is not an Alpha.
-const TICK: Duration = Duration::from_millis(10);
 
 /// One look at a process.
 #[derive(Clone, Copy, Debug)]
@@ -76,34 +74,13 @@ fn per_operation(first: &Sample, last: &Sample, operations: usize) -> Option<f64
 }
 
 fn sample(pid: u32) -> Result<Sample> {
-    let read = |name: &str| {
-        fs::read_to_string(format!("/proc/{pid}/{name}")).with_context(|| format!("process {pid} is gone"))
-    };
-    let (stat, status) = (read("stat")?, read("status")?);
-    let rss_kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
-    Ok(Sample {
-        at: now(),
-        cpu: cpu(&stat).with_context(|| format!("/proc/{pid}/stat is not as proc(5) says"))?,
-        rss_kib: rss_kib.with_context(|| format!("process {pid} has no memory: it has ended"))?,
-    })
-}
-
-/// proc(5), `stat`: utime and stime are fields 14 and 15; field 2 is the name in parentheses and may hold anything.
-fn cpu(stat: &str) -> Option<Duration> {
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut ticks = rest.split_whitespace().skip(11).map(|field| field.parse::<u32>().ok());
-    Some(TICK * ticks.next()??.checked_add(ticks.next()??)?)
+    let Usage { cpu, rss_kib, .. } = usage::of(pid)?;
+    Ok(Sample { at: now(), cpu, rss_kib })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_with_parentheses_does_not_shift_the_fields() {
-        let stat = "7 (a) b) c) S 1 7 7 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 3 0 99 1 2";
-        assert_eq!(cpu(stat), Some(Duration::from_secs(3)));
-    }
 
     #[test]
     fn cpu_is_counted_between_samples_inside_the_run() {
@@ -115,10 +92,5 @@ mod tests {
         assert_eq!(cpu_per_operation(&samples, &[]), None);
         // One sample only inside: the whole, over both operations.
         assert_eq!(cpu_per_operation(&samples, &[100, 120]), Some(245_000.0));
-    }
-
-    #[test]
-    fn our_own_process_has_memory() {
-        assert!(sample(std::process::id()).unwrap().rss_kib > 100);
     }
 }

@@ -1,0 +1,54 @@
+//! Figures of a run that is too long for CI, kept beside the documentation with the commit that they are of.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+
+/// Writes `docs/evidence/NAME.json`, anew.
+///
+/// # Errors
+/// When git does not say what was run, or the file cannot be written.
+pub fn write(name: &str, figures: &Value) -> Result<()> {
+    let root = root();
+    let evidence = json!({
+        "commit": git(&root, &["rev-parse", "HEAD"])?, "uncommitted_changes": changed(&root)?,
+        "finished_unix_s": SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
+        "cores": std::thread::available_parallelism()?.get(), "figures": figures,
+    });
+    fs::create_dir_all(root.join("docs/evidence"))?;
+    let file = file(&root, name);
+    fs::write(&file, format!("{evidence:#}\n")).with_context(|| file.display().to_string())
+}
+
+/// The figures that were kept last, if they are of what is run now.
+#[must_use]
+pub fn of_this_commit(name: &str) -> Option<Value> {
+    let root = root();
+    let kept: Value = serde_json::from_str(&fs::read_to_string(file(&root, name)).ok()?).ok()?;
+    let same = kept.get("commit")?.as_str()? == git(&root, &["rev-parse", "HEAD"]).ok()?;
+    let clean = kept.get("uncommitted_changes")? == false && !changed(&root).ok()?;
+    (same && clean).then(|| kept.get("figures").cloned())?
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn file(root: &Path, name: &str) -> PathBuf {
+    root.join("docs/evidence").join(format!("{name}.json"))
+}
+
+/// What runs is not what the commit says, but something that was made of it.
+fn changed(root: &Path) -> Result<bool> {
+    Ok(!git(root, &["status", "--porcelain", "--", ".", ":!docs/evidence"])?.is_empty())
+}
+
+fn git(root: &Path, words: &[&str]) -> Result<String> {
+    let output = Command::new("git").arg("-C").arg(root).args(words).output().context("git cannot be run")?;
+    ensure!(output.status.success(), "git {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}

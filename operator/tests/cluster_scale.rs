@@ -1,0 +1,122 @@
+//! Thousands of sidecars on one replica of the operator, as a process with its own service account: what it needs, and how
+//! soon a change of a policy has reached all of them. The API server, the pods' objects, their tokens, the certificates
+//! and the streams are real; the far ends of the streams are all in this process and put nothing in force.
+//!
+//! Not run by `make test` nor `make e2e`: `make scale` runs it and keeps the figures in docs/evidence/scale.json.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+#[path = "cluster_scale/crowd.rs"]
+mod crowd;
+#[allow(dead_code, reason = "the other test uses the rest")]
+#[path = "cluster_control/dialled.rs"]
+mod dialled;
+#[allow(dead_code, reason = "the other test uses the rest")]
+#[path = "cluster_control/installed.rs"]
+mod installed;
+#[path = "cluster_scale/objects.rs"]
+mod objects;
+
+use std::env;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use e2e::cluster::Cluster;
+use e2e::evidence;
+use e2e::usage::{self, Usage};
+use serde_json::{Value, json};
+
+use crowd::Crowd;
+use installed::{Installed, Program};
+use objects::Place;
+
+/// Most that the operator may hold, as the chart's limit says.
+const MEMORY_KIB: u64 = 256 << 10;
+/// From the answer to a change to the last sidecar.
+const CHANGE: Duration = Duration::from_secs(5);
+const CHANGES: u32 = 10;
+/// How long nothing happens.
+const IDLE: Duration = Duration::from_secs(60);
+
+fn number(name: &str, default: usize) -> usize {
+    env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
+fn quantile(sorted: &[Duration], percent: usize) -> Value {
+    json!(sorted[(sorted.len() - 1) * percent / 100].as_millis())
+}
+
+fn spread(mut all: Vec<Duration>) -> Value {
+    all.sort();
+    json!({"p50": quantile(&all, 50), "p99": quantile(&all, 99), "last": quantile(&all, 100)})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_sidecars_hear_of_a_change_in_time() {
+    let cluster = Cluster::connect().unwrap();
+    let (pods, policies) = (number("PODS", 5_000), number("POLICIES", 500));
+    let path = env::var_os("OPERATOR").map_or_else(|| Program::default().path, Into::into);
+    let mut installed = Installed::start(&cluster, &Program { path, max_policy_age: "15m", log_level: "info" });
+    let used = |installed: &Installed| -> Usage { usage::of(installed.pid()).unwrap() };
+    let empty = used(&installed);
+
+    let begun = Instant::now();
+    let place = Arc::new(Place::make(pods, policies).await);
+    let made = begun.elapsed();
+    println!("{pods} pods and {policies} policies were made in {made:?}");
+    let watched = used(&installed);
+
+    let begun = Instant::now();
+    let mut crowd = Crowd::enrol(&installed.dialled, &place).await;
+    let enrolled = begun.elapsed();
+    println!("{pods} sidecars were let in and told in {enrolled:?}");
+    let before = used(&installed);
+    tokio::time::sleep(IDLE).await;
+    let after = used(&installed);
+    let idle = (after.cpu - before.cpu).as_secs_f64() / IDLE.as_secs_f64();
+
+    let mut changes = Vec::new();
+    let before = used(&installed);
+    for step in 1..=CHANGES {
+        let answered = place.step(step).await;
+        let told = crowd.told(step, Duration::from_secs(60)).await;
+        let took: Vec<Duration> = told.into_iter().map(|at| at.saturating_duration_since(answered)).collect();
+        assert_eq!(took.len(), pods);
+        changes.push(spread(took));
+        println!("change {step}: {} ms", changes[changes.len() - 1]);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+    let cost = (used(&installed).cpu - before.cpu) / CHANGES;
+
+    // All of them come back at once.
+    let killed = Instant::now();
+    installed.kill_and_start();
+    let answered = place.step(CHANGES + 1).await;
+    let told = crowd.told(CHANGES + 1, Duration::from_secs(180)).await;
+    assert_eq!(told.len(), pods);
+    let back: Vec<Duration> = told.into_iter().map(|at| at.saturating_duration_since(killed)).collect();
+    let again = used(&installed);
+    println!("all {pods} came back {:?} after the change that followed the kill", answered.elapsed());
+
+    let last = |one: &Value| one["last"].as_u64().unwrap();
+    let slowest = changes.iter().map(last).max().unwrap();
+    let peak = after.peak_kib.max(again.peak_kib);
+    let figures = json!({
+        "sidecars": pods, "policies": policies,
+        "operator": {
+            "memory_empty_mib": empty.rss_kib >> 10, "memory_with_objects_mib": watched.rss_kib >> 10,
+            "memory_with_sidecars_mib": after.rss_kib >> 10, "memory_peak_mib": peak >> 10,
+            "memory_peak_after_a_restart_mib": again.peak_kib >> 10,
+            "cpu_idle_cores": (idle * 1000.0).round() / 1000.0,
+            "cpu_of_a_change_s": (cost.as_secs_f64() * 100.0).round() / 100.0,
+        },
+        "enrolled_s": enrolled.as_secs(),
+        "change_to_all_ms": changes,
+        "kill_to_all_told_anew_ms": spread(back),
+        "holds": {"memory": peak <= MEMORY_KIB, "change": u128::from(slowest) <= CHANGE.as_millis()},
+    });
+    evidence::write("scale", &figures).unwrap();
+    println!("{figures:#}");
+    assert!(peak <= MEMORY_KIB, "{} MiB", peak >> 10);
+    assert!(u128::from(slowest) <= CHANGE.as_millis(), "{slowest} ms");
+}
