@@ -8,6 +8,7 @@ pub mod chain;
 pub mod entry;
 pub mod keys;
 pub mod note;
+pub mod outgoing;
 pub mod prune;
 pub mod reader;
 pub mod sessions;

@@ -75,6 +75,25 @@ pub(crate) fn load(storage: &dyn Storage, key: &VerifyingKey) -> Result<Loaded, 
 
 /// Removes every leading segment whose last entry is older than `before`, RFC 3339 UTC as entries carry it.
 pub fn prune(storage: &dyn Storage, key: &SigningKey, before: jiff::Timestamp) -> Result<Removed, PruneError> {
+    cut_off(storage, key, true, |newest, _| newest < before)
+}
+
+/// Removes every leading segment that holds nothing but the first `stored` entries, which are kept elsewhere with their
+/// checkpoints: of these none stays here.
+///
+/// # Errors
+/// As of [`prune`].
+pub fn prune_stored(storage: &dyn Storage, key: &SigningKey, stored: u64) -> Result<Removed, PruneError> {
+    cut_off(storage, key, false, |_, end| end <= stored)
+}
+
+/// Removes leading segments while `goes` says so of the newest time in one and the number of entries up to its end.
+fn cut_off(
+    storage: &dyn Storage,
+    key: &SigningKey,
+    keep_checkpoints: bool,
+    goes: impl Fn(jiff::Timestamp, u64) -> bool,
+) -> Result<Removed, PruneError> {
     let all = segments(storage)?;
     let Some(last) = all.last() else { return Ok(Removed::default()) };
     let mut walk = Walk::new(storage, key.public())?;
@@ -111,11 +130,11 @@ pub fn prune(storage: &dyn Storage, key: &SigningKey, before: jiff::Timestamp) -
             Some((segment, newest)) if *segment == name => *newest = wall.max(*newest),
             _ => {
                 if let Some((_, newest)) = current.replace((name.clone(), wall)) {
-                    if newest >= before {
+                    if !goes(newest, before_line.size()) {
                         break;
                     }
                     cut = before_line;
-                    kept.extend(checkpoint.take());
+                    kept.extend(checkpoint.take().filter(|_| keep_checkpoints));
                 }
                 if name == *last.name {
                     break;
