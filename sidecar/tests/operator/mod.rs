@@ -22,7 +22,7 @@ use rcgen::{
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::transport::{Identity, Server, ServerTlsConfig};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer as _;
 
@@ -302,6 +302,18 @@ impl Control for Served {
         certificate(&request)?;
         let grant = self.0.does.lock().grant.clone();
         Ok(Response::new(Consumed { by: vec!["alice".to_owned()], grant }))
+    }
+
+    async fn begin_recording(&self, _: Request<BeginRecordingRequest>) -> Result<Response<RecordingStanding>, Status> {
+        Err(Status::unimplemented("no store"))
+    }
+
+    async fn countersign(&self, _: Request<CountersignRequest>) -> Result<Response<Countersigned>, Status> {
+        Err(Status::unimplemented("no store"))
+    }
+
+    async fn keep(&self, _: Request<Streaming<SegmentPart>>) -> Result<Response<RecordingStanding>, Status> {
+        Err(Status::unimplemented("no store"))
     }
 }
 
