@@ -10,6 +10,7 @@ pub mod keys;
 pub mod note;
 pub mod prune;
 pub mod reader;
+pub mod segment;
 pub mod sessions;
 pub mod spool;
 pub mod verify;
