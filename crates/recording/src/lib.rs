@@ -11,6 +11,7 @@ pub mod note;
 pub mod outgoing;
 pub mod prune;
 pub mod reader;
+pub mod segment;
 pub mod sessions;
 pub mod spool;
 pub mod verify;

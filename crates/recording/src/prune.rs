@@ -2,6 +2,7 @@
 //!
 //! What stays is a note, signed by the recording's key, with the state of the chain at the cut and the last checkpoint
 //! of each segment removed. The state alone could be made by anyone who removes segments; the signature could not.
+//! In a store the witness that countersigns is the one who removes: then the note is signed with its key.
 //! Refused: a recording that does not verify up to the cut, and the segment that is being written.
 
 use crate::chain::{Chain, Hash, Head};
@@ -13,9 +14,9 @@ use crate::spool::Storage;
 use crate::walk::{Step, Walk};
 
 /// File that holds the signed note.
-pub(crate) const NOTE: &str = "expired.note";
+pub const NOTE: &str = "expired.note";
 /// File of the kept checkpoint notes, one JSON string a line.
-const CHECKPOINTS: &str = "expired-checkpoints.jsonl";
+pub const CHECKPOINTS: &str = "expired-checkpoints.jsonl";
 const MAX_FILE: u64 = 64 << 20;
 
 #[derive(Debug, thiserror::Error)]
@@ -57,9 +58,13 @@ pub(crate) enum Loaded {
 }
 
 /// The note about pruned segments, when there is one.
-pub(crate) fn load(storage: &dyn Storage, key: &VerifyingKey) -> Result<Loaded, ReadError> {
+pub(crate) fn load(
+    storage: &dyn Storage,
+    key: &VerifyingKey,
+    witness: Option<&VerifyingKey>,
+) -> Result<Loaded, ReadError> {
     let Some(note) = read(storage, NOTE)? else { return Ok(Loaded::None) };
-    let Some(chain) = parse(&note, key) else { return Ok(Loaded::Broken) };
+    let Some(chain) = expired_at(&note, key, witness) else { return Ok(Loaded::Broken) };
     let mut heads = Vec::new();
     for line in read(storage, CHECKPOINTS)?.unwrap_or_default().lines() {
         let head = serde_json::from_str::<String>(line).ok().and_then(|note| {
@@ -189,18 +194,32 @@ fn remove_below(storage: &dyn Storage, size: u64, entries: u64) -> Result<Remove
     Ok(removed)
 }
 
+/// The note over what was removed of the recording of `key`, signed by the witness that removed it.
+pub fn witnessed_note(chain: &Chain, key: &VerifyingKey, witness: &SigningKey) -> String {
+    SignedNote::sign(render(chain, key), witness).to_string()
+}
+
+/// The state of the chain at the cut, when `key` or `witness` signed the note.
+pub fn expired_at(note: &str, key: &VerifyingKey, witness: Option<&VerifyingKey>) -> Option<Chain> {
+    let (note, chain) = parse(note, key)?;
+    let valid = |by: &VerifyingKey| note.signed(by) == Signed::Valid;
+    (valid(key) || witness.is_some_and(valid)).then_some(chain)
+}
+
 fn render(chain: &Chain, key: &VerifyingKey) -> String {
     let nodes: String = chain.frontier().iter().map(|node| format!("{}\n", node.to_base64())).collect();
     format!("{}/expired\n{}\n{}\n{nodes}", key.name(), chain.size(), chain.last().to_base64())
 }
 
-fn parse(note: &str, key: &VerifyingKey) -> Option<Chain> {
+/// A note in the words that we write, whoever signed it.
+fn parse(note: &str, key: &VerifyingKey) -> Option<(SignedNote, Chain)> {
     let note = SignedNote::parse(note)?;
     let mut lines = note.text().strip_suffix('\n')?.split('\n');
     let (_origin, size, last) = (lines.next()?, lines.next()?, lines.next()?);
     let frontier = lines.map(Hash::from_base64).collect::<Option<Vec<_>>>()?;
     let chain = Chain::resume(size.parse().ok()?, Hash::from_base64(last)?, frontier)?;
-    (note.signed(key) == Signed::Valid && render(&chain, key) == note.text()).then_some(chain)
+    let ours = render(&chain, key) == note.text();
+    ours.then_some((note, chain))
 }
 
 fn read(storage: &dyn Storage, name: &str) -> Result<Option<String>, ReadError> {
