@@ -66,7 +66,7 @@ impl Default for Pace {
     }
 }
 
-/// The task, and the word that ends it.
+/// The task, and the word that ends it. Dropped without that word it ends too, wherever it stands.
 pub struct Shipping {
     end: watch::Sender<Phase>,
     task: JoinHandle<()>,
@@ -149,6 +149,10 @@ impl Ship {
     async fn run(mut self) {
         let (mut moved, mut before) = (Instant::now(), Phase::Written);
         loop {
+            if self.phase.has_changed().is_err() {
+                // Whoever wanted it is gone.
+                return;
+            }
             let phase = *self.phase.borrow_and_update();
             if std::mem::replace(&mut before, phase) != phase {
                 moved = Instant::now();
@@ -236,7 +240,10 @@ impl Ship {
         self.standing = None;
         let word = failed.word();
         self.metrics.recording_ship_error(word);
-        self.metrics.recording_refused(failed.is_refused());
+        // It stays refused until something goes through.
+        if failed.is_refused() {
+            self.metrics.recording_refused(true);
+        }
         let now = Instant::now();
         let again = self.said.is_some_and(|(said, at)| said == word && now.duration_since(at) < self.pace.hopeless);
         if !again {
@@ -266,9 +273,10 @@ impl Ship {
         let until = if ended { until.min(Instant::now() + self.pace.first) } else { until };
         tokio::select! {
             () = sleep_until(until) => {}
-            // Without a writer there is nobody who tells more; the end is told all the same.
+            // Where nobody tells more, it is looked at again after the pause.
             changed = self.told.changed(), if news => if changed.is_err() { sleep_until(until).await; },
-            changed = self.phase.changed(), if !ended => if changed.is_err() { sleep_until(until).await; },
+            // Or nobody is there any more, which the next round finds.
+            _ = self.phase.changed(), if !ended => {}
         }
     }
 }

@@ -13,6 +13,9 @@ pub(super) enum Failed {
     NoStore,
     #[error("the store is away: {0}")]
     Away(String),
+    /// It is asked anew how far it has come.
+    #[error("the operator wants something else next: {0}")]
+    OutOfStep(String),
     #[error("the store is full: {0}")]
     Full(String),
     #[error("the store lets the operator not write: {0}")]
@@ -46,6 +49,7 @@ impl Failed {
         match self {
             Self::NoStore => "no_store",
             Self::Away(_) => "away",
+            Self::OutOfStep(_) => "out_of_step",
             Self::Full(_) => "full",
             Self::Forbidden(_) => "forbidden",
             Self::Refused(_) => "refused",
@@ -66,6 +70,7 @@ impl From<Status> for Failed {
         match status.code() {
             Code::Unimplemented => Self::NoStore,
             Code::ResourceExhausted => Self::Full(text),
+            Code::Aborted => Self::OutOfStep(text),
             Code::PermissionDenied => Self::Forbidden(text),
             Code::FailedPrecondition | Code::InvalidArgument => Self::Refused(text),
             _ => Self::Away(text),
