@@ -69,6 +69,12 @@ fi
 
 scripts/chart.sh server
 
+say 'a volume for recordings'
+# The kubelet makes no folder that the operator may write.
+install -d -m 0770 -o 65532 -g 65532 "$state/recordings"
+kubectl create namespace "$namespace" --dry-run=client -o yaml | kubectl apply --filename - >/dev/null
+sed "s|@STATE@|$state|g" e2e/cluster/config/recordings.yaml | kubectl apply --filename - >/dev/null
+
 say 'installing the chart'
 helm upgrade --install agentaccess charts/agentaccess -n "$namespace" --create-namespace \
     -f e2e/cluster/config/chart-values.yaml --wait --timeout 120s >/dev/null
@@ -94,6 +100,9 @@ fi
 tests --test cluster_wall "$@"
 [ -z "$own" ] || joined "$approvals"
 joined "$patience"
+
+say 'every recording of all that ran'
+tests --test cluster_recordings "$@" -- --nocapture
 
 # Last: it removes the chart.
 say 'the chart'

@@ -132,6 +132,17 @@ drivers() {
     printf '%s\n' "$stamp" >"$folder/stamp"
 }
 
+# A server that speaks S3 (moto), and the schemas of OCSF.
+store() {
+    local folder=$target/tools/store wanted=e2e/store/requirements.txt
+    cmp -s "$wanted" "$folder/stamp" && return 0
+    say "fetching moto and ocsf-json-schema into $folder"
+    rm -rf "$folder"
+    python3 -m venv "$folder"
+    "$folder/bin/pip" install --quiet --disable-pip-version-check -r "$wanted"
+    cp "$wanted" "$folder/stamp"
+}
+
 deny() {
     [ "$("$target/tools/bin/cargo-deny" --version 2>/dev/null)" = "cargo-deny $cargo_deny" ] && return 0
     say "building cargo-deny $cargo_deny into $target/tools"
@@ -226,7 +237,7 @@ install_packages
 for part; do
     case $part in
         lint) deny ;;
-        test) drivers ;;
+        test) drivers; store ;;
         bench) pgbouncer ;;
         majors) drivers; servers ;;
         chart) chart_tools; prometheus ;;

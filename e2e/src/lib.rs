@@ -4,6 +4,7 @@
 //! itself wrote ([`postgres::Server::executed`]), never a word of ours. Each fixture ends what it started and removes
 //! its folder when it is dropped, when the test panics, and when the test process is killed.
 
+pub mod bucket;
 pub mod client;
 pub mod cluster;
 pub mod dashboards;

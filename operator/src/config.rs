@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
+use archive::Location;
 use clap::{Parser, ValueEnum};
 use crds::duration::{DurationError, DurationText};
 use k8s_openapi::api::core::v1::ResourceRequirements;
@@ -74,6 +76,19 @@ pub struct Config {
     /// The Secret that holds the key of approvals.
     #[arg(long, default_value = "agentaccess-approval-key")]
     pub approval_key_secret: String,
+    /// Where recordings are kept: `file:///FOLDER` or `s3://BUCKET/PREFIX?region=REGION`. Without it they stay in their
+    /// pods.
+    #[arg(long)]
+    pub recordings_store: Option<Location>,
+    /// Folder with the files `accessKeyId` and `secretAccessKey`; without it a bucket is opened as the environment says.
+    #[arg(long, requires = "recordings_store")]
+    pub recordings_credentials: Option<PathBuf>,
+    /// How long a recording is kept after its last entry; 1h and more.
+    #[arg(long, default_value = "90d", value_parser = retention)]
+    pub recordings_retention: u64,
+    /// The Secret that holds the key of countersignatures, and the ConfigMap that holds its public half.
+    #[arg(long, default_value = "agentaccess-recording-key")]
+    pub recording_key: String,
     /// The Lease of the leader.
     #[arg(long, default_value = "agentaccess-operator")]
     pub lease: String,
@@ -168,6 +183,16 @@ fn age(text: &str) -> Result<u32, String> {
     }
 }
 
+/// A length of time, in seconds.
+fn retention(text: &str) -> Result<u64, String> {
+    let length: DurationText = text.parse().map_err(|error: DurationError| error.to_string())?;
+    let seconds = length.to_std().map_err(|error| error.to_string())?.as_secs();
+    match seconds {
+        3_600.. => Ok(seconds),
+        _ => Err("it is at least `1h`".to_owned()),
+    }
+}
+
 fn secret(text: &str) -> Result<String, String> {
     match text.split('/').filter(|part| !part.is_empty()).count() {
         2 if text.matches('/').count() == 1 => Ok(text.to_owned()),
@@ -195,6 +220,9 @@ mod tests {
         for (text, seconds) in [("10", 10), ("90s", 90), ("1d", 86_400)] {
             assert_eq!(parse(&["--max-policy-age", text]).unwrap().max_policy_age, seconds);
         }
+        assert!(config.recordings_store.is_none() && config.recordings_retention == 90 * 86_400);
+        let config = parse(&["--recordings-store=file:///srv/recordings", "--recordings-retention=1h"]).unwrap();
+        assert!(!config.recordings_store.unwrap().is_remote() && config.recordings_retention == 3_600);
         let config = parse(&["--allow-secret=a/b,c/d", "--sidecar-resources={\"limits\":{\"cpu\":\"1\"}}"]).unwrap();
         let rules = config.rules();
         assert!(rules.inject.secrets.contains("c/d"));
@@ -215,6 +243,11 @@ mod tests {
             "--max-policy-age=86401",
             "--max-policy-age=-1",
             "--max-policy-age=",
+            "--recordings-store=/srv",
+            "--recordings-store=ftp://host/x",
+            "--recordings-credentials=/etc/x",
+            "--recordings-retention=59m",
+            "--recordings-retention=90",
         ] {
             assert!(parse(&[bad]).is_err(), "{bad}");
         }

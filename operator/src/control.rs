@@ -7,7 +7,7 @@ mod ask;
 pub mod enrol;
 pub mod follow;
 pub mod identity;
-mod places;
+pub(crate) mod places;
 pub mod serve;
 pub mod service;
 pub mod tls;

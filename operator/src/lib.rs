@@ -9,6 +9,7 @@ pub mod inject;
 mod leader;
 pub mod log;
 pub mod metrics;
+pub mod recordings;
 pub mod run;
 pub mod status;
 mod ungoverned;

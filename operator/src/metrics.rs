@@ -35,6 +35,9 @@ pub struct Metrics {
     injected_pods: IntGaugeVec,
     governed_pods: IntGaugeVec,
     ungoverned_pods: IntGaugeVec,
+    recordings: IntCounterVec,
+    recordings_incomplete: IntCounterVec,
+    recordings_expired: IntCounter,
 }
 
 /// Requests of one namespace that wait for people.
@@ -111,7 +114,18 @@ impl Metrics {
             "agentaccess_policy_revision_lag_seconds",
             "For how long the slowest pod of a namespace has not had in force what counts now, told by the leader.",
         );
+        let recordings =
+            Opts::new("agentaccess_recordings_total", "What sidecars asked of the store of recordings, by the answer.");
+        let incomplete = Opts::new(
+            "agentaccess_recordings_incomplete_total",
+            "Pods that are gone and of whose recording the end is not in the store.",
+        );
+        let expired = "agentaccess_recordings_expired_segments_total";
+        let expired = IntCounter::new(expired, "Segments of recordings that were older than the retention.")?;
         Ok(Self {
+            recordings: register(&registry, IntCounterVec::new(recordings, &["call", "result"])?)?,
+            recordings_incomplete: register(&registry, IntCounterVec::new(incomplete, &["namespace"])?)?,
+            recordings_expired: register(&registry, expired)?,
             status_writes: register(&registry, IntCounterVec::new(writes, &["kind", "result"])?)?,
             reconcile_seconds: register(&registry, HistogramVec::new(reconciled, &["controller"])?)?,
             reconcile_errors: register(&registry, IntCounterVec::new(failed, &["controller", "reason"])?)?,
@@ -260,6 +274,19 @@ impl Metrics {
         for (namespace, pods) in by_namespace {
             self.ungoverned_pods.with_label_values(&[namespace]).set(number(pods));
         }
+    }
+
+    /// Both are words of ours.
+    pub fn recording(&self, call: &'static str, result: &'static str) {
+        self.recordings.with_label_values(&[call, result]).inc();
+    }
+
+    pub fn recording_incomplete(&self, namespace: &str) {
+        self.recordings_incomplete.with_label_values(&[namespace]).inc();
+    }
+
+    pub fn recording_expired(&self, segments: u64) {
+        self.recordings_expired.inc_by(segments);
     }
 
     pub fn approval_records_ignored(&self, count: usize) {

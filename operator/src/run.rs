@@ -30,6 +30,7 @@ use crate::control::tls::Tls;
 use crate::index::Index;
 use crate::leader::Election;
 use crate::metrics::Metrics;
+use crate::recordings::{self, Recordings};
 use crate::status::Statuses;
 use crate::ungoverned::Ungoverned;
 use crate::webhook::serve::{self, Webhook};
@@ -55,17 +56,20 @@ pub async fn run(config: Config) -> Result<()> {
     // A name that cannot stand in a certificate, before anything is bound.
     certificate::Authority::make(certificate::now())?.leaf(&config.names(), certificate::now())?;
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))?);
+    let store = recordings::open(config.recordings_store.as_ref(), config.recordings_credentials.as_ref())
+        .context("--recordings-store cannot be used")?;
     let client = client(API).await?;
-    let store = Store::new(client.clone(), &config.namespace, &config.ca_secret);
-    let replica = Replica::new(store.clone(), config.names());
+    let authority = Store::new(client.clone(), &config.namespace, &config.ca_secret);
+    let replica = Replica::new(authority.clone(), config.names());
     let bundle = Bundle::new(&client, &config.webhook_configuration);
-    let keeper = Keeper::new(store, bundle, Profile::new(client.clone(), &config.injection_profile));
+    let keeper = Keeper::new(authority, bundle, Profile::new(client.clone(), &config.injection_profile));
     let index = Index::new(config.max_policy_age);
     let enrol = Arc::new(Enrol::new(client.clone(), &config.namespace, &config.audience, replica.current()));
     let work = Mutex::new(Work { keeper, enrol: Arc::clone(&enrol), index: Arc::clone(&index), swept: None });
     let watching = self::client(WATCH).await?;
     let approvals = Approvals::new(&client, &config, &metrics, Some(Arc::clone(&index)));
     let statuses = Statuses::new(&client, &config, &index, &metrics);
+    let recordings = Recordings::new(&client, &config, store, &index, &metrics);
     let ungoverned = Ungoverned::start(client.clone(), Arc::clone(&index), Arc::clone(&metrics));
     let election = Election {
         client,
@@ -92,7 +96,8 @@ pub async fn run(config: Config) -> Result<()> {
         config.max_policy_age,
         stopped.clone(),
         Arc::clone(&metrics),
-    );
+    )
+    .with_recordings(Arc::clone(&recordings.desk));
     let pods = Arc::new(Tls::new(replica.current()));
     let governed = tokio::spawn(control::serve::serve(dialled, pods, service, stopped.clone()));
     let tls = serve::tls(replica.current())?;
@@ -106,6 +111,7 @@ pub async fn run(config: Config) -> Result<()> {
     let served = tokio::spawn(serve::serve(webhook, tls, shared, stopped));
     tokio::spawn(renew(replica, Arc::clone(&metrics)));
     approvals.start(watching.clone());
+    recordings.start();
     statuses.start(watching);
     tracing::info!(event = "started", version = env!("CARGO_PKG_VERSION"), identity = config.identity);
 
@@ -113,7 +119,7 @@ pub async fn run(config: Config) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     // Whichever ends first ends the process, so what the others lose does not matter.
     let lost = tokio::select! {
-        lost = election.lead(&metrics, || keep(&work, &approvals, &statuses, &ungoverned, &metrics)) => Some(lost),
+        lost = election.lead(&metrics, || keep(&work, &approvals, &recordings, &statuses, &ungoverned, &metrics)) => Some(lost),
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
     };
@@ -186,11 +192,13 @@ struct Work {
 async fn keep(
     work: &Mutex<Work>,
     approvals: &Approvals,
+    recordings: &Recordings,
     statuses: &Statuses,
     ungoverned: &Ungoverned,
     metrics: &Metrics,
 ) {
     approvals.lead().await;
+    recordings.lead().await;
     ungoverned.lead();
     statuses.lead().await;
     let mut work = work.lock().await;

@@ -14,6 +14,7 @@ mod granted;
 pub mod identity;
 pub mod line;
 mod report;
+pub mod shipping;
 pub mod snapshot;
 
 /// Between two attempts: doubled from the first to the last.

@@ -32,6 +32,9 @@ pub struct Metrics {
     approval_wait_seconds: HistogramVec,
     fail_closed: IntGaugeVec,
     recording_write_errors: IntCounterVec,
+    recording_entries: IntGaugeVec,
+    recording_ship_errors: IntCounterVec,
+    recording_refused: IntGauge,
     connections_refused: IntCounterVec,
     policy_reload_failed: IntGauge,
     policy_confirmed: IntGauge,
@@ -56,6 +59,14 @@ pub enum ApprovalOutcome {
     Consumed,
     /// A vote that did not count.
     VoteRefused,
+}
+
+/// How well an entry of the recording is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    Checkpointed,
+    Countersigned,
+    Stored,
 }
 
 /// Why everything is being refused.
@@ -156,6 +167,20 @@ impl Metrics {
                 "agentaccess_recording_write_errors_total",
                 "Failed writes of the recording.",
                 &["reason"],
+            )?,
+            recording_entries: gauges(
+                "agentaccess_recording_entries",
+                "Entries that a checkpoint covers here, that the operator countersigned, that are in its store.",
+                &["kept"],
+            )?,
+            recording_ship_errors: counters(
+                "agentaccess_recording_ship_errors_total",
+                "Attempts to take the recording to the operator's store that failed.",
+                &["reason"],
+            )?,
+            recording_refused: gauge(
+                "agentaccess_recording_refused",
+                "1 while the operator says that this is not the recording that it knows of this pod.",
             )?,
             connections_refused: counters(
                 "agentaccess_connections_refused_total",
@@ -263,6 +288,24 @@ impl Metrics {
     /// `reason` is a word of ours, for example `full` or `io`.
     pub fn recording_write_error(&self, reason: &'static str) {
         self.recording_write_errors.with_label_values(&[reason]).inc();
+    }
+
+    pub fn recording_entries(&self, kept: Kept, entries: u64) {
+        let kept = match kept {
+            Kept::Checkpointed => "checkpointed",
+            Kept::Countersigned => "countersigned",
+            Kept::Stored => "stored",
+        };
+        self.recording_entries.with_label_values(&[kept]).set(i64::try_from(entries).unwrap_or(i64::MAX));
+    }
+
+    /// `reason` is a word of ours, for example `away` or `full`.
+    pub fn recording_ship_error(&self, reason: &'static str) {
+        self.recording_ship_errors.with_label_values(&[reason]).inc();
+    }
+
+    pub fn recording_refused(&self, refused: bool) {
+        self.recording_refused.set(i64::from(refused));
     }
 
     pub fn connection_refused(&self, reason: ConnectionRefused) {

@@ -19,6 +19,7 @@ use crate::config::Listener;
 use crate::control::approvals::ClusterApprovals;
 use crate::control::feed::Feed;
 use crate::control::identity::{self, Claim, NoKey};
+use crate::control::shipping::{Pace, Shipping};
 use crate::listen::Doorman;
 use crate::outside::{ClientAuth, Target};
 use crate::pod;
@@ -79,6 +80,8 @@ async fn start(settings: Settings) -> Result<Serving, ProxyError> {
         pod: pod.clone(),
     };
     let line = identity::enrol(claim, tell.clone()).await?;
+    let metrics = Arc::clone(&ground.metrics);
+    let shipping = Shipping::start(line.clone(), ground.outbox.clone(), Pace::default(), metrics);
     readiness.waits("the first policy from the operator is waited for".to_owned());
     let feed = Feed::first(line.clone(), pod, tell, Arc::clone(&ground.metrics), ground.ledger()).await;
     let (policies, secrets, subject) = (feed.policies(), feed.secrets(), feed.subject());
@@ -99,7 +102,8 @@ async fn start(settings: Settings) -> Result<Serving, ProxyError> {
         checkpoint_key = ground.checkpoint_key,
         state_dir = %ground.state.root().display(),
     );
-    Ok(Serving { ground, core, doors: Vec::new(), doorman: Arc::new(NoDoors), pod: Some(behind) })
+    let (doorman, shipping) = (Arc::new(NoDoors), Some(shipping));
+    Ok(Serving { ground, core, doors: Vec::new(), doorman, pod: Some(behind), shipping })
 }
 
 /// There is no door but the one behind the fence, whose connections the kernel explains.

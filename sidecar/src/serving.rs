@@ -12,8 +12,10 @@ use parking_lot::Mutex;
 use recording::entry::{Approval, What};
 use recording::writer::Checkpointed;
 use recording::{FsStorage, SigningKey, Writer, WriterConfig};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::control::shipping::{Outbox, Shipping};
 use crate::core::{Core, NoRandomness};
 use crate::drain::{Drain, Drained};
 use crate::gate::Gate;
@@ -86,6 +88,8 @@ pub(crate) struct Ground {
     pub(crate) recorder: Arc<Recorder>,
     /// The public half.
     pub(crate) checkpoint_key: String,
+    /// What goes out of the pod.
+    pub(crate) outbox: Outbox,
     drain: Drain,
     writer: Writer,
 }
@@ -107,14 +111,20 @@ impl Ground {
         let config = writer_config(&limits, recording_max_bytes, threads);
         let folder = state.recordings();
         let storage = FsStorage::create(&folder).map_err(StartError::io("open", &folder))?;
-        let tell = |c: &Checkpointed| tracing::info!(target: log::HEADS, event = "checkpoint", head = %c.head);
-        let (writer, recovery) = Writer::open(config, crate::failpoint::storage(storage), key, Box::new(tell))?;
+        let (heads, told) = watch::channel(0);
+        let tell = move |c: &Checkpointed| {
+            tracing::info!(target: log::HEADS, event = "checkpoint", head = %c.head);
+            heads.send_replace(c.head.size);
+        };
+        let storage = crate::failpoint::storage(storage);
+        let (writer, recovery) = Writer::open(config, Arc::clone(&storage), key, Box::new(tell))?;
         if recovery.entries > 0 {
             let (entries, cut, interrupted) = (recovery.entries, recovery.cut_bytes, recovery.interrupted);
             tracing::info!(event = "recording_continued", entries, cut_bytes = cut, interrupted);
         }
         let recorder = Recorder::new(writer.clone(), limits.recording_append, Arc::clone(&metrics));
-        Ok(Self { state, limits, metrics, recorder, checkpoint_key, drain: Drain::new(), writer })
+        let outbox = Outbox { writer: writer.clone(), storage, key: checkpoint_key.clone(), told };
+        Ok(Self { state, limits, metrics, recorder, checkpoint_key, outbox, drain: Drain::new(), writer })
     }
 
     pub(crate) fn ledger(&self) -> Arc<dyn Ledger> {
@@ -206,12 +216,14 @@ pub(crate) struct Serving {
     pub(crate) doorman: Arc<dyn Doorman>,
     /// Behind the fence.
     pub(crate) pod: Option<Served>,
+    /// What takes the recording out of the pod.
+    pub(crate) shipping: Option<Shipping>,
 }
 
 impl Serving {
     /// Serves until a signal, then drains.
     pub(crate) async fn until_ended(self, mut signals: Signals) {
-        let Self { ground, core, doors, doorman, pod } = self;
+        let Self { ground, core, doors, doorman, pod, shipping } = self;
         let Ground { limits, metrics, drain, writer, state: _held, .. } = ground;
         let (lobby, mut connections) = Lobby::new(doorman, limits.connections, drain, Arc::clone(&metrics));
         for door in doors {
@@ -246,17 +258,26 @@ impl Serving {
         while let Some(ended) = sessions.join_next().await {
             note_end(&ended, &metrics);
         }
-        close(writer, limits.drain_total.saturating_sub(draining.elapsed()).max(REFRESH)).await;
+        let left = || limits.drain_total.saturating_sub(draining.elapsed()).max(REFRESH);
+        let closed = close(writer, left()).await;
+        if let Some(shipping) = shipping {
+            shipping.finish(closed, left()).await;
+        }
     }
 }
 
-async fn close(writer: Writer, within: Duration) {
+/// Whether it was closed in order.
+async fn close(writer: Writer, within: Duration) -> bool {
     let closed = tokio::time::timeout(within, tokio::task::spawn_blocking(move || writer.close())).await;
     match closed {
-        Ok(Ok(Ok(head))) => tracing::info!(target: log::HEADS, event = "stopped", %head),
+        Ok(Ok(Ok(head))) => {
+            tracing::info!(target: log::HEADS, event = "stopped", %head);
+            return true;
+        }
         Ok(Ok(Err(error))) => tracing::error!(event = "stopped", %error, "the recording was not closed in order"),
         Ok(Err(_)) | Err(_) => tracing::error!(event = "stopped", "the recording was not closed in time"),
     }
+    false
 }
 
 /// A session that panicked has closed its connections; nothing else is touched.

@@ -29,7 +29,7 @@ use sidecar::used::Used;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::transport::{Channel, Server};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 type Sent<T> = mpsc::Sender<Result<T, Status>>;
 
@@ -103,6 +103,18 @@ impl Control for Served {
         }
         consumed.push(digest);
         Ok(Response::new(Consumed { by: vec!["alice".to_owned()], grant: None }))
+    }
+
+    async fn begin_recording(&self, _: Request<BeginRecordingRequest>) -> Result<Response<RecordingStanding>, Status> {
+        Err(Status::unimplemented("no store"))
+    }
+
+    async fn countersign(&self, _: Request<CountersignRequest>) -> Result<Response<Countersigned>, Status> {
+        Err(Status::unimplemented("no store"))
+    }
+
+    async fn keep(&self, _: Request<Streaming<SegmentPart>>) -> Result<Response<RecordingStanding>, Status> {
+        Err(Status::unimplemented("no store"))
     }
 }
 

@@ -20,7 +20,7 @@ use e2e::postgres::{DATABASE, Programs, Server};
 use e2e::process::Process;
 use e2e::wait;
 use e2e::world::{self, Policy, ROLE, ROLE_PASSWORD};
-use operator::{Authority, NAME, NAMESPACE, Operator, TOKEN, UID, snapshot};
+use operator::{Authority, Kept, NAME, NAMESPACE, Operator, TOKEN, UID, snapshot};
 use rustix::process::Signal;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_agentaccess-sidecar");
@@ -258,6 +258,43 @@ fn send(stream: &mut TcpStream, sql: &str) {
 
 /// Approved once, the agent goes on by itself, on every connection; then the grant ends, and with it all that ran under
 /// it: what is idle, what has a transaction open, and what still runs. The oracle is the database.
+/// Killed once in the middle of its work; what it recorded before and after is one recording, and all of it has left the
+/// pod when it ends in order.
+#[test]
+fn what_it_recorded_has_left_the_pod_when_it_has_ended() {
+    if !can_run() {
+        return;
+    }
+    let mut world = World::new();
+    *world.operator.kept.lock() = Some(Kept::default());
+    world.says("1", &governed(), &LABELS);
+    for round in 0..2 {
+        world.start();
+        world.until("it to be ready", SOON, || world.is_ready());
+        world.until("the target", SOON, || said(&world.psql("SELECT id FROM orders WHERE id = 1")) == "1\n");
+        if round == 0 {
+            world.process.take().unwrap().kill9();
+        }
+    }
+    let metrics = world.get(POD_V4, "/metrics").unwrap();
+    assert!(metrics.contains("agentaccess_recording_refused 0"), "{metrics}");
+    let mut process = world.process.take().unwrap();
+    let begun = Instant::now();
+    process.signal(Signal::TERM);
+    assert!(process.wait(SOON).unwrap().success(), "{}", world.log());
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+
+    let recorded = e2e::recorded::segments(&world.place("var/lib/agentaccess/state/recordings")).unwrap();
+    let here: Vec<u8> = recorded.iter().flat_map(|segment| fs::read(segment).unwrap()).collect();
+    let kept = world.operator.kept.lock();
+    let lines = &kept.as_ref().unwrap().lines;
+    let text = String::from_utf8(lines.clone()).unwrap();
+    assert!(here == *lines, "to the byte: {} and {}\n{}", here.len(), lines.len(), world.log());
+    for code in ["MARKER_RESTART", "MARKER_DRAIN", "SELECT id FROM orders"] {
+        assert!(text.contains(code), "{code}");
+    }
+}
+
 #[test]
 fn what_ran_under_a_grant_ends_with_it() {
     if !can_run() {

@@ -37,3 +37,21 @@ matchLabels:
 matchExpressions:
 - {key: kubernetes.io/metadata.name, operator: NotIn, values: {{ include "agentaccess.excluded" . }}}
 {{- end }}
+
+{{- /* What the operator mounts to keep recordings, or nothing. */}}
+{{- define "agentaccess.recordings" -}}
+{{- $store := .Values.recordings.store }}
+{{- if $store.claim }}
+mounts:
+- {name: recordings, mountPath: /var/lib/agentaccess/recordings}
+volumes:
+- name: recordings
+  persistentVolumeClaim: {claimName: {{ $store.claim }}}
+{{- else if and $store.url $store.credentials }}
+mounts:
+- {name: recordings, mountPath: /etc/agentaccess/recordings, readOnly: true}
+volumes:
+- name: recordings
+  secret: {secretName: {{ $store.credentials }}, defaultMode: 0440}
+{{- end }}
+{{- end }}

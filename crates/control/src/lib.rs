@@ -19,3 +19,9 @@ pub mod v1 {
 pub const MESSAGE_LIMIT: usize = 4 * 1024 * 1024;
 /// Objects in a snapshot; each object is bounded by the API server.
 pub const OBJECTS: usize = 4_096;
+/// Line hashes in one request for a countersignature.
+pub const LINE_HASHES: usize = 65_536;
+/// Longest segment of a recording, in bytes: it is held in memory while it is stored.
+pub const SEGMENT_LIMIT: usize = 16 * 1024 * 1024;
+/// Of one part of a segment.
+pub const SEGMENT_PART: usize = 256 * 1024;

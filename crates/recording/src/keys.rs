@@ -84,8 +84,34 @@ impl SigningKey {
         Self::from_seed(name, seed.as_ref()).ok_or(KeyError::Randomness)
     }
 
+    /// A new key as the text that [`SigningKey::from_text`] reads; for who keeps it elsewhere than in a file.
+    ///
+    /// # Errors
+    /// When the name cannot be one, or there is no randomness.
+    pub fn generate_text(name: &str) -> Result<Zeroizing<String>, KeyError> {
+        if !valid_name(name) {
+            return Err(KeyError::Name(name.to_owned()));
+        }
+        let mut seed = Zeroizing::new([0; 32]);
+        rand::fill(seed.as_mut()).map_err(|_| KeyError::Randomness)?;
+        let key = Self::from_seed(name, seed.as_ref()).ok_or(KeyError::Randomness)?;
+        Ok(key.text(seed.as_slice()))
+    }
+
+    /// The key that this text holds; none when it is not one. The text is in no error, for it is a secret.
+    pub fn from_text(text: &str) -> Option<Self> {
+        Self::parse(text.trim_end())
+    }
+
     pub fn public(&self) -> &VerifyingKey {
         &self.public
+    }
+
+    fn text(&self, seed: &[u8]) -> Zeroizing<String> {
+        let secret = Zeroizing::new([&[ALGORITHM], seed].concat());
+        let encoded = Zeroizing::new(STANDARD.encode(secret.as_slice()));
+        let (name, id) = (self.public.name(), self.public.id);
+        Zeroizing::new(format!("{PRIVATE}{name}+{id:08x}+{}\n", encoded.as_str()))
     }
 
     pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
@@ -100,9 +126,7 @@ impl SigningKey {
         rand::fill(seed.as_mut()).map_err(|_| KeyError::Randomness)?;
         let name = format!("agentaccess-{:08x}", u32::from_be_bytes(id));
         let key = Self::from_seed(&name, seed.as_ref()).ok_or(KeyError::Randomness)?;
-        let secret = Zeroizing::new([&[ALGORITHM], seed.as_slice()].concat());
-        let encoded = Zeroizing::new(STANDARD.encode(secret.as_slice()));
-        let text = Zeroizing::new(format!("{PRIVATE}{name}+{:08x}+{}\n", key.public.id, encoded.as_str()));
+        let text = key.text(seed.as_slice());
         // Written aside and linked, so that a crash leaves no half key and a racing start does not replace one.
         let aside = path.with_extension(format!("new-{}", std::process::id()));
         let written = (|| {
@@ -240,6 +264,15 @@ mod tests {
             assert!(matches!(SigningKey::load_or_create(&path), Err(KeyError::Malformed { .. })), "{bad}");
         }
         assert!(matches!(SigningKey::load(&dir.path().join("none")), Err(KeyError::Io { .. })));
+    }
+
+    #[test]
+    fn a_key_as_text_is_the_same_key() {
+        let text = SigningKey::generate_text("agentaccess-witness").unwrap();
+        let (one, two) = (SigningKey::from_text(&text).unwrap(), SigningKey::from_text(text.trim()).unwrap());
+        assert!(one.public().verify(b"m", &two.sign(b"m")) && one.public() == two.public());
+        assert!(SigningKey::from_text("").is_none() && SigningKey::from_text(text.split_at(50).0).is_none());
+        assert!(SigningKey::generate_text("a b").is_err());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! What stays is a note, signed by the recording's key, with the state of the chain at the cut and the last checkpoint
 //! of each segment removed. The state alone could be made by anyone who removes segments; the signature could not.
+//! In a store the witness that countersigns is the one who removes: then the note is signed with its key.
 //! Refused: a recording that does not verify up to the cut, and the segment that is being written.
 
 use crate::chain::{Chain, Hash, Head};
@@ -13,9 +14,9 @@ use crate::spool::Storage;
 use crate::walk::{Step, Walk};
 
 /// File that holds the signed note.
-pub(crate) const NOTE: &str = "expired.note";
+pub const NOTE: &str = "expired.note";
 /// File of the kept checkpoint notes, one JSON string a line.
-const CHECKPOINTS: &str = "expired-checkpoints.jsonl";
+pub const CHECKPOINTS: &str = "expired-checkpoints.jsonl";
 const MAX_FILE: u64 = 64 << 20;
 
 #[derive(Debug, thiserror::Error)]
@@ -57,9 +58,13 @@ pub(crate) enum Loaded {
 }
 
 /// The note about pruned segments, when there is one.
-pub(crate) fn load(storage: &dyn Storage, key: &VerifyingKey) -> Result<Loaded, ReadError> {
+pub(crate) fn load(
+    storage: &dyn Storage,
+    key: &VerifyingKey,
+    witness: Option<&VerifyingKey>,
+) -> Result<Loaded, ReadError> {
     let Some(note) = read(storage, NOTE)? else { return Ok(Loaded::None) };
-    let Some(chain) = parse(&note, key) else { return Ok(Loaded::Broken) };
+    let Some(chain) = expired_at(&note, key, witness) else { return Ok(Loaded::Broken) };
     let mut heads = Vec::new();
     for line in read(storage, CHECKPOINTS)?.unwrap_or_default().lines() {
         let head = serde_json::from_str::<String>(line).ok().and_then(|note| {
@@ -75,6 +80,25 @@ pub(crate) fn load(storage: &dyn Storage, key: &VerifyingKey) -> Result<Loaded, 
 
 /// Removes every leading segment whose last entry is older than `before`, RFC 3339 UTC as entries carry it.
 pub fn prune(storage: &dyn Storage, key: &SigningKey, before: jiff::Timestamp) -> Result<Removed, PruneError> {
+    cut_off(storage, key, true, |newest, _| newest < before)
+}
+
+/// Removes every leading segment that holds nothing but the first `stored` entries, which are kept elsewhere with their
+/// checkpoints: of these none stays here.
+///
+/// # Errors
+/// As of [`prune`].
+pub fn prune_stored(storage: &dyn Storage, key: &SigningKey, stored: u64) -> Result<Removed, PruneError> {
+    cut_off(storage, key, false, |_, end| end <= stored)
+}
+
+/// Removes leading segments while `goes` says so of the newest time in one and the number of entries up to its end.
+fn cut_off(
+    storage: &dyn Storage,
+    key: &SigningKey,
+    keep_checkpoints: bool,
+    goes: impl Fn(jiff::Timestamp, u64) -> bool,
+) -> Result<Removed, PruneError> {
     let all = segments(storage)?;
     let Some(last) = all.last() else { return Ok(Removed::default()) };
     let mut walk = Walk::new(storage, key.public())?;
@@ -111,11 +135,11 @@ pub fn prune(storage: &dyn Storage, key: &SigningKey, before: jiff::Timestamp) -
             Some((segment, newest)) if *segment == name => *newest = wall.max(*newest),
             _ => {
                 if let Some((_, newest)) = current.replace((name.clone(), wall)) {
-                    if newest >= before {
+                    if !goes(newest, before_line.size()) {
                         break;
                     }
                     cut = before_line;
-                    kept.extend(checkpoint.take());
+                    kept.extend(checkpoint.take().filter(|_| keep_checkpoints));
                 }
                 if name == *last.name {
                     break;
@@ -170,18 +194,32 @@ fn remove_below(storage: &dyn Storage, size: u64, entries: u64) -> Result<Remove
     Ok(removed)
 }
 
+/// The note over what was removed of the recording of `key`, signed by the witness that removed it.
+pub fn witnessed_note(chain: &Chain, key: &VerifyingKey, witness: &SigningKey) -> String {
+    SignedNote::sign(render(chain, key), witness).to_string()
+}
+
+/// The state of the chain at the cut, when `key` or `witness` signed the note.
+pub fn expired_at(note: &str, key: &VerifyingKey, witness: Option<&VerifyingKey>) -> Option<Chain> {
+    let (note, chain) = parse(note, key)?;
+    let valid = |by: &VerifyingKey| note.signed(by) == Signed::Valid;
+    (valid(key) || witness.is_some_and(valid)).then_some(chain)
+}
+
 fn render(chain: &Chain, key: &VerifyingKey) -> String {
     let nodes: String = chain.frontier().iter().map(|node| format!("{}\n", node.to_base64())).collect();
     format!("{}/expired\n{}\n{}\n{nodes}", key.name(), chain.size(), chain.last().to_base64())
 }
 
-fn parse(note: &str, key: &VerifyingKey) -> Option<Chain> {
+/// A note in the words that we write, whoever signed it.
+fn parse(note: &str, key: &VerifyingKey) -> Option<(SignedNote, Chain)> {
     let note = SignedNote::parse(note)?;
     let mut lines = note.text().strip_suffix('\n')?.split('\n');
     let (_origin, size, last) = (lines.next()?, lines.next()?, lines.next()?);
     let frontier = lines.map(Hash::from_base64).collect::<Option<Vec<_>>>()?;
     let chain = Chain::resume(size.parse().ok()?, Hash::from_base64(last)?, frontier)?;
-    (note.signed(key) == Signed::Valid && render(&chain, key) == note.text()).then_some(chain)
+    let ours = render(&chain, key) == note.text();
+    ours.then_some((note, chain))
 }
 
 fn read(storage: &dyn Storage, name: &str) -> Result<Option<String>, ReadError> {

@@ -91,7 +91,20 @@ pub struct Report {
 /// # Errors
 /// Only when files cannot be read; everything that is wrong with their content is a verdict.
 pub fn verify(storage: &dyn Storage, key: &VerifyingKey, head: Option<Head>) -> Result<Report, ReadError> {
-    let mut walk = Walk::new(storage, key)?;
+    witnessed(storage, key, None, head)
+}
+
+/// The same for a store, in which segments expire by the hand of `witness`.
+///
+/// # Errors
+/// As [`verify`].
+pub fn witnessed(
+    storage: &dyn Storage,
+    key: &VerifyingKey,
+    witness: Option<&VerifyingKey>,
+    head: Option<Head>,
+) -> Result<Report, ReadError> {
+    let mut walk = Walk::witnessed(storage, key, witness)?;
     let expired = walk.pruned().map(|p| p.chain.size());
     let mut other_head = false;
     let mut head_expired = false;

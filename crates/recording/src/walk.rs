@@ -126,9 +126,24 @@ enum Found {
 impl<'a> Walk<'a> {
     /// Begins at the first segment that is left.
     pub(crate) fn new(storage: &'a dyn Storage, key: &'a VerifyingKey) -> Result<Self, ReadError> {
-        let (list, prior) = Prior::load(storage, key)?;
+        Self::witnessed(storage, key, None)
+    }
+
+    /// The same, where `witness` may have signed the note about what expired.
+    pub(crate) fn witnessed(
+        storage: &'a dyn Storage,
+        key: &'a VerifyingKey,
+        witness: Option<&VerifyingKey>,
+    ) -> Result<Self, ReadError> {
+        let (list, prior) = Prior::load(storage, key, witness)?;
         let chain = prior.chain();
         Ok(Self::begin(key, prior, chain, Lines::new(storage, list)))
+    }
+
+    /// All of `storage`, which holds what follows `chain`.
+    pub(crate) fn following(storage: &'a dyn Storage, key: &'a VerifyingKey, chain: Chain) -> Result<Self, ReadError> {
+        let prior = Prior { pruned: None, expiry_broken: false, stubs: Vec::new() };
+        Ok(Self::begin(key, prior, chain, Lines::new(storage, segments(storage)?)))
     }
 
     /// Begins at the segment that is `back` from the last one, at what its header says. None when it does not say it.
@@ -139,7 +154,7 @@ impl<'a> Walk<'a> {
         key: &'a VerifyingKey,
         back: usize,
     ) -> Result<Option<(Self, Resume)>, ReadError> {
-        let (mut list, prior) = Prior::load(storage, key)?;
+        let (mut list, prior) = Prior::load(storage, key, None)?;
         let Some(start) = resume::find(storage, &list, &prior.chain(), back)? else { return Ok(None) };
         list.drain(..start.at);
         Ok(Some((Self::begin(key, prior, start.chain, Lines::new(storage, list)), start.resume)))
@@ -342,9 +357,13 @@ struct Prior {
 
 impl Prior {
     /// With the segments that hold lines still.
-    fn load(storage: &dyn Storage, key: &VerifyingKey) -> Result<(Vec<Segment>, Self), ReadError> {
+    fn load(
+        storage: &dyn Storage,
+        key: &VerifyingKey,
+        witness: Option<&VerifyingKey>,
+    ) -> Result<(Vec<Segment>, Self), ReadError> {
         let mut list = segments(storage)?;
-        let (pruned, expiry_broken) = match prune::load(storage, key)? {
+        let (pruned, expiry_broken) = match prune::load(storage, key, witness)? {
             prune::Loaded::None => (None, false),
             prune::Loaded::Valid(pruned) => (Some(*pruned), false),
             prune::Loaded::Broken => (None, true),

@@ -25,6 +25,7 @@ use std::time::Duration;
 use crate::chain::Head;
 use crate::entry::{Durability, Entry};
 use crate::keys::SigningKey;
+use crate::prune::{PruneError, Removed};
 use crate::reader::ReadError;
 use crate::spool::Storage;
 
@@ -221,6 +222,19 @@ impl Writer {
     /// Whether an operation would be admitted, as last known: to be asked when a session opens. Never blocks.
     pub fn ready(&self) -> Result<(), WriteError> {
         self.handle.shared.ready()
+    }
+
+    /// Bytes of all segments, and how many they may be. May wait for the disk.
+    pub fn usage(&self) -> (u64, u64) {
+        self.handle.shared.usage()
+    }
+
+    /// Removes whole segments of which all is kept elsewhere: `stored` entries from the first. Blocks.
+    ///
+    /// # Errors
+    /// When they are not what was written; then all stays.
+    pub fn remove_stored(&self, stored: u64) -> Result<Removed, PruneError> {
+        self.handle.shared.remove_stored(stored)
     }
 
     /// Writes everything that waits, a marker and a last checkpoint, and ends the thread. Blocks; later submissions

@@ -13,11 +13,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("pgcodec", &[]),
     ("pgsql", &["policy"]),
     ("recording", &[]),
+    ("archive", &["recording"]),
     ("control", &[]),
     ("admin", &[]),
     ("sidecar", &["crds", "policy", "pgcodec", "pgsql", "recording", "control", "admin"]),
-    ("operator", &["crds", "policy", "control", "admin"]),
-    ("cli", &["crds", "policy", "pgsql", "recording"]),
+    ("operator", &["crds", "policy", "recording", "archive", "control", "admin"]),
+    ("cli", &["crds", "policy", "pgsql", "recording", "archive"]),
     ("e2e", &["crds"]),
 ];
 
@@ -26,7 +27,9 @@ const ONLY: &[(&str, &[&str])] = &[
     // A second SQL grammar would be a second opinion on what a statement means; the CLI only prints with it.
     ("sqlparser", &["cli"]),
     ("pg_raw_parse", &["pgsql"]),
-    ("tokio", &["sidecar", "operator", "control", "admin", "e2e"]),
+    ("tokio", &["sidecar", "operator", "archive", "control", "admin", "e2e"]),
+    // A sidecar has no credentials of a store and no client of one.
+    ("object_store", &["archive"]),
     ("hyper", &["sidecar", "operator", "control", "admin"]),
     ("anyhow", &["sidecar", "operator", "cli", "e2e"]),
     ("kube-lease-manager", &["operator"]),

@@ -7,24 +7,24 @@ use control::PodName;
 use parking_lot::Mutex;
 
 #[derive(Debug)]
-pub(super) struct Places {
+pub(crate) struct Places {
     most: usize,
     taken: Mutex<BTreeMap<PodName, usize>>,
 }
 
 /// Given back when dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     places: Arc<Places>,
     pod: PodName,
 }
 
 impl Places {
-    pub(super) fn new(most: usize) -> Arc<Self> {
+    pub(crate) fn new(most: usize) -> Arc<Self> {
         Arc::new(Self { most, taken: Mutex::default() })
     }
 
-    pub(super) fn take(self: &Arc<Self>, pod: &PodName) -> Option<Place> {
+    pub(crate) fn take(self: &Arc<Self>, pod: &PodName) -> Option<Place> {
         let mut taken = self.taken.lock();
         let count = taken.get(pod).copied().unwrap_or_default();
         if count >= self.most {

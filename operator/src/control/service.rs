@@ -7,13 +7,14 @@ use control::PodName;
 use control::v1::control_server::Control;
 use control::v1::enrolment_server::Enrolment;
 use control::v1::{
-    Certificate, ConsumeRequest, Consumed, IssueRequest, Name, Question, RenewRequest, ReportRequest, Reported, Update,
-    WatchRequest, Withdrawn,
+    BeginRecordingRequest, Certificate, ConsumeRequest, Consumed, CountersignRequest, Countersigned, IssueRequest,
+    Name, Question, RecordingStanding, RenewRequest, ReportRequest, Reported, SegmentPart, Update, WatchRequest,
+    Withdrawn,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::ask::{Standings, follow};
 use super::enrol::Enrol;
@@ -25,6 +26,7 @@ use crate::approvals::{Asker, Desk};
 use crate::certificate;
 use crate::index::{Index, Pod};
 use crate::metrics::Metrics;
+use crate::recordings::{Desk as RecordingsDesk, Known, key};
 use crate::status::{Acks, Unheard};
 
 /// Watches of one pod at a time: one, and those of connections that are not known to be dead yet.
@@ -35,6 +37,7 @@ pub struct Service {
     enrol: Arc<Enrol>,
     index: Arc<Index>,
     desk: Arc<Desk>,
+    recordings: Arc<RecordingsDesk>,
     acks: Arc<Acks>,
     max_age: u32,
     stop: watch::Receiver<bool>,
@@ -55,7 +58,14 @@ impl Service {
         stop: watch::Receiver<bool>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { enrol, index, desk, acks, max_age, stop, metrics, watches: Places::new(WATCHES) }
+        let recordings = Arc::new(RecordingsDesk::new(None, key::Held::default(), Arc::clone(&metrics)));
+        Self { enrol, index, desk, recordings, acks, max_age, stop, metrics, watches: Places::new(WATCHES) }
+    }
+
+    /// With a place for recordings; without it every call for one is answered with that.
+    #[must_use]
+    pub fn with_recordings(self, recordings: Arc<RecordingsDesk>) -> Self {
+        Self { recordings, ..self }
     }
 
     /// The pod as the API server has it now.
@@ -162,5 +172,29 @@ impl Control for Service {
         let asker = self.asker(&*peer(&request)?)?;
         let consumed = self.desk.consume(&asker, request.into_inner()).await?;
         Ok(Response::new(consumed))
+    }
+
+    async fn begin_recording(
+        &self,
+        request: Request<BeginRecordingRequest>,
+    ) -> Result<Response<RecordingStanding>, Status> {
+        let peer = peer(&request)?;
+        // One that has ended sends the rest of what it began: the certificate says whose it is.
+        let known = match self.pod(&peer.pod) {
+            Ok(Pod { name, service_account, .. }) => Some(Known { name, service_account }),
+            Err(status) if status.code() == Code::NotFound => None,
+            Err(status) => return Err(status),
+        };
+        self.recordings.begin(&peer.pod, known, request.get_ref()).await.map(Response::new)
+    }
+
+    async fn countersign(&self, request: Request<CountersignRequest>) -> Result<Response<Countersigned>, Status> {
+        let peer = peer(&request)?;
+        self.recordings.countersign(&peer.pod, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn keep(&self, request: Request<Streaming<SegmentPart>>) -> Result<Response<RecordingStanding>, Status> {
+        let peer = peer(&request)?;
+        self.recordings.keep(&peer.pod, request.into_inner()).await.map(Response::new)
     }
 }

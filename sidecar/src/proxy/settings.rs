@@ -26,6 +26,8 @@ pub struct Settings {
 /// Of the volume, the rest is for catalogs and for what is written last.
 const RECORDING_QUARTERS: u64 = 3;
 const LEAST_RECORDING: u64 = 1 << 20;
+const LEAST_SEGMENT: usize = 64 << 10;
+const MOST_SEGMENT: usize = 4 << 20;
 
 /// Where the volumes of the pod are: at the places that `crds::pod` names, under a root that only tests choose.
 #[derive(Clone, Debug)]
@@ -65,8 +67,15 @@ impl Settings {
             .ok()
             .filter(|bytes| *bytes >= LEAST_RECORDING)
             .ok_or(SettingsError::Size(size))?;
-        Ok(Self { nonce, operator, roots, pod, folders, limits: Limits::default(), recording_bytes })
+        let limits = Limits { recording_segment: segment(recording_bytes), ..Limits::default() };
+        Ok(Self { nonce, operator, roots, pod, folders, limits, recording_bytes })
     }
+}
+
+/// An eighth of the recording, so that what is stored can be removed before the rest is full; at most what the operator
+/// takes at once after all that may be written before a segment is found to be full.
+fn segment(recording_bytes: u64) -> usize {
+    usize::try_from(recording_bytes / 8).unwrap_or(usize::MAX).clamp(LEAST_SEGMENT, MOST_SEGMENT)
 }
 
 impl Folders {
@@ -118,7 +127,8 @@ mod tests {
         assert_eq!(with("shop", "").unwrap_err(), SettingsError::Missing(ENV_UID));
         assert_eq!(with("shop/x", uid).unwrap_err(), SettingsError::Pod);
         assert_eq!(with("shop", "7").unwrap_err(), SettingsError::Pod);
-        assert_eq!(settings.recording_bytes, 3 << 28);
+        assert_eq!((settings.recording_bytes, settings.limits.recording_segment), (3 << 28, 4 << 20));
+        assert_eq!(sized("shop", uid, Some("2Mi")).unwrap().limits.recording_segment, 3 << 16);
         assert_eq!(sized("shop", uid, Some("20Gi")).unwrap().recording_bytes, 15 << 30);
         for wrong in ["", "1GB", "1Mi", "Gi", "-1Gi"] {
             assert_eq!(sized("shop", uid, Some(wrong)).unwrap_err(), SettingsError::Size(wrong.to_owned()));

@@ -108,7 +108,7 @@ async fn start(config: Config) -> Result<Serving, RunError> {
     if config.danger_shared_user {
         tracing::warn!(event = "danger", "approvers, agents and the sidecar may share a user (dangerSharedUser)");
     }
-    Ok(Serving { ground, core, doors, doorman: Arc::new(Doorkeeper { secrets }), pod })
+    Ok(Serving { ground, core, doors, doorman: Arc::new(Doorkeeper { secrets }), pod, shipping: None })
 }
 
 /// Before anything is made, so that a start that cannot succeed leaves nothing behind.

@@ -22,7 +22,7 @@ use rcgen::{
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::transport::{Identity, Server, ServerTlsConfig};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer as _;
 
@@ -44,6 +44,16 @@ pub(crate) struct Operator {
     pub(crate) seen: Mutex<Seen>,
     pub(crate) snapshot: watch::Sender<Snapshot>,
     pub(crate) approved: watch::Sender<bool>,
+    /// None: it has no store of recordings.
+    pub(crate) kept: Mutex<Option<Kept>>,
+}
+
+/// The recording of the pod, as it left it.
+#[derive(Default)]
+pub(crate) struct Kept {
+    key: Option<String>,
+    chain: recording::chain::Chain,
+    pub(crate) lines: Vec<u8>,
 }
 
 /// What it does from now on.
@@ -145,6 +155,7 @@ impl Operator {
             seen: Mutex::default(),
             snapshot: watch::Sender::new(first),
             approved: watch::Sender::new(false),
+            kept: Mutex::default(),
         });
         socket.set_nonblocking(true).unwrap();
         let listener = TcpListenerStream::new(tokio::net::TcpListener::from_std(socket).unwrap());
@@ -302,6 +313,61 @@ impl Control for Served {
         certificate(&request)?;
         let grant = self.0.does.lock().grant.clone();
         Ok(Response::new(Consumed { by: vec!["alice".to_owned()], grant }))
+    }
+
+    async fn begin_recording(
+        &self,
+        request: Request<BeginRecordingRequest>,
+    ) -> Result<Response<RecordingStanding>, Status> {
+        certificate(&request)?;
+        let mut kept = self.0.kept.lock();
+        let kept = kept.as_mut().ok_or_else(|| Status::unimplemented("no store"))?;
+        let BeginRecordingRequest { key } = request.into_inner();
+        if *kept.key.get_or_insert(key.clone()) != key {
+            return Err(Status::failed_precondition("another key"));
+        }
+        Ok(Response::new(kept.standing()))
+    }
+
+    async fn countersign(&self, request: Request<CountersignRequest>) -> Result<Response<Countersigned>, Status> {
+        certificate(&request)?;
+        let mut kept = self.0.kept.lock();
+        let kept = kept.as_mut().ok_or_else(|| Status::unimplemented("no store"))?;
+        let CountersignRequest { note, hashes, from } = request.into_inner();
+        let (hashes, rest) = hashes.as_chunks::<32>();
+        if from != kept.chain.size() || !rest.is_empty() {
+            return Err(Status::aborted("other hashes are wanted"));
+        }
+        let mut chain = kept.chain.clone();
+        hashes.iter().for_each(|hash| chain.push_hash(recording::chain::Hash(*hash)));
+        let key = kept.key.as_ref().unwrap().parse().unwrap();
+        if recording::note::countersigned_head(&note, &key) != Some(chain.head()) {
+            return Err(Status::failed_precondition("it extends nothing"));
+        }
+        kept.chain = chain;
+        let mut note = recording::note::SignedNote::parse(&note).unwrap();
+        note.add(&recording::SigningKey::generate("witness").unwrap());
+        Ok(Response::new(Countersigned { note: note.to_string() }))
+    }
+
+    async fn keep(&self, request: Request<Streaming<SegmentPart>>) -> Result<Response<RecordingStanding>, Status> {
+        certificate(&request)?;
+        let mut parts = request.into_inner();
+        let mut segment = Vec::new();
+        while let Some(SegmentPart { data }) = parts.message().await? {
+            segment.extend(data);
+        }
+        let mut kept = self.0.kept.lock();
+        let kept = kept.as_mut().ok_or_else(|| Status::unimplemented("no store"))?;
+        kept.lines.extend(segment);
+        Ok(Response::new(kept.standing()))
+    }
+}
+
+impl Kept {
+    fn standing(&self) -> RecordingStanding {
+        let stored = self.lines.iter().filter(|byte| **byte == b'\n').count();
+        RecordingStanding { countersigned: self.chain.size(), stored: u64::try_from(stored).unwrap() }
     }
 }
 

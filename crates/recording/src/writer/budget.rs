@@ -85,6 +85,16 @@ impl Budget {
         self.since_measured = self.since_measured.saturating_add(bytes);
     }
 
+    /// Segments of so many bytes are gone.
+    pub(super) fn freed(&mut self, bytes: u64) {
+        self.used = self.used.saturating_sub(bytes);
+    }
+
+    /// Bytes of all segments, and how many they may be.
+    pub(super) fn usage(&self) -> (u64, u64) {
+        (self.used, self.max)
+    }
+
     pub(super) fn opened(&mut self, op: OpKey) {
         self.open.insert(op);
     }

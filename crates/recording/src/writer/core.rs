@@ -55,7 +55,7 @@ struct Repair {
 pub(super) struct Core {
     pub(super) config: WriterConfig,
     pub(super) storage: Arc<dyn Storage>,
-    key: SigningKey,
+    pub(super) key: Arc<SigningKey>,
     clock: Clock,
     chain: Chain,
     number: u64,
@@ -87,7 +87,7 @@ impl Core {
         Self {
             config,
             storage,
-            key,
+            key: Arc::new(key),
             clock: Clock::from(now),
             chain,
             number,

@@ -4,6 +4,7 @@
 //! core and sees an empty queue overtakes nobody.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use super::unfinished::Effect;
 use super::{Done, QueueFull, Witness, WriteError};
 use crate::chain::Head;
 use crate::entry::{Body, Durability, Entry, Marker, What, middle};
+use crate::prune::{PruneError, Removed, prune_stored};
 
 /// Bytes that may wait; with the bound on entries this keeps a stalled disk from filling memory.
 const QUEUE_BYTES: usize = 8 << 20;
@@ -135,6 +137,23 @@ impl Shared {
             Some(error) => Err(error.clone()),
             None => Ok(()),
         }
+    }
+
+    // === room ===
+
+    pub(super) fn usage(&self) -> (u64, u64) {
+        self.core.lock().budget.usage()
+    }
+
+    /// The files are read and removed without the lock: the one that is written is not among them.
+    pub(super) fn remove_stored(&self, stored: u64) -> Result<Removed, PruneError> {
+        let (storage, key) = {
+            let core = self.core.lock();
+            (Arc::clone(&core.storage), Arc::clone(&core.key))
+        };
+        let removed = prune_stored(&*storage, &key, stored)?;
+        self.core.lock().budget.freed(removed.bytes);
+        Ok(removed)
     }
 
     // === the thread ===
