@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use crds::duration::{DurationError, DurationText};
@@ -74,6 +75,12 @@ pub struct Config {
     /// The Secret that holds the key of approvals.
     #[arg(long, default_value = "agentaccess-approval-key")]
     pub approval_key_secret: String,
+    /// A folder with `url`, `key` and perhaps `ca.crt`, of a mounted Secret: where what happens to approvals is told.
+    #[arg(long)]
+    pub notify: Option<PathBuf>,
+    /// That URL may be http.
+    #[arg(long, requires = "notify")]
+    pub notify_allow_http: bool,
     /// The Lease of the leader.
     #[arg(long, default_value = "agentaccess-operator")]
     pub lease: String,
@@ -195,6 +202,8 @@ mod tests {
         for (text, seconds) in [("10", 10), ("90s", 90), ("1d", 86_400)] {
             assert_eq!(parse(&["--max-policy-age", text]).unwrap().max_policy_age, seconds);
         }
+        let config = parse(&["--notify=/etc/agentaccess/notify", "--notify-allow-http"]).unwrap();
+        assert!(config.notify.is_some() && config.notify_allow_http);
         let config = parse(&["--allow-secret=a/b,c/d", "--sidecar-resources={\"limits\":{\"cpu\":\"1\"}}"]).unwrap();
         let rules = config.rules();
         assert!(rules.inject.secrets.contains("c/d"));
@@ -215,6 +224,7 @@ mod tests {
             "--max-policy-age=86401",
             "--max-policy-age=-1",
             "--max-policy-age=",
+            "--notify-allow-http",
         ] {
             assert!(parse(&[bad]).is_err(), "{bad}");
         }
