@@ -69,7 +69,7 @@ contradictions() {
     local set
     for set in webhook.port=9090 replicaCount=0 injection.secrets={nonamespace} sidecar.image.digest=sha256:0 \
         failurePolicy=Ignore credentials.requireHosts=maybe sidecar.stateSize=1024Mi metrics.podMonitor=true \
-        metrics.prometheusRule=true \
+        metrics.prometheusRule=true approvals.notify.port=0 approvals.notify.secretName=Chat approvals.notify.url=https://a \
         'injection.secrets={a/b},rbac.credentials[0].namespace=a,rbac.credentials[0].names={b}'; do
         if helm template agentaccess "$chart" -n agentaccess-system --set "$set" >/dev/null 2>&1; then
             fail "these values are taken: $set"
