@@ -13,6 +13,7 @@ mod exit;
 mod invoked;
 mod keys;
 mod lint;
+mod names;
 mod objects;
 mod place;
 mod pods;
@@ -70,6 +71,7 @@ enum Command {
     Test(cases::Test),
     Suggest(suggest::Suggest),
     Completion(completion::Completion),
+    Names(names::Names),
 }
 
 fn main() -> ExitCode {
@@ -108,6 +110,7 @@ fn run(cli: Cli, screen: &mut Screen) -> Result<u8> {
         Command::Test(c) => c.run(place, screen),
         Command::Suggest(c) => c.run(place, screen),
         Command::Completion(c) => c.run(command(screen.name())),
+        Command::Names(c) => c.run(screen),
     }
 }
 
