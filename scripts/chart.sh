@@ -72,6 +72,7 @@ contradictions() {
         metrics.prometheusRule=true recordings.retention=0d recordings.retention=90 recordings.store.credentials=only \
         recordings.store.url=file:///srv recordings.store.url=s3://id:secret@bucket \
         recordings.store.claim=a,recordings.store.url=s3://bucket \
+        approvals.notify.port=0 approvals.notify.secretName=Chat approvals.notify.url=https://a \
         'injection.secrets={a/b},rbac.credentials[0].namespace=a,rbac.credentials[0].names={b}'; do
         if helm template agentaccess "$chart" -n agentaccess-system --set "$set" >/dev/null 2>&1; then
             fail "these values are taken: $set"

@@ -1,8 +1,8 @@
 //! The way to the API server of a cluster: kubectl, with the kubeconfig, context and login that people have set up.
 //!
 //! This program has no client of its own, since it lies in pods of agents too. Objects are read as JSON, so that those of
-//! another version can be looked at. Nothing is changed there. Every call has a deadline and a bound on its answer, and
-//! lists have an end.
+//! another version can be looked at. Nothing is changed there but annotations, as a person would write them. Every call has
+//! a deadline and a bound on its answer, and lists have an end.
 
 use std::io::Read as _;
 use std::process::{Command, Stdio};
@@ -16,6 +16,9 @@ use serde_json::Value;
 const PROGRAM: &str = "kubectl";
 const PATIENCE: Duration = Duration::from_secs(20);
 const REQUEST_TIMEOUT: &str = "--request-timeout=15s";
+/// The same where somebody waits with a finger on a key.
+const HURRY: Duration = Duration::from_secs(2);
+const HURRIED_TIMEOUT: &str = "--request-timeout=1500ms";
 /// Bytes of one answer: a page of 500 pods has a few MiB.
 const LARGEST: u64 = 64 << 20;
 /// Pages of 500 items that one list may have.
@@ -31,6 +34,8 @@ pub(crate) struct ClusterOptions {
 #[derive(Debug)]
 pub(crate) struct Cluster {
     options: ClusterOptions,
+    patience: Duration,
+    request_timeout: &'static str,
 }
 
 /// What kubectl said.
@@ -44,7 +49,12 @@ struct Answer {
 
 impl Cluster {
     pub(crate) fn new(options: &ClusterOptions) -> Self {
-        Self { options: options.clone() }
+        Self { options: options.clone(), patience: PATIENCE, request_timeout: REQUEST_TIMEOUT }
+    }
+
+    /// For who would rather have no answer than wait for it.
+    pub(crate) fn hurried(options: &ClusterOptions) -> Self {
+        Self { options: options.clone(), patience: HURRY, request_timeout: HURRIED_TIMEOUT }
     }
 
     /// The one that the context names.
@@ -109,7 +119,7 @@ impl Cluster {
     /// When the API server does not say.
     pub(crate) fn may(&self, verb: &str, group: &str, resource: &str) -> Result<bool> {
         let resource = if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") };
-        let answer = self.kubectl(&["auth", "can-i", verb, &resource, REQUEST_TIMEOUT])?;
+        let answer = self.kubectl(&["auth", "can-i", verb, &resource, self.request_timeout])?;
         // It may add warnings, and a reason behind the word.
         match String::from_utf8_lossy(&answer.out).split_whitespace().next() {
             Some("yes") => Ok(true),
@@ -118,8 +128,32 @@ impl Cluster {
         }
     }
 
+    /// Writes annotations, and gives what the API server said to it, warning by warning.
+    ///
+    /// # Errors
+    /// When it was refused: why.
+    pub(crate) fn annotate(
+        &self,
+        resource: &str,
+        namespace: &str,
+        name: &str,
+        pairs: &[(&str, &str)],
+    ) -> Result<Vec<String>> {
+        let namespace = format!("--namespace={}", segment(namespace)?);
+        let pairs: Vec<String> = pairs.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let mut arguments = vec!["annotate", resource, segment(name)?, namespace.as_str(), self.request_timeout];
+        arguments.extend(pairs.iter().map(String::as_str));
+        let answer = self.kubectl(&arguments)?;
+        if !answer.ok {
+            // Whose webhook says it is of no use to who reads it.
+            bail!("{}", answer.err.rsplit("denied the request: ").next().unwrap_or_default());
+        }
+        let warnings = answer.err.lines().filter_map(|line| line.strip_prefix("Warning: "));
+        Ok(warnings.map(str::to_owned).collect())
+    }
+
     fn raw(&self, path: &str) -> Result<Option<Value>> {
-        let answer = self.kubectl(&["get", "--raw", path, REQUEST_TIMEOUT])?;
+        let answer = self.kubectl(&["get", "--raw", path, self.request_timeout])?;
         match answer {
             Answer { ok: true, out, .. } => {
                 Ok(Some(serde_json::from_slice(&out).with_context(|| format!("{path}: the answer is no JSON"))?))
@@ -142,7 +176,7 @@ impl Cluster {
             _ => anyhow!("`{PROGRAM}` cannot be run: {error}"),
         })?;
         let (out, err) = (read(child.stdout.take()), read(child.stderr.take()));
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + self.patience;
         let status = loop {
             match child.try_wait()? {
                 Some(status) => break status,
@@ -150,7 +184,7 @@ impl Cluster {
                     // It may have ended meanwhile; then there is nothing to end.
                     let _gone = child.kill();
                     let _status = child.wait();
-                    bail!("`{PROGRAM}` did not answer within {}s", PATIENCE.as_secs());
+                    bail!("`{PROGRAM}` did not answer within {}s", self.patience.as_secs());
                 }
                 None => thread::sleep(Duration::from_millis(10)),
             }
@@ -181,13 +215,13 @@ fn joined(reader: Reader) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A name as part of a path.
+/// A name as part of a path, or as an argument of its own: `--all` is none.
 ///
 /// # Errors
 /// When no object may have it.
 pub(crate) fn segment(name: &str) -> Result<&str> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | ':');
-    if name.is_empty() || name.starts_with('.') || !name.chars().all(fits) {
+    if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !name.chars().all(fits) {
         bail!("`{name}` is not a name that an object can have");
     }
     Ok(name)

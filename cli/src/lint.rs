@@ -1,4 +1,5 @@
-//! `lint`: everything that is wrong with a folder of policies, before a sidecar reads it.
+//! `lint`: everything that is wrong with a folder of policies before a sidecar reads it, with those of a cluster, or with
+//! those of a cluster once the folder was applied.
 //!
 //! Three tiers, as at an API server: do the files hold our objects, do they obey schema and CEL, do they compile
 //! together. Then, where a sidecar has its state directory here, whether the names in them exist, and whether it could
@@ -17,8 +18,9 @@ use crds::manifest::{Manifest, ManifestErrors};
 use crds::validate::validate;
 use policy::{CompileError, Warning, compile};
 
-use crate::exit;
-use crate::objects::Objects;
+use crate::cluster::{Cluster, ClusterOptions, segment};
+use crate::exit::{self, Usage};
+use crate::objects::{LIVE, Objects};
 use crate::place::Place;
 use crate::screen::{Paint, Screen, count, line};
 
@@ -41,20 +43,31 @@ Exit status: 0 nothing is wrong, or warnings only; 1 something is wrong; 2 wrong
 #[command(after_long_help = CODES)]
 pub(crate) struct Lint {
     /// Folder of policies and targets, or one file.
-    #[arg(short = 'f', long, value_name = "DIR")]
-    folder: PathBuf,
+    #[arg(short = 'f', long, value_name = "DIR", required_unless_present = "cluster")]
+    folder: Option<PathBuf>,
+    /// What is in the cluster now, through kubectl; with --folder, as it would be after that was applied.
+    #[arg(long)]
+    cluster: bool,
+    /// Namespace in the cluster [default: that of the context].
+    #[arg(short, long, value_name = "NAME", requires = "cluster")]
+    namespace: Option<String>,
+    /// All namespaces of the cluster.
+    #[arg(short = 'A', long, conflicts_with = "namespace", requires = "cluster")]
+    all_namespaces: bool,
+    #[command(flatten)]
+    options: ClusterOptions,
 }
 
 impl Lint {
     pub(crate) fn run(self, place: &Place, screen: &mut Screen) -> Result<u8> {
-        let (mut findings, objects, revision) = match Objects::read(&self.folder) {
+        let (mut findings, objects, revision) = match self.objects()? {
             Ok(objects) => {
                 let (findings, revision) = objects_findings(&objects);
                 (findings, Some(objects), revision)
             }
             Err(errors) => (unreadable(&errors), None, None),
         };
-        if let Some(state) = place.named_state_dir()? {
+        if let Some(state) = place.named_state_dir()?.filter(|_| !self.cluster) {
             findings.extend(names::unknown(&state, objects.as_ref()));
             findings.extend(running::kept_older(&state, revision.as_deref()));
         }
@@ -63,7 +76,10 @@ impl Lint {
             screen.say_json(&findings)?;
         } else {
             findings.iter().try_for_each(|finding| finding.say(screen))?;
-            let folder = line(&self.folder.display().to_string());
+            let folder = match &self.folder {
+                Some(folder) => line(&folder.display().to_string()),
+                None => LIVE.to_owned(),
+            };
             let number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
             let errors = count(number(wrong), "error", "errors");
             let warnings = count(number(findings.len().saturating_sub(wrong)), "warning", "warnings");
@@ -75,6 +91,31 @@ impl Lint {
             screen.say(&text)?;
         }
         Ok(if wrong == 0 { exit::DONE } else { exit::FAILED })
+    }
+}
+
+impl Lint {
+    fn objects(&self) -> Result<Result<Objects, ManifestErrors>> {
+        let folder = self.folder.as_deref();
+        let (Some(folder), false) = (folder, self.cluster) else {
+            let cluster = Cluster::new(&self.options);
+            let own = match &self.namespace {
+                Some(name) => segment(name).map_err(|error| Usage(format!("--namespace: {error}")))?.to_owned(),
+                None => cluster.namespace()?,
+            };
+            let live = Objects::live(&cluster, Some(own.as_str()).filter(|_| !self.all_namespaces))?;
+            let Some(folder) = folder else { return Ok(live) };
+            // What is wrong on either side is said; where both can be read, of what they make together.
+            return Ok(match (live, Objects::read_in(folder, &own)) {
+                (Ok(live), Ok(applied)) => Ok(live.with(applied)),
+                (Err(mut live), Err(applied)) => {
+                    live.0.extend(applied.0);
+                    Err(live)
+                }
+                (Err(errors), Ok(_)) | (Ok(_), Err(errors)) => Err(errors),
+            });
+        };
+        Ok(Objects::read(folder))
     }
 }
 

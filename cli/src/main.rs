@@ -14,6 +14,7 @@ mod export;
 mod invoked;
 mod keys;
 mod lint;
+mod names;
 mod objects;
 mod place;
 mod pods;
@@ -74,6 +75,7 @@ enum Command {
     Test(cases::Test),
     Suggest(suggest::Suggest),
     Completion(completion::Completion),
+    Names(names::Names),
 }
 
 fn main() -> ExitCode {
@@ -113,6 +115,7 @@ fn run(cli: Cli, screen: &mut Screen) -> Result<u8> {
         Command::Test(c) => c.run(place, screen),
         Command::Suggest(c) => c.run(place, screen),
         Command::Completion(c) => c.run(command(screen.name())),
+        Command::Names(c) => c.run(screen),
     }
 }
 

@@ -38,6 +38,21 @@ impl Place {
         }
     }
 
+    /// As if these had been given.
+    pub(crate) fn of(state_dir: Option<PathBuf>, config: Option<PathBuf>) -> Self {
+        Self { state_dir, config }
+    }
+
+    /// Whether somebody named a sidecar here on the command line.
+    pub(crate) fn is_given(&self) -> bool {
+        self.state_dir.is_some() || self.config.is_some()
+    }
+
+    /// Whether there could be a sidecar here: somebody named one, or one has its state in the default place.
+    pub(crate) fn is_likely(&self) -> Result<bool> {
+        Ok(self.named_state_dir()?.is_some() || Path::new(DEFAULT).exists())
+    }
+
     /// Whether somebody gave a configuration.
     pub(crate) fn names_config(&self) -> bool {
         self.config.is_some()

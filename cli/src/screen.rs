@@ -83,6 +83,11 @@ impl Screen {
         &self.name
     }
 
+    /// As a plugin of kubectl.
+    pub(crate) fn is_plugin(&self) -> bool {
+        self.name.starts_with("kubectl ")
+    }
+
     pub(crate) fn json(&self) -> bool {
         self.format == Format::Json
     }

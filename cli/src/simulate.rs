@@ -8,12 +8,15 @@ pub(crate) mod bench;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use clap::Args;
+use policy::PolicySet;
 use policy::operation::Strictness;
 use policy::subject::Subject;
 
-use crate::exit;
+use crate::cluster::{Cluster, ClusterOptions, segment};
+use crate::exit::{self, Usage};
+use crate::objects::{LIVE, Objects};
 use crate::place::Place;
 use crate::screen::Screen;
 
@@ -31,8 +34,13 @@ const STATUSES: &str = "Exit status, the strictest of all statements:
 #[command(after_long_help = STATUSES)]
 pub(crate) struct Simulate {
     /// Folder of policies and targets.
-    #[arg(short = 'f', long, value_name = "DIR")]
-    folder: PathBuf,
+    #[arg(short = 'f', long, value_name = "DIR", required_unless_present = "cluster")]
+    folder: Option<PathBuf>,
+    /// What is in the cluster now, through kubectl; with --folder, as it would be after that was applied. Give --catalog too.
+    #[arg(long)]
+    cluster: bool,
+    #[command(flatten)]
+    options: ClusterOptions,
     /// Saved catalog of the database [default: catalog/NAMESPACE.TARGET.DATABASE.json of the state directory].
     #[arg(long, value_name = "FILE")]
     catalog: Option<PathBuf>,
@@ -58,7 +66,7 @@ pub(crate) struct Simulate {
 
 impl Simulate {
     pub(crate) fn run(self, place: &Place, screen: &mut Screen) -> Result<u8> {
-        let set = bench::policies(&self.folder)?;
+        let (set, folder) = self.policies()?;
         let subject = Subject {
             namespace: self.subject.0.clone(),
             service_account: self.subject.1.clone(),
@@ -72,7 +80,7 @@ impl Simulate {
             database: self.database.as_deref(),
             catalog: self.catalog.as_deref(),
         };
-        let bench = Bench::new(&set, &self.folder, place, &wanted)?;
+        let bench = Bench::new(&set, &folder, place, &wanted)?;
         bench.problems().iter().for_each(|problem| screen.remark(problem));
         let mut strictest = Strictness::Allow;
         for (index, sql) in self.statements.iter().enumerate() {
@@ -88,6 +96,28 @@ impl Simulate {
             Strictness::RequireApproval => exit::NEEDS_APPROVAL,
             Strictness::Deny => exit::DENIED,
         })
+    }
+}
+
+impl Simulate {
+    /// And where they were read.
+    fn policies(&self) -> Result<(PolicySet, PathBuf)> {
+        let folder = match (&self.folder, self.cluster) {
+            (Some(folder), false) => return Ok((bench::policies(folder)?, folder.clone())),
+            (folder, _) => folder,
+        };
+        let (namespace, _) = &self.subject;
+        let namespace = segment(namespace).map_err(|error| Usage(format!("--as: {error}")))?;
+        let live = Objects::live(&Cluster::new(&self.options), Some(namespace))?;
+        let live = live.map_err(|errors| anyhow!("what is in the cluster cannot be used:\n{errors}"))?;
+        let objects = match folder {
+            Some(folder) => {
+                let applied = Objects::read_in(folder, namespace);
+                live.with(applied.map_err(|errors| anyhow!("`{}` cannot be used:\n{errors}", folder.display()))?)
+            }
+            None => live,
+        };
+        Ok((bench::compiled(&objects, LIVE)?, PathBuf::from(LIVE)))
     }
 }
 

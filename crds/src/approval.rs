@@ -220,6 +220,29 @@ pub struct ApprovalRequestStatus {
     /// What was granted, where it was more than one use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<GrantStatus>,
+    /// What the notification webhook was told of this request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = limits::NOTICES), extend("x-kubernetes-list-type" = "set"))]
+    pub notified: Vec<Notice>,
+}
+
+/// What can be told of a request, each at most once, in this order.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Notice {
+    Requested,
+    /// By its quorum.
+    Approved,
+    /// By one person alone.
+    BreakGlass,
+    Denied,
+    /// Nobody decided, or used the approval, in time.
+    Expired,
+    /// The agent gave it up.
+    Withdrawn,
+    /// By a person.
+    Revoked,
+    /// Early, by nobody: the request is gone, or whoever it was for.
+    Ended,
 }
 
 /// For people: what counts is counted from the records.

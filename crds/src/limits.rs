@@ -31,6 +31,8 @@ pub const COVERED: usize = 32;
 pub const PATH: usize = 4;
 /// Votes that one ApprovalRequest lists.
 pub const DECISIONS: usize = 16;
+/// Words for what was told of one ApprovalRequest.
+pub const NOTICES: usize = 8;
 /// Conditions of one object; ours are three.
 pub const CONDITIONS: usize = 8;
 /// Rules of one policy that are followed to say which of them is unused.

@@ -16,6 +16,7 @@ pub mod ports;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
+pub mod receiver;
 pub mod recorded;
 pub mod tls;
 pub mod usage;

@@ -103,7 +103,7 @@ fn no_role_has_a_star_and_none_reads_the_secrets_of_the_cluster() {
 #[test]
 fn all_that_runs_is_restricted() {
     let objects = objects();
-    let mut containers = 0;
+    let (mut containers, mut volumes) = (0, 0);
     for (name, owner) in kind(&objects, &["Deployment", "Job", "DaemonSet", "StatefulSet", "CronJob", "Pod"]) {
         let spec = &owner["spec"]["template"]["spec"];
         assert_eq!(spec["securityContext"]["runAsNonRoot"], true, "{name}");
@@ -116,8 +116,14 @@ fn all_that_runs_is_restricted() {
             assert_eq!(container["securityContext"], restricted, "{name}");
             assert!(!container["resources"].is_null(), "{name}");
         }
+        // The kubelet writes them as root, and it does not run as root.
+        for volume in spec["volumes"].as_array().into_iter().flatten() {
+            let mode = volume["secret"]["defaultMode"].as_i64().unwrap_or(0o644);
+            assert!(mode & 0o004 != 0 || !spec["securityContext"]["fsGroup"].is_null(), "{name}: {volume}");
+            volumes += 1;
+        }
     }
-    assert_eq!(containers, 3, "one for each set of values");
+    assert_eq!((containers, volumes), (3, 1), "one for each set of values, and the Secret of one");
     // What is injected: one of three has one capability more.
     for (name, profile) in kind(&objects, &["InjectionProfile"]) {
         for release in profile["spec"]["releases"].as_array().unwrap() {

@@ -14,6 +14,8 @@ mod approvals;
 mod asked;
 #[path = "cluster_governed/broken.rs"]
 mod broken;
+#[path = "cluster_governed/by_cli.rs"]
+mod by_cli;
 #[path = "cluster_governed/bypass.rs"]
 mod bypass;
 #[path = "cluster_governed/dashboards.rs"]

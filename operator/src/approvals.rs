@@ -15,6 +15,7 @@ mod grant;
 pub mod key;
 mod life;
 mod limit;
+mod notify;
 mod question;
 mod request;
 mod review;
@@ -33,6 +34,7 @@ pub use self::book::Book;
 pub use self::clerk::Clerk;
 pub use self::desk::Desk;
 use self::key::Store;
+use self::notify::Notifier;
 use self::reviewer::Reviewer;
 pub use self::watching::watch;
 use crate::config::Config;
@@ -46,6 +48,7 @@ pub struct Approvals {
     /// What the gRPC server calls.
     pub desk: Arc<Desk>,
     clerk: Arc<Clerk>,
+    notifier: Option<Arc<Notifier>>,
     book: Arc<Book>,
     key: Store,
 }
@@ -58,7 +61,13 @@ impl Approvals {
         let key = Store::new(client.clone(), &config.namespace, &config.approval_key_secret);
         let book = Arc::new(Book::new(key.held(), Arc::clone(metrics), index));
         let clerk = Clerk::new(client.clone(), Arc::clone(&book), Arc::clone(metrics), &config.identity);
+        let notifier = config.notify.as_deref().map(|folder| {
+            let (book, metrics) = (Arc::clone(&book), Arc::clone(metrics));
+            let http = config.notify_allow_http;
+            Arc::new(Notifier::new(client.clone(), book, metrics, &config.identity, folder, http))
+        });
         Self {
+            notifier,
             reviewer: Reviewer::new(client.clone(), key.held()),
             desk: Arc::new(Desk::new(client.clone(), Arc::clone(&book), key.held())),
             clerk: Arc::new(clerk),
@@ -72,6 +81,9 @@ impl Approvals {
         tokio::spawn(watch(Arc::clone(&self.book), self.key.clone(), watching));
         let clerk = Arc::clone(&self.clerk);
         tokio::spawn(async move { clerk.work().await });
+        if let Some(notifier) = self.notifier.clone() {
+            tokio::spawn(async move { notifier.work().await });
+        }
     }
 
     /// The leader's part, to be called again and again.
@@ -82,6 +94,9 @@ impl Approvals {
             Err(error) => tracing::warn!(event = "approval_key_not_made", %error),
         }
         self.clerk.lead();
+        if let Some(notifier) = &self.notifier {
+            notifier.lead();
+        }
     }
 }
 

@@ -89,6 +89,12 @@ pub struct Config {
     /// The Secret that holds the key of countersignatures, and the ConfigMap that holds its public half.
     #[arg(long, default_value = "agentaccess-recording-key")]
     pub recording_key: String,
+    /// A folder with `url`, `key` and perhaps `ca.crt`, of a mounted Secret: where what happens to approvals is told.
+    #[arg(long)]
+    pub notify: Option<PathBuf>,
+    /// That URL may be http.
+    #[arg(long, requires = "notify")]
+    pub notify_allow_http: bool,
     /// The Lease of the leader.
     #[arg(long, default_value = "agentaccess-operator")]
     pub lease: String,
@@ -223,6 +229,8 @@ mod tests {
         assert!(config.recordings_store.is_none() && config.recordings_retention == 90 * 86_400);
         let config = parse(&["--recordings-store=file:///srv/recordings", "--recordings-retention=1h"]).unwrap();
         assert!(!config.recordings_store.unwrap().is_remote() && config.recordings_retention == 3_600);
+        let config = parse(&["--notify=/etc/agentaccess/notify", "--notify-allow-http"]).unwrap();
+        assert!(config.notify.is_some() && config.notify_allow_http);
         let config = parse(&["--allow-secret=a/b,c/d", "--sidecar-resources={\"limits\":{\"cpu\":\"1\"}}"]).unwrap();
         let rules = config.rules();
         assert!(rules.inject.secrets.contains("c/d"));
@@ -248,6 +256,7 @@ mod tests {
             "--recordings-credentials=/etc/x",
             "--recordings-retention=59m",
             "--recordings-retention=90",
+            "--notify-allow-http",
         ] {
             assert!(parse(&[bad]).is_err(), "{bad}");
         }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder as _, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, TextEncoder,
+    Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 #[derive(Debug)]
@@ -26,6 +26,9 @@ pub struct Metrics {
     approvals: IntCounterVec,
     grants: IntGaugeVec,
     break_glass: IntCounterVec,
+    notifications: IntCounterVec,
+    notifications_pending: IntGauge,
+    notification_oldest: Gauge,
     approval_release_seconds: Histogram,
     approval_records_ignored: IntCounter,
     status_writes: IntCounterVec,
@@ -39,6 +42,10 @@ pub struct Metrics {
     recordings_incomplete: IntCounterVec,
     recordings_expired: IntCounter,
 }
+
+/// What became of a call that tells of an approval: taken; the endpoint away, refusing, or not to be used as it is
+/// configured. And of a message: given up, or dropped unsent.
+pub const NOTIFICATIONS: [&str; 6] = ["sent", "away", "refused", "unready", "given_up", "dropped"];
 
 /// Requests of one namespace that wait for people.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,6 +88,19 @@ impl Metrics {
         let pending = Opts::new("agentaccess_approvals_pending", "Requests that wait for people, told by the leader.");
         let grants = Opts::new("agentaccess_grants", "Approvals that count for more than one use, told by the leader.");
         let glass = Opts::new("agentaccess_break_glass_total", "Times that one person broke the glass.");
+        let notifications = Opts::new(
+            "agentaccess_notifications_total",
+            "Calls of the notification webhook by how they ended, and messages that were given up or dropped.",
+        );
+        let notifications = IntCounterVec::new(notifications, &["outcome"])?;
+        for outcome in NOTIFICATIONS {
+            // There from the start: the first failure is an increase then.
+            notifications.with_label_values(&[outcome]).inc_by(0);
+        }
+        let waiting = "agentaccess_notifications_pending";
+        let waiting = IntGauge::new(waiting, "Messages that wait to be told, told by the leader.")?;
+        let oldest = "agentaccess_notification_oldest_seconds";
+        let oldest = Gauge::new(oldest, "How long the oldest message has waited to be told, told by the leader.")?;
         let late = Opts::new(
             "agentaccess_approvals_near_expiry",
             "Requests that wait for people and have used four fifths of their time, told by the leader.",
@@ -141,6 +161,9 @@ impl Metrics {
             approvals_pending: register(&registry, IntGaugeVec::new(pending, &["namespace"])?)?,
             grants: register(&registry, IntGaugeVec::new(grants, &["scope"])?)?,
             break_glass: register(&registry, IntCounterVec::new(glass, &["namespace"])?)?,
+            notifications: register(&registry, notifications)?,
+            notifications_pending: register(&registry, waiting)?,
+            notification_oldest: register(&registry, oldest)?,
             approvals: register(&registry, IntCounterVec::new(approvals, &["outcome"])?)?,
             approval_release_seconds: register(&registry, Histogram::with_opts(release)?)?,
             approval_records_ignored: register(&registry, ignored)?,
@@ -224,6 +247,17 @@ impl Metrics {
 
     pub fn glass_broken(&self, namespace: &str) {
         self.break_glass.with_label_values(&[namespace]).inc();
+    }
+
+    /// `outcome` is one of [`NOTIFICATIONS`].
+    pub fn notification(&self, outcome: &'static str) {
+        self.notifications.with_label_values(&[outcome]).inc();
+    }
+
+    /// Of the leader; another replica has none.
+    pub fn notifications_waiting(&self, count: usize, oldest: Duration) {
+        self.notifications_pending.set(number(count));
+        self.notification_oldest.set(oldest.as_secs_f64());
     }
 
     /// `outcome` is a word of ours.
@@ -325,6 +359,8 @@ mod tests {
         metrics.approvals_pending(Some([("shop".to_owned(), Waiting { pending: 3, late: 1 })].into()));
         metrics.pods([("shop".to_owned(), Pods { injected: 2, governed: 1 })].into());
         metrics.ungoverned([("shop".to_owned(), 4)].into());
+        metrics.notification("sent");
+        metrics.notifications_waiting(2, Duration::from_millis(1_500));
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
         for line in [
             "agentaccess_build_info{version=\"1.2.3\"} 1",
@@ -346,6 +382,10 @@ mod tests {
             "agentaccess_injected_pods{namespace=\"shop\"} 2",
             "agentaccess_governed_pods{namespace=\"shop\"} 1",
             "agentaccess_ungoverned_pods{namespace=\"shop\"} 4",
+            "agentaccess_notifications_total{outcome=\"sent\"} 1",
+            "agentaccess_notifications_total{outcome=\"given_up\"} 0",
+            "agentaccess_notifications_pending 2",
+            "agentaccess_notification_oldest_seconds 1.5",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

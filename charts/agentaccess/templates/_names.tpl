@@ -38,20 +38,31 @@ matchExpressions:
 - {key: kubernetes.io/metadata.name, operator: NotIn, values: {{ include "agentaccess.excluded" . }}}
 {{- end }}
 
-{{- /* What the operator mounts to keep recordings, or nothing. */}}
-{{- define "agentaccess.recordings" -}}
+{{- /* What the operator mounts: where recordings are kept, or what opens it, and where approvals are told; perhaps nothing. */}}
+{{- define "agentaccess.volumes" -}}
 {{- $store := .Values.recordings.store }}
-{{- if $store.claim }}
+{{- $notify := .Values.approvals.notify.secretName }}
+{{- $bucket := and $store.url $store.credentials }}
 mounts:
+{{- if $store.claim }}
 - {name: recordings, mountPath: /var/lib/agentaccess/recordings}
+{{- else if $bucket }}
+- {name: recordings, mountPath: /etc/agentaccess/recordings, readOnly: true}
+{{- end }}
+{{- if $notify }}
+- {name: notify, mountPath: /etc/agentaccess/notify, readOnly: true}
+{{- end }}
 volumes:
+{{- if $store.claim }}
 - name: recordings
   persistentVolumeClaim: {claimName: {{ $store.claim }}}
-{{- else if and $store.url $store.credentials }}
-mounts:
-- {name: recordings, mountPath: /etc/agentaccess/recordings, readOnly: true}
-volumes:
+{{- else if $bucket }}
 - name: recordings
   secret: {secretName: {{ $store.credentials }}, defaultMode: 0440}
+{{- end }}
+{{- if $notify }}
+# Without it nobody is told, which the operator says; approvals go on.
+- name: notify
+  secret: {secretName: {{ $notify }}, defaultMode: 0440, optional: true}
 {{- end }}
 {{- end }}

@@ -4,16 +4,16 @@ use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use crds::approval::{ApprovalRequest, Phase};
+use crds::approval::ApprovalRequest;
 
-use super::{named, phase};
+use super::sort;
 
 /// Statements have at most 64 Ki characters.
 const LARGEST: u64 = 1 << 20;
 const MOST: usize = 10_000;
 
 /// All of them, pending first, then the newest.
-pub(super) fn read_all(state: &Path) -> Result<Vec<ApprovalRequest>> {
+pub(crate) fn read_all(state: &Path) -> Result<Vec<ApprovalRequest>> {
     let folder = state.join("requests");
     let shown = folder.display();
     let mut items = Vec::new();
@@ -23,11 +23,7 @@ pub(super) fn read_all(state: &Path) -> Result<Vec<ApprovalRequest>> {
             items.push(read(&path)?);
         }
     }
-    let created = |item: &ApprovalRequest| item.metadata.creation_timestamp.as_ref().map(|t| t.0);
-    items.sort_by(|a, b| {
-        let rank = |item: &ApprovalRequest| phase(item) != Phase::Pending;
-        rank(a).cmp(&rank(b)).then(created(b).cmp(&created(a))).then(named(a).cmp(named(b)))
-    });
+    sort(&mut items);
     Ok(items)
 }
 

@@ -7,7 +7,8 @@ use crds::policy::Reason;
 use super::{agent, named, phase, phase_word, statement};
 use crate::screen::{Paint, Screen, count, indent, line};
 
-pub(super) fn say(screen: &mut Screen, item: &ApprovalRequest) -> Result<()> {
+/// `cluster`: it is one of a cluster.
+pub(super) fn say(screen: &mut Screen, item: &ApprovalRequest, cluster: bool) -> Result<()> {
     let spec = &item.spec;
     let name = line(named(item));
     let field = |label: &str, value: &str| format!("  {label:<10}{value}");
@@ -34,6 +35,13 @@ pub(super) fn say(screen: &mut Screen, item: &ApprovalRequest) -> Result<()> {
     let denials = count(number(spec.deny_threshold), "denial ends it", "denials end it");
     screen.say(&field("needs", &format!("{needs}{reason}, has {have}; {denials}")))?;
     screen.say(&field("expires", &line(&spec.expires_at)))?;
+    if let Some(grant) = &spec.grant {
+        screen.say(&field("grants", &line(&grant.means)))?;
+    }
+    if let Some(grant) = item.status.as_ref().and_then(|status| status.grant.as_ref()) {
+        let broken = if grant.break_glass { ", by break-glass" } else { "" };
+        screen.say(&field("counts", &line(&format!("until {}{broken}", grant.not_after))))?;
+    }
     screen.say(&field("digest", &line(&spec.digest)))?;
     for (index, vote) in item.status.iter().flat_map(|s| &s.decisions).enumerate() {
         let why = vote.reason.as_deref().map(|r| format!(": {r}")).unwrap_or_default();
@@ -45,13 +53,13 @@ pub(super) fn say(screen: &mut Screen, item: &ApprovalRequest) -> Result<()> {
     screen.say(&indent(&statement(item), "    "))?;
     if phase(item) == Phase::Pending {
         screen.say("")?;
-        say_commands(screen, item, "  ")?;
+        say_commands(screen, item, "  ", cluster)?;
     }
     Ok(())
 }
 
 /// One change, for `watch`: open requests with what is needed to decide, others in a line.
-pub(super) fn say_change(screen: &mut Screen, item: &ApprovalRequest) -> Result<()> {
+pub(super) fn say_change(screen: &mut Screen, item: &ApprovalRequest, cluster: bool) -> Result<()> {
     let name = screen.paint(&line(named(item)), Paint::Strong);
     let target = line(&item.spec.target.name);
     let by = item.status.iter().flat_map(|s| &s.decisions).next_back();
@@ -66,16 +74,18 @@ pub(super) fn say_change(screen: &mut Screen, item: &ApprovalRequest) -> Result<
     screen.say(&format!("{name}  {phase_text}  {} on {target}, {tally}{by}", agent(item)))?;
     if phase(item) == Phase::Pending {
         screen.say(&indent(&statement(item), "    "))?;
-        say_commands(screen, item, "  ")?;
+        say_commands(screen, item, "  ", cluster)?;
     }
     Ok(())
 }
 
-fn say_commands(screen: &mut Screen, item: &ApprovalRequest, margin: &str) -> Result<()> {
+fn say_commands(screen: &mut Screen, item: &ApprovalRequest, margin: &str, cluster: bool) -> Result<()> {
     let reason = if item.spec.reason == Reason::Required { " --reason '...'" } else { "" };
+    let namespace = item.metadata.namespace.as_deref().filter(|_| cluster);
+    let whose = namespace.map(|namespace| format!(" --namespace {}", line(namespace))).unwrap_or_default();
     let (program, name) = (screen.name().to_owned(), line(named(item)));
-    screen.say(&format!("{margin}to approve: {program} approve {name}{reason}"))?;
-    screen.say(&format!("{margin}to deny:    {program} deny {name}{reason}"))
+    screen.say(&format!("{margin}to approve: {program} approve {name}{whose}{reason}"))?;
+    screen.say(&format!("{margin}to deny:    {program} deny {name}{whose}{reason}"))
 }
 
 fn voted(decision: Decision) -> &'static str {

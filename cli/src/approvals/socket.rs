@@ -13,7 +13,10 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CallError {
-    #[error("no sidecar answers at `{}`: start it, or give its state directory with --state-dir", .0.display())]
+    #[error(
+        "no sidecar answers at `{}`: start it, or give its state directory with --state-dir; for the requests of a cluster give --cluster",
+        .0.display()
+    )]
     Away(PathBuf),
     #[error(
         "uid {uid} may not reach `{}`: run this as an approver who is in the group of that socket (`approverGroup` in agentaccess.yaml)",

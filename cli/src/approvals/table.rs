@@ -10,10 +10,18 @@ use crate::when;
 
 const HEADINGS: [&str; 9] = ["NAME", "AGENT", "TARGET", "ACTION", "NEEDS", "HAVE", "PHASE", "EXPIRES", "AGE"];
 
-pub(super) fn say(screen: &mut Screen, items: &[ApprovalRequest]) -> Result<()> {
+/// `namespaces`: they are of several.
+pub(super) fn say(screen: &mut Screen, items: &[ApprovalRequest], namespaces: bool) -> Result<()> {
     let now = Timestamp::now();
-    let rows: Vec<Vec<String>> = items.iter().map(|item| row(item, now)).collect();
-    screen.table(&HEADINGS, &rows)
+    let mut headings = HEADINGS.to_vec();
+    let mut rows: Vec<Vec<String>> = items.iter().map(|item| row(item, now)).collect();
+    if namespaces {
+        headings.insert(0, "NAMESPACE");
+        for (row, item) in rows.iter_mut().zip(items) {
+            row.insert(0, item.metadata.namespace.clone().unwrap_or_default());
+        }
+    }
+    screen.table(&headings, &rows)
 }
 
 fn row(item: &ApprovalRequest, now: Timestamp) -> Vec<String> {

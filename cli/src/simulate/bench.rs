@@ -43,6 +43,14 @@ pub(crate) struct Bench {
 pub(crate) fn policies(folder: &Path) -> Result<PolicySet> {
     let shown = folder.display();
     let objects = Objects::read(folder).map_err(|errors| anyhow!("`{shown}` cannot be used:\n{errors}"))?;
+    compiled(&objects, &shown.to_string())
+}
+
+/// `shown` is where they were read.
+///
+/// # Errors
+/// What is wrong in what they say together.
+pub(crate) fn compiled(objects: &Objects, shown: &str) -> Result<PolicySet> {
     compile(&objects.input).map_err(|errors| {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
         anyhow!("the policies in `{shown}` cannot be used; see `lint`:\n{}", lines.join("\n"))

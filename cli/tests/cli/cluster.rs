@@ -18,6 +18,10 @@ case "$1 $2" in
 "get --raw")
     file="$here/objects$(printf %s "$3" | sed 's/?.*//').json"
     if [ -f "$file" ]; then cat "$file"; else echo 'Error from server (NotFound): not here' >&2; exit 1; fi ;;
+"annotate approvalrequests.agentaccess.dev")
+    printf '%s\n' "$@" >"$here/annotated"
+    cat "$here/said" >&2
+    ! grep -q '^Error' "$here/said" ;;
 *) echo "what is $*?" >&2; exit 2 ;;
 esac
 "#;
@@ -50,11 +54,31 @@ impl Answers {
     pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
         run_with(self.folder.path(), arguments)
     }
+
+    /// From now on this is what kubectl says to a vote, on its standard error.
+    pub(crate) fn say(&self, text: &str) {
+        std::fs::write(self.folder.path().join("said"), text).unwrap();
+    }
+
+    /// With which words it was called for the last one.
+    pub(crate) fn annotated(&self) -> Vec<String> {
+        let words = std::fs::read_to_string(self.folder.path().join("annotated")).unwrap_or_default();
+        words.lines().map(str::to_owned).collect()
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
 }
 
 /// With what lies in this folder before everything else.
 pub(crate) fn run_with(folder: &Path, arguments: &[&str]) -> Ran {
-    let mut command = Command::new(PROGRAM);
+    run_as_with(Path::new(PROGRAM), folder, arguments)
+}
+
+/// The same, under another name.
+pub(crate) fn run_as_with(program: &Path, folder: &Path, arguments: &[&str]) -> Ran {
+    let mut command = Command::new(program);
     command.args(arguments).current_dir(folder).env("PATH", format!("{}:/usr/bin:/bin", folder.display()));
     command.env_remove("AGENTACCESS_STATE_DIR").env_remove("NO_COLOR");
     let output = command.output().unwrap();

@@ -1,5 +1,5 @@
 //! The program as people run it: what it prints and the status it ends with.
-#![expect(clippy::unwrap_used, reason = "test helpers")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test helpers")]
 
 mod approvals;
 mod cases;
@@ -11,6 +11,7 @@ mod face;
 mod lint;
 mod pods;
 mod replay;
+mod requests;
 mod simulate;
 mod store;
 mod suggest;

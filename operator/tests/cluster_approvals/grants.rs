@@ -5,6 +5,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tonic::{Code, Status};
 
+use super::notified::events;
 use super::scene::{Scene, shown, told};
 
 const REASON: &str = "agentaccess.dev/reason=INC-9";
@@ -130,4 +131,13 @@ pub(crate) async fn broken(scene: &Scene) {
         .await;
     let metrics = String::from_utf8(scene.replicas[0].metrics.render().unwrap()).unwrap();
     assert!(metrics.contains("agentaccess_break_glass_total{"), "{metrics}");
+    // The record says it, signed; the chat was told who and why.
+    let stored = scene.stored(&name);
+    let record = stored["metadata"]["annotations"]["agentaccess.dev/decision.1"].as_str().unwrap();
+    assert!(record.contains("\"decision\":\"break-glass\"") && record.contains("INC-9"), "{record}");
+    scene.until("the chat is told", || async { events(scene, &name) == ["requested", "break-glass"] }).await;
+    let told = scene.told_of(&name).remove(1);
+    let text = told["text"].as_str().unwrap();
+    assert!(text.starts_with("BREAK-GLASS: ") && text.contains("by `carol`, because `INC-9`"), "{text}");
+    assert_eq!(told["agentaccess"]["grant"]["breakGlass"], true, "{told}");
 }

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod grants;
+mod notified;
 mod scene;
 
 use std::time::{Duration, Instant};
@@ -32,6 +33,9 @@ async fn approvals_on_a_cluster() {
     grants::granted_and_revoked(&scene).await;
     grants::broken(&scene).await;
     withdrawn_and_deleted(&scene).await;
+    notified::told(&scene).await;
+    notified::failing(&scene).await;
+    notified::by_the_next_leader(&scene).await;
     without_webhook(&scene).await;
     fast(&scene).await;
 }

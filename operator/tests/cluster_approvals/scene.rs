@@ -1,6 +1,7 @@
 //! A namespace with policies and people, two replicas of the operator's part in this process, and the webhook at which
 //! the API server dials it. The chart is installed; its operator and its own webhooks are away.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use clap::Parser as _;
 use control::PodName;
 use control::v1::{ConsumeRequest, Question, Standing, Terms, standing};
+use e2e::receiver::Receiver;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use operator::approvals::{Approvals, Asker};
@@ -33,6 +35,10 @@ pub(crate) struct Scene {
     pub(crate) namespace: String,
     pub(crate) replicas: Vec<Replica>,
     pub(crate) pods: Vec<Asker>,
+    /// Whom the replicas tell what happens to requests, and the files of the Secret that say so.
+    pub(crate) chat: Receiver,
+    secret: tempfile::TempDir,
+    token: String,
     hook: Value,
     number: std::sync::atomic::AtomicU8,
     _stop: watch::Sender<bool>,
@@ -68,8 +74,9 @@ async fn client(user: Option<&str>, token: Option<&str>) -> Client {
     Client::try_from(config).unwrap()
 }
 
-async fn replica(identity: &str, token: &str) -> Replica {
-    let arguments = ["x", "--namespace", OPERATOR, "--identity", identity, "--sidecar-image=i@sha256:0"];
+async fn replica(identity: &str, token: &str, secret: &Path) -> Replica {
+    let secret = format!("--notify={}", secret.display());
+    let arguments = ["x", "--namespace", OPERATOR, "--identity", identity, "--sidecar-image=i@sha256:0", &secret];
     let (config, metrics) = (Config::parse_from(arguments), Arc::new(Metrics::new("0").unwrap()));
     let api = client(None, Some(token)).await;
     let approvals = Approvals::new(&api, &config, &metrics, None);
@@ -84,8 +91,13 @@ impl Scene {
         rights();
         let (done, token) = kubectl(&["create", "token", "agentaccess-operator", "-n", OPERATOR], None);
         assert!(done, "{token}");
-        let token = token.trim();
-        let replicas = vec![replica("a", token).await, replica("b", token).await];
+        let token = token.trim().to_owned();
+        let (chat, secret) = (Receiver::start().unwrap(), tempfile::tempdir().unwrap());
+        let url = format!("https://{}/chat", chat.address);
+        for (name, text) in [("url", url.as_str()), ("key", "0123456789abcdef"), ("ca.crt", &chat.authority.ca)] {
+            std::fs::write(secret.path().join(name), text).unwrap();
+        }
+        let replicas = vec![replica("a", &token, secret.path()).await, replica("b", &token, secret.path()).await];
         replicas[0].approvals.lead().await;
 
         let authority = Arc::new(Authority::make(certificate::now()).unwrap());
@@ -106,7 +118,8 @@ impl Scene {
         tokio::spawn(serve::serve(listener, serve::tls(current).unwrap(), Arc::new(webhook), stopped));
         let hook = hook(&namespace, port, &authority);
 
-        let mut scene = Self { namespace, replicas, pods: Vec::new(), hook, number: 0.into(), _stop: stop };
+        let (pods, number) = (Vec::new(), 0.into());
+        let mut scene = Self { namespace, replicas, pods, chat, secret, token, hook, number, _stop: stop };
         scene.policies();
         scene.people();
         scene.pods = (0..5).map(|n| scene.pod(&format!("agent-{n}"))).collect();
@@ -117,6 +130,19 @@ impl Scene {
             })
             .await;
         scene
+    }
+
+    /// One more, that leads from now on beside the others.
+    pub(crate) async fn another_leader(&self) -> Replica {
+        let replica = replica("c", &self.token, self.secret.path()).await;
+        replica.approvals.lead().await;
+        replica
+    }
+
+    /// What was told of this request, in order; what was told twice stands there twice.
+    pub(crate) fn told_of(&self, name: &str) -> Vec<Value> {
+        let told = self.chat.heard().into_iter().map(|heard| heard.json().unwrap());
+        told.filter(|told| told["agentaccess"]["request"]["name"] == name).collect()
     }
 
     /// Sets the webhook up, or takes it away.

@@ -40,6 +40,7 @@ fn status(work: &Work) -> ApprovalRequestStatus {
         decisions: decisions.clone(),
         consumed: false,
         grant: grant.clone(),
+        notified: Vec::new(),
     }
 }
 

@@ -158,6 +158,7 @@ impl Request {
                 .collect(),
             consumed: standing == Tallied::Consumed,
             grant: None,
+            notified: Vec::new(),
         });
         object
     }
