@@ -123,7 +123,7 @@ fn all_that_runs_is_restricted() {
             volumes += 1;
         }
     }
-    assert_eq!((containers, volumes), (3, 1), "one for each set of values, and the Secret of one");
+    assert_eq!((containers, volumes), (3, 3), "one for each set of values; two Secrets and a claim");
     // What is injected: one of three has one capability more.
     for (name, profile) in kind(&objects, &["InjectionProfile"]) {
         for release in profile["spec"]["releases"].as_array().unwrap() {
