@@ -12,6 +12,8 @@ pub(crate) const NEEDS_APPROVAL: u8 = 3;
 pub(crate) const DENIED: u8 = 4;
 /// `verify`: there is no recording to verify. 10 to 17 are those of `recording::verify::Verdict::exit_code`.
 pub(crate) const NO_RECORDING: u8 = 18;
+/// `verify --store`: nothing is wrong in itself, but the witness did not countersign it for this pod.
+pub(crate) const NOT_COUNTERSIGNED: u8 = 19;
 
 pub(crate) const HELP: &str = "Exit status: 0 done; 1 failed, refused, or something is wrong; 2 wrong usage.
 `simulate` and `verify` have further ones: see their --help.";

@@ -10,6 +10,7 @@ mod check;
 mod cluster;
 mod completion;
 mod exit;
+mod export;
 mod invoked;
 mod keys;
 mod lint;
@@ -19,8 +20,10 @@ mod pods;
 mod recordings;
 mod replay;
 mod screen;
+mod search;
 mod sessions;
 mod simulate;
+mod source;
 mod suggest;
 mod verify;
 mod when;
@@ -57,6 +60,7 @@ enum Command {
     #[command(subcommand)]
     Sessions(sessions::Sessions),
     Replay(replay::Replay),
+    Export(export::Export),
     Verify(verify::Verify),
     Keys(keys::Keys),
     /// The recording on disk.
@@ -97,6 +101,7 @@ fn run(cli: Cli, screen: &mut Screen) -> Result<u8> {
         Command::Approvals(c) => c.run(place, screen),
         Command::Sessions(c) => c.run(place, screen),
         Command::Replay(c) => c.run(place, screen),
+        Command::Export(c) => c.run(place, screen),
         Command::Verify(c) => c.run(place, screen),
         Command::Keys(c) => c.run(place, screen),
         Command::Recordings(c) => c.run(place, screen),

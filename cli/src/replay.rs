@@ -5,8 +5,8 @@
 
 mod pace;
 mod rows;
-mod story;
-mod teller;
+pub(crate) mod story;
+pub(crate) mod teller;
 
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use clap::Args;
 use crate::exit;
 use crate::place::Place;
 use crate::screen::{Screen, line};
+use crate::source::FromStore;
 use crate::when;
 
 use pace::Pace;
@@ -45,17 +46,20 @@ pub(crate) struct Replay {
     /// Also the operations of the sidecar itself.
     #[arg(long)]
     internal: bool,
+    #[command(flatten)]
+    from: FromStore,
 }
 
 impl Replay {
     pub(crate) fn run(self, place: &Place, screen: &mut Screen) -> Result<u8> {
-        let (dir, storage) = place.recordings()?;
-        let story = Story::read(&storage, &self.session)?;
+        let source = self.from.source(place)?;
+        let storage = &*source.storage;
+        let story = Story::read(storage, &self.session)?;
         if !story.exists() {
             if let Some(damage) = story.damage {
                 bail!("the recording is damaged before any entry of `{}`: {damage}", self.session);
             }
-            let (session, dir) = (line(&self.session), line(&dir.display().to_string()));
+            let (session, dir) = (line(&self.session), line(&source.shown));
             bail!("there is no session `{session}` in `{dir}`: see `{} sessions ls`", screen.name());
         }
         let waits = !self.no_delay && !screen.json() && (screen.is_terminal() || self.speed.is_some());
@@ -63,7 +67,7 @@ impl Replay {
         let mut teller = Teller::new(&self.session, self.internal);
         teller.header(screen, &story)?;
         let mut damage = None;
-        for entry in story.entries(&storage)? {
+        for entry in story.entries(storage)? {
             match entry {
                 Ok(entry) if screen.json() => screen.say_json(&entry)?,
                 Ok(entry) => {

@@ -52,6 +52,8 @@ pub(crate) struct Screen {
     color: bool,
     color_errors: bool,
     name: String,
+    /// What was said, where it goes elsewhere than to the terminal.
+    kept: Option<String>,
 }
 
 impl Screen {
@@ -62,7 +64,18 @@ impl Screen {
             Color::Auto => terminal && !set("NO_COLOR") && std::env::var("TERM").is_ok_and(|t| t != "dumb"),
         };
         let (out, err) = (io::stdout().is_terminal(), io::stderr().is_terminal());
-        Self { format: options.output, color: wanted(out), color_errors: wanted(err), name }
+        Self { format: options.output, color: wanted(out), color_errors: wanted(err), name, kept: None }
+    }
+
+    /// One that nobody sees: what is said to it is for [`Screen::take`]. In colour, whatever the terminal is.
+    pub(crate) fn unseen() -> Self {
+        let kept = Some(String::new());
+        Self { format: Format::Text, color: true, color_errors: false, name: String::new(), kept }
+    }
+
+    /// What was said since.
+    pub(crate) fn take(&mut self) -> String {
+        self.kept.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// The name we were called by.
@@ -81,6 +94,11 @@ impl Screen {
 
     /// `text` has been escaped where it is not ours.
     pub(crate) fn say(&mut self, text: &str) -> Result<()> {
+        if let Some(kept) = &mut self.kept {
+            kept.push_str(text);
+            kept.push('\n');
+            return Ok(());
+        }
         let mut out = io::stdout().lock();
         out.write_all(text.as_bytes())?;
         out.write_all(b"\n")?;

@@ -1,10 +1,11 @@
 //! `sessions ls`: which agents were connected, and what came of it.
 //!
-//! A damaged recording is listed as far as it can be read, with a warning and a failing status.
+//! Of a store all recordings are listed, one after the other. A damaged recording is listed as far as it can be read, with a warning and a failing status.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
+use archive::Library;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use recording::entry::{Body, Close, Line, Open};
@@ -14,11 +15,14 @@ use serde::Serialize;
 use crate::exit;
 use crate::place::Place;
 use crate::screen::{Screen, line};
+use crate::search::Search;
+use crate::source::FromStore;
 use crate::when;
 
 #[derive(Subcommand)]
 pub(crate) enum Sessions {
     Ls(Ls),
+    Search(Search),
 }
 
 /// List sessions, oldest first.
@@ -33,11 +37,16 @@ pub(crate) struct Ls {
     /// Also those of the sidecar itself.
     #[arg(long)]
     internal: bool,
+    #[command(flatten)]
+    from: FromStore,
 }
 
 #[derive(Serialize, Debug, Default)]
 #[serde(rename_all = "camelCase")]
 struct Row {
+    /// Of which recording of a store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recording: Option<String>,
     session: String,
     started: String,
     last: String,
@@ -52,16 +61,24 @@ struct Row {
 
 impl Sessions {
     pub(crate) fn run(self, place: &Place, screen: &mut Screen) -> Result<u8> {
-        let Self::Ls(ls) = self;
-        ls.run(place, screen)
+        match self {
+            Self::Ls(ls) => ls.run(place, screen),
+            Self::Search(search) => search.run(screen),
+        }
     }
 }
 
 impl Ls {
     fn run(self, place: &Place, screen: &mut Screen) -> Result<u8> {
         let since = self.since.as_deref().map(when::moment).transpose().context("--since")?;
-        let (dir, storage) = place.recordings()?;
-        let (mut rows, damage) = collect(entries(&storage)?);
+        let (mut rows, damage, shown) = match self.from.library()? {
+            Some(library) => self.stored(&library)?,
+            None => {
+                let (dir, storage) = place.recordings()?;
+                let (rows, damage) = collect(entries(&storage)?);
+                (rows, damage.map(|damage| damage.to_string()), dir.display().to_string())
+            }
+        };
         rows.retain(|row| {
             (self.internal || !row.internal)
                 && (!self.denied || row.refusals > 0)
@@ -70,23 +87,39 @@ impl Ls {
         if screen.json() {
             screen.say_json(&rows)?;
         } else if rows.is_empty() {
-            screen.say(&format!("no such session in `{}`", line(&dir.display().to_string())))?;
+            screen.say(&format!("no such session in `{}`", line(&shown)))?;
         } else {
-            let cells: Vec<Vec<String>> = rows.iter().map(cells).collect();
-            screen.table(&HEADINGS, &cells)?;
+            // A column more, where there is more than one recording.
+            let skip = usize::from(!self.from.is_given());
+            let cells: Vec<Vec<String>> = rows.iter().map(|row| cells(row).into_iter().skip(skip).collect()).collect();
+            screen.table(HEADINGS.get(skip..).unwrap_or_default(), &cells)?;
         }
         let Some(damage) = damage else { return Ok(exit::DONE) };
-        screen.remark(&format!("the recording is damaged, so this list ends early: {damage}"));
+        screen.remark(&format!("the recording is damaged, so this list is not whole: {damage}"));
         Ok(exit::FAILED)
+    }
+
+    /// Of every recording, or the one that was named; with the first damage, if there is any.
+    fn stored(&self, library: &Library) -> Result<(Vec<Row>, Option<String>, String)> {
+        let (mut all, mut first) = (Vec::new(), None);
+        for id in self.from.chosen(library)? {
+            let storage = library.stored(&id).with_context(|| format!("recording `{id}`"))?;
+            let (rows, damage) = collect(entries(&storage)?);
+            all.extend(rows.into_iter().map(|row| Row { recording: Some(id.to_string()), ..row }));
+            first = first.or(damage.map(|damage| format!("{id}: {damage}")));
+        }
+        Ok((all, first, "the store".to_owned()))
     }
 }
 
-const HEADINGS: [&str; 8] = ["SESSION", "AGENT", "TARGET", "STARTED", "TOOK", "OPS", "REFUSED", "APPROVALS"];
+const HEADINGS: [&str; 9] =
+    ["RECORDING", "SESSION", "AGENT", "TARGET", "STARTED", "TOOK", "OPS", "REFUSED", "APPROVALS"];
 
 fn cells(row: &Row) -> Vec<String> {
     let open = row.open.as_deref();
     let unknown = || "?".to_owned();
     vec![
+        row.recording.clone().unwrap_or_default(),
         row.session.clone(),
         open.map_or_else(unknown, |o| format!("{}/{}", o.subject.namespace, o.subject.service_account)),
         open.map_or_else(unknown, |o| match &o.target.database {

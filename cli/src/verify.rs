@@ -1,7 +1,9 @@
 //! `verify`: is a recording what was written?
 //!
 //! The key comes from the caller. One that lies in or beside the recording is refused: who changed the recording could
-//! have changed it too.
+//! have changed it too. A store is judged by the key of the witness, which countersigned what the sidecars wrote.
+
+mod stored;
 
 use std::path::{Path, PathBuf};
 
@@ -15,6 +17,7 @@ use crate::exit::{self, Usage};
 use crate::keys::read_public;
 use crate::place::{self, Place};
 use crate::screen::{Paint, Screen, count, line};
+use crate::source::FromStore;
 
 const STATUSES: &str = "Exit status:
    0  intact: every line is what was written, up to the last checkpoint and to --head if given
@@ -27,34 +30,55 @@ const STATUSES: &str = "Exit status:
   16  not the recording that --head was kept of
   17  a version of the format that this program does not know
   18  not a recording
+  19  of a store: whole in itself, but not countersigned by --witness for this pod
    1  files cannot be read
    2  wrong usage, also a --key that lies in or beside the recording
 
 A recording that was cut at a checkpoint is intact as far as it goes: the cut is found by --head alone. Keep somewhere
-else the head that the sidecar logs at each checkpoint, or the one that `keys` shows.";
+else the head that the sidecar logs at each checkpoint, or the one that `keys` shows.
+
+With --store every recording of a store is verified, or the one of --recording, and the head is the newest that the
+operator countersigned. The status is that of the worst.";
 
 /// Say whether a recording is what was written.
 #[derive(Args)]
 #[command(after_long_help = STATUSES)]
 pub(crate) struct Verify {
     /// Public key of the checkpoints (NAME+ID+BASE64) as `keys` printed it, or a file that holds it.
-    #[arg(long, value_name = "FILE|KEY")]
-    key: String,
+    #[arg(long, value_name = "FILE|KEY", required_unless_present = "store")]
+    key: Option<String>,
     /// Head that was kept elsewhere, as logged at a checkpoint.
-    #[arg(long, value_name = "SIZE:ROOT")]
+    #[arg(long, value_name = "SIZE:ROOT", conflicts_with = "store")]
     head: Option<Head>,
     /// Folder of the segments [default: recordings/ of the state directory].
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "store")]
     recordings: Option<PathBuf>,
+    #[command(flatten)]
+    from: FromStore,
+    /// Public key of the operator that countersigns, as it publishes it, or a file that holds it. Not from the store.
+    #[arg(long, value_name = "FILE|KEY", requires = "store", conflicts_with = "key", required_unless_present = "key")]
+    witness: Option<String>,
 }
 
 impl Verify {
     pub(crate) fn run(self, place: &Place, screen: &mut Screen) -> Result<u8> {
+        if let Some(library) = self.from.library()? {
+            let Some(witness) = &self.witness else {
+                return Err(
+                    Usage("a store is verified against --witness, the public key of the operator".into()).into()
+                );
+            };
+            let witness = given(witness, "--witness", "as the operator publishes it")?;
+            return stored::run(&self.from, &library, &witness, screen);
+        }
         let dir = match &self.recordings {
             Some(dir) => dir.clone(),
             None => place.state_dir()?.join("recordings"),
         };
-        let key = key(&self.key, &dir, screen)?;
+        let Some(text) = &self.key else {
+            return Err(Usage("give --key, the public key of the checkpoints".to_owned()).into());
+        };
+        let key = key(text, &dir, screen)?;
         let shown = dir.display().to_string();
         if dir.exists() && !dir.is_dir() {
             return nothing(screen, &shown, "is not a folder");
@@ -142,17 +166,26 @@ fn sound(report: &Report) -> u64 {
     report.signed.saturating_sub(report.expired.unwrap_or(0)).min(report.entries)
 }
 
+/// A key as text or in a file.
+fn given(text: &str, flag: &str, printed: &str) -> Result<VerifyingKey> {
+    match text.parse() {
+        Ok(key) => Ok(key),
+        Err(_) if Path::new(text).exists() => read_public(Path::new(text)),
+        Err(_) => {
+            let shown = line(text);
+            let why = format!("{flag}: `{shown}` is neither a public key (NAME+ID+BASE64, {printed}) nor a file");
+            Err(Usage(why).into())
+        }
+    }
+}
+
 fn key(text: &str, recordings: &Path, screen: &Screen) -> Result<VerifyingKey> {
     if let Ok(key) = text.parse() {
         return Ok(key);
     }
     let file = Path::new(text);
     if !file.exists() {
-        let shown = line(text);
-        return Err(Usage(format!(
-            "--key: `{shown}` is neither a public key (NAME+ID+BASE64, as `keys` prints it) nor a file"
-        ))
-        .into());
+        return given(text, "--key", "as `keys` prints it");
     }
     // Both as they really are, so that no link leads back into the recording.
     let (real, folder) = (file.canonicalize()?, recordings.canonicalize().unwrap_or_else(|_| recordings.to_owned()));

@@ -3,25 +3,25 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
+use recording::Storage;
 use recording::entry::{Body, Line, Open};
 use recording::reader::{ReadError, entries};
-use recording::{FsStorage, Storage};
 
 #[derive(Debug)]
-pub(super) struct Story {
+pub(crate) struct Story {
     session: String,
     /// `None` when it was opened in a segment that was pruned.
-    pub(super) open: Option<Box<Open>>,
+    pub(crate) open: Option<Box<Open>>,
     /// Time of its first entry.
-    pub(super) started: Option<String>,
+    pub(crate) started: Option<String>,
     /// Requests that its operations name.
     approvals: BTreeSet<String>,
-    pub(super) damage: Option<ReadError>,
+    pub(crate) damage: Option<ReadError>,
 }
 
 impl Story {
     /// Up to the first damage.
-    pub(super) fn read(storage: &FsStorage, session: &str) -> Result<Self> {
+    pub(crate) fn read(storage: &dyn Storage, session: &str) -> Result<Self> {
         let mut story =
             Self { session: session.to_owned(), open: None, started: None, approvals: BTreeSet::new(), damage: None };
         for entry in entries(storage)? {
@@ -34,12 +34,12 @@ impl Story {
         Ok(story)
     }
 
-    pub(super) fn exists(&self) -> bool {
+    pub(crate) fn exists(&self) -> bool {
         self.started.is_some()
     }
 
     /// Everything to tell, in order; after damage nothing follows.
-    pub(super) fn entries<'a>(
+    pub(crate) fn entries<'a>(
         &'a self,
         storage: &'a dyn Storage,
     ) -> Result<impl Iterator<Item = Result<Line, ReadError>> + 'a> {

@@ -16,7 +16,7 @@ use crate::screen::{Paint, Screen, count, indent, line};
 use crate::when;
 
 #[derive(Debug)]
-pub(super) struct Teller {
+pub(crate) struct Teller {
     session: String,
     internal: bool,
     /// Action of each operation that has no outcome yet; `true`: of our own.
@@ -38,13 +38,13 @@ struct Totals {
 }
 
 impl Teller {
-    pub(super) fn new(session: &str, internal: bool) -> Self {
+    pub(crate) fn new(session: &str, internal: bool) -> Self {
         let (running, current) = (BTreeMap::new(), None);
         let totals = Totals::default();
         Self { session: session.to_owned(), internal, running, current, in_approval: false, totals }
     }
 
-    pub(super) fn header(&self, screen: &mut Screen, story: &Story) -> Result<()> {
+    pub(crate) fn header(&self, screen: &mut Screen, story: &Story) -> Result<()> {
         if screen.json() {
             return Ok(());
         }
@@ -71,7 +71,7 @@ impl Teller {
     }
 
     /// Whether the entry is one to wait for.
-    pub(super) fn shows(&self, entry: &Line) -> bool {
+    pub(crate) fn shows(&self, entry: &Line) -> bool {
         self.internal
             || match &entry.body {
                 Body::Intent(intent) => !intent.decided.internal,
@@ -86,7 +86,7 @@ impl Teller {
             }
     }
 
-    pub(super) fn tell(&mut self, screen: &mut Screen, entry: &Line) -> Result<()> {
+    pub(crate) fn tell(&mut self, screen: &mut Screen, entry: &Line) -> Result<()> {
         let shows = self.shows(entry);
         self.in_approval &= !shows || matches!(entry.body, Body::Approval(_));
         match &entry.body {
@@ -131,7 +131,7 @@ impl Teller {
         Ok(())
     }
 
-    pub(super) fn summary(&self, screen: &mut Screen) -> Result<()> {
+    pub(crate) fn summary(&self, screen: &mut Screen) -> Result<()> {
         if screen.json() {
             return Ok(());
         }

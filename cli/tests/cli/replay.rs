@@ -50,7 +50,7 @@ fn approval(event: ApprovalEvent) -> Entry {
     })))
 }
 
-fn story() -> Vec<Entry> {
+pub(crate) fn story() -> Vec<Entry> {
     let open = Open {
         subject: Subject { namespace: "local".into(), service_account: "support-agent".into(), ..Subject::default() },
         target: Target {

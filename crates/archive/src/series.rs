@@ -33,12 +33,16 @@ impl Series {
 
     /// The newest of a series without holes that begins at `from`; none when it is empty.
     ///
-    /// It costs a few questions about single objects, however long the series is.
-    pub(crate) async fn newest_from(&self, from: u64) -> Result<Option<u64>, StoreError> {
-        if !self.exists(from).await? {
+    /// It costs a few questions about single objects, however long the series is; two where `seen` is the newest.
+    pub(crate) async fn newest_from(&self, from: u64, seen: Option<u64>) -> Result<Option<u64>, StoreError> {
+        let seen = match seen.filter(|seen| *seen > from) {
+            Some(seen) => self.exists(seen).await?.then_some(seen),
+            None => None,
+        };
+        if seen.is_none() && !self.exists(from).await? {
             return Ok(None);
         }
-        let (mut there, mut step) = (from, 1_u64);
+        let (mut there, mut step) = (seen.unwrap_or(from), 1_u64);
         let mut not_there = loop {
             let next = there.saturating_add(step);
             if !self.exists(next).await? {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use object_store::path::Path;
 use recording::chain::{Chain, Hash};
@@ -18,7 +19,7 @@ use crate::id::RecordingId;
 use crate::index::Session;
 use crate::meta::Meta;
 use crate::series::Series;
-use crate::store::Store;
+use crate::store::{Store, within};
 
 mod expiry;
 mod keep;
@@ -30,6 +31,8 @@ pub use keep::MAX_SEGMENT;
 pub const MAX_LINES: usize = 1 << 16;
 const MAX_NOTE: usize = 16 << 10;
 const MAX_META: u64 = 16 << 10;
+/// How long a call may take.
+const CALL: Duration = Duration::from_secs(60);
 /// How often a lost race is run again.
 const ATTEMPTS: usize = 8;
 /// Heads that no segment covers are thinned out above this.
@@ -137,15 +140,12 @@ impl Shelf {
     /// # Errors
     /// [`ShelfError::NotBegun`] when nothing is known of it.
     pub async fn standing(&self) -> Result<Standing, ShelfError> {
-        self.meta().await?;
-        let (head, end) = (self.newest_head().await?, self.end().await?);
-        Ok(Standing {
-            countersigned: head.map_or(0, |(_, head)| head.chain.size()),
-            archived: end.chain.size(),
-            next_segment: end.next,
-            orderly_stop: end.orderly_stop,
-            until: end.until,
+        timely(async {
+            self.meta().await?;
+            let (head, end) = (self.newest_head().await?, self.end().await?);
+            Ok(end.standing(head.as_ref()))
         })
+        .await
     }
 
     /// Countersigns a checkpoint that extends the last one. `lines` are the hashes of the lines from what was
@@ -157,6 +157,10 @@ impl Shelf {
     /// [`ShelfError::NotAnExtension`] when the recording was written anew; [`ShelfError::OutOfStep`] when `lines` are
     /// not those that come next.
     pub async fn countersign(&self, note: &str, lines: &[Hash], witness: &SigningKey) -> Result<String, ShelfError> {
+        timely(self.countersign_it(note, lines, witness)).await
+    }
+
+    async fn countersign_it(&self, note: &str, lines: &[Hash], witness: &SigningKey) -> Result<String, ShelfError> {
         let meta = self.meta().await?;
         let asked = Asked::parse(note, &meta.key)?;
         if lines.len() > MAX_LINES {
@@ -231,6 +235,11 @@ impl Shelf {
     fn meta_path(&self) -> Path {
         self.path.clone().join("meta.json")
     }
+}
+
+/// What is asked of a shelf takes several requests, and ends by then. Each is whole by itself, so any may be the last.
+async fn timely<T>(call: impl Future<Output = Result<T, ShelfError>>) -> Result<T, ShelfError> {
+    within(CALL, call).await?
 }
 
 /// A note that the key of the recording signed.

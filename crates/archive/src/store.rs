@@ -3,6 +3,7 @@
 //! Refused: an object larger than what was asked for, and a store that makes an object which exists already
 //! ([`Store::probe`]). Invariant: every call ends within [`DEADLINE`], a list within [`LISTING`].
 
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use object_store::path::Path;
 use object_store::{
     BackoffConfig, ClientOptions, Error, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, RetryConfig,
 };
+use parking_lot::Mutex;
 use tokio_stream::StreamExt as _;
 
 use crate::credentials::{Credentials, FromFolder, load};
@@ -33,6 +35,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 const LISTING: Duration = Duration::from_secs(120);
 /// Most objects of one folder that are looked at: half as many segments, one a minute for a year.
 const MAX_LISTED: usize = 1_000_000;
+/// Most recordings of which the newest segment is remembered.
+const MAX_REMEMBERED: usize = 20_000;
 /// Most recordings on one page.
 const PAGE: usize = 1_000;
 
@@ -42,6 +46,8 @@ pub struct Store {
     inner: Arc<dyn ObjectStore>,
     root: Path,
     shown: Arc<str>,
+    /// The newest segment of recordings as last seen, so that the next look begins there.
+    newest: Arc<Mutex<HashMap<RecordingId, u64>>>,
 }
 
 impl fmt::Debug for Store {
@@ -74,7 +80,7 @@ impl Store {
                     return Err(StoreError::Unfit(format!("`{}` is no folder", folder.display())));
                 }
                 let inner = LocalFileSystem::new_with_prefix(folder).map_err(|error| told(&error))?.with_fsync(true);
-                Ok(Self { inner: Arc::new(inner), root: Path::default(), shown })
+                Ok(Self { inner: Arc::new(inner), root: Path::default(), shown, newest: Arc::default() })
             }
             Kind::S3 { bucket, prefix, region, endpoint } => {
                 let builder = match credentials {
@@ -98,7 +104,7 @@ impl Store {
                 };
                 let inner = builder.build().map_err(|_| StoreError::Unfit("its settings do not go together".into()))?;
                 let root = Path::parse(prefix).map_err(|_| StoreError::Unfit("its prefix is none".into()))?;
-                Ok(Self { inner: Arc::new(inner), root, shown })
+                Ok(Self { inner: Arc::new(inner), root, shown, newest: Arc::default() })
             }
         }
     }
@@ -135,6 +141,19 @@ impl Store {
         let tried = tried.await;
         let removed = self.remove(&path).await;
         tried.and(removed)
+    }
+
+    /// Where the newest segment was last seen. It may have expired since, and others may have come.
+    pub(crate) fn last_seen(&self, id: &RecordingId) -> Option<u64> {
+        self.newest.lock().get(id).copied()
+    }
+
+    pub(crate) fn saw(&self, id: &RecordingId, newest: u64) {
+        let mut all = self.newest.lock();
+        if all.len() >= MAX_REMEMBERED && !all.contains_key(id) {
+            all.clear();
+        }
+        all.insert(id.clone(), newest);
     }
 
     pub(crate) fn shelf_path(&self, id: &RecordingId) -> Path {
@@ -279,7 +298,7 @@ async fn timed<T>(call: impl Future<Output = T>) -> Result<T, StoreError> {
     within(DEADLINE, call).await
 }
 
-async fn within<T>(limit: Duration, call: impl Future<Output = T>) -> Result<T, StoreError> {
+pub(crate) async fn within<T>(limit: Duration, call: impl Future<Output = T>) -> Result<T, StoreError> {
     let late = |_| StoreError::Away(format!("no answer within {} s", limit.as_secs()));
     tokio::time::timeout(limit, call).await.map_err(late)
 }

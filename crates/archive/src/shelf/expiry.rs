@@ -68,7 +68,7 @@ impl Shelf {
         self.remove_below(base.next).await?;
         let mut expired = Expired::default();
         let mut cut: Option<(u64, Summary)> = None;
-        let last = self.segments.newest_from(base.next).await?.unwrap_or(0);
+        let last = self.newest_segment(base.next).await?.unwrap_or(0);
         for number in (base.next..=last).take(usize::try_from(MAX_REMOVED).unwrap_or(usize::MAX)) {
             let summary = self.summary(&base, number).await?;
             // A time that is none stays for people to look at.

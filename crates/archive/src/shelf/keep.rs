@@ -7,7 +7,7 @@ use recording::segment::SegmentError;
 use serde::Deserialize;
 
 use super::expiry::Base;
-use super::{ATTEMPTS, End, Shelf, Standing};
+use super::{ATTEMPTS, End, Shelf, Standing, timely};
 use crate::error::{ShelfError, StoreError};
 use crate::head::Head;
 use crate::index::{self, Read, Row, Summary};
@@ -37,6 +37,10 @@ impl Shelf {
     /// [`ShelfError::OutOfStep`] when others come first; [`ShelfError::NotAnExtension`] when it is not what was
     /// countersigned, or another one is kept in its place; [`ShelfError::Refused`] when it does not verify.
     pub async fn keep(&self, segment: &[u8]) -> Result<Standing, ShelfError> {
+        timely(self.keep_it(segment)).await
+    }
+
+    async fn keep_it(&self, segment: &[u8]) -> Result<Standing, ShelfError> {
         self.meta().await?;
         if segment.len() > MAX_SEGMENT {
             return Err(ShelfError::Refused(format!("a segment has at most {MAX_SEGMENT} bytes")));
@@ -52,14 +56,14 @@ impl Shelf {
             }
             if first.seq < expected {
                 self.same(&base, &end, first.seq, &segment).await?;
-                return self.standing().await;
+                return Ok(end.standing(self.newest_head().await?.as_ref()));
             }
             if first.prev != end.chain.last().to_string() {
                 let why = format!("the segment at entry {expected} continues other lines than those that are kept");
                 return Err(ShelfError::NotAnExtension(why));
             }
-            if self.add(&end, &segment).await? {
-                return self.standing().await;
+            if let Some(end) = self.add(&end, &segment).await? {
+                return Ok(end.standing(self.newest_head().await?.as_ref()));
             }
         }
         Err(StoreError::Away("other replicas write all the time: ask again".to_owned()).into())
@@ -78,7 +82,15 @@ impl Shelf {
     /// Numbers of the first segment that is left and of the newest, if there is any.
     pub(crate) async fn range(&self) -> Result<Option<(u64, u64)>, StoreError> {
         let base = self.base().await?;
-        Ok(self.segments.newest_from(base.next).await?.map(|newest| (base.next, newest)))
+        Ok(self.newest_segment(base.next).await?.map(|newest| (base.next, newest)))
+    }
+
+    pub(super) async fn newest_segment(&self, from: u64) -> Result<Option<u64>, StoreError> {
+        let newest = self.segments.newest_from(from, self.store.last_seen(&self.id)).await?;
+        if let Some(newest) = newest {
+            self.store.saw(&self.id, newest);
+        }
+        Ok(newest)
     }
 
     /// Numbers of all segments from `from` on, as they are listed: a hole shows.
@@ -131,7 +143,7 @@ impl Shelf {
     }
 
     async fn end_from(&self, base: &Base) -> Result<End, ShelfError> {
-        let Some(newest) = self.segments.newest_from(base.next).await? else {
+        let Some(newest) = self.newest_segment(base.next).await? else {
             if let Some(later) = self.segments.above(Some(base.next)).await?.first() {
                 let what = format!("it is missing, and `{}` is there", self.segments.path(*later));
                 return Err(StoreError::Damaged { object: self.segments.path(base.next).to_string(), what }.into());
@@ -140,9 +152,7 @@ impl Shelf {
             return Ok(End { next, chain, sessions, orderly_stop: false, until: None });
         };
         let summary = self.summary(base, newest).await?;
-        let chain = summary.chain(self.indexes.path(newest).as_ref())?;
-        let Summary { sessions, orderly_stop, until, .. } = summary;
-        Ok(End { next: newest.saturating_add(1), chain, sessions, orderly_stop, until: Some(until) })
+        Ok(End::after(newest, summary, self.indexes.path(newest).as_ref())?)
     }
 
     /// The summary of a segment. A crash between a segment and its index leaves none: then it is made now.
@@ -192,8 +202,8 @@ impl Shelf {
         Ok(blocking(move || Summary::parse(&object, &packed, rows)).await?.ok())
     }
 
-    /// Adds what continues `end`. False when somebody else added a segment there.
-    async fn add(&self, end: &End, segment: &Arc<[u8]>) -> Result<bool, ShelfError> {
+    /// Adds what continues `end`, for the new end. None when somebody else added a segment there.
+    async fn add(&self, end: &End, segment: &Arc<[u8]>) -> Result<Option<End>, ShelfError> {
         let (read, covering) = self.judge(end, segment).await?;
         let read = read.map_err(|error| ShelfError::Refused(error.to_string()))?;
         if let Some((_, head)) = covering.as_ref().filter(|(_, head)| head.chain.size() >= end.chain.size())
@@ -206,19 +216,20 @@ impl Shelf {
         let lines = Arc::clone(segment);
         let packed = blocking(move || pack(&lines)).await?.map_err(|error| ShelfError::Refused(error.to_string()))?;
         if !self.segments.create(end.next, packed.into()).await? {
-            return Ok(false);
+            return Ok(None);
         }
         // A number that was used and has expired since: what was made there is below what is left, where nobody looks.
         if self.base().await?.next > end.next {
             return Err(StoreError::Away("segments expired meanwhile: ask again".to_owned()).into());
         }
         self.put_index(end.next, &read).await?;
+        self.store.saw(&self.id, end.next);
         if let Some((number, _)) = covering {
             for old in self.heads.all().await?.into_iter().filter(|old| *old < number) {
                 self.heads.remove(old).await?;
             }
         }
-        Ok(true)
+        Ok(Some(End::after(end.next, read.summary, self.indexes.path(end.next).as_ref())?))
     }
 
     /// Reads a segment that follows `end`, with the root at the newest countersigned head that it reaches.
@@ -287,6 +298,25 @@ impl Shelf {
             return Ok(());
         }
         Err(ShelfError::NotAnExtension(format!("another segment is kept at entry {first}")))
+    }
+}
+
+impl End {
+    /// Behind segment `number`.
+    fn after(number: u64, summary: Summary, object: &str) -> Result<Self, StoreError> {
+        let chain = summary.chain(object)?;
+        let Summary { sessions, orderly_stop, until, .. } = summary;
+        Ok(Self { next: number.saturating_add(1), chain, sessions, orderly_stop, until: Some(until) })
+    }
+
+    pub(super) fn standing(self, head: Option<&(u64, Head)>) -> Standing {
+        Standing {
+            countersigned: head.map_or(0, |(_, head)| head.chain.size()),
+            archived: self.chain.size(),
+            next_segment: self.next,
+            orderly_stop: self.orderly_stop,
+            until: self.until,
+        }
     }
 }
 
