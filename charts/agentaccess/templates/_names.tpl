@@ -37,3 +37,18 @@ matchLabels:
 matchExpressions:
 - {key: kubernetes.io/metadata.name, operator: NotIn, values: {{ include "agentaccess.excluded" . }}}
 {{- end }}
+
+{{/* Where telemetry goes, as arguments of operator and sidecar; a list as JSON, empty when it goes nowhere. */}}
+{{- define "agentaccess.otel" -}}
+{{- $arguments := list }}
+{{- with .Values.otel.endpoint }}
+{{- $arguments = append $arguments (printf "--otel-endpoint=%s" .) }}
+{{- end }}
+{{- with .Values.otel.ca }}
+{{- $arguments = append $arguments (printf "--otel-ca=%s" (b64enc .)) }}
+{{- end }}
+{{- if .Values.otel.insecure }}
+{{- $arguments = append $arguments "--otel-insecure" }}
+{{- end }}
+{{- toJson $arguments }}
+{{- end }}
