@@ -1,6 +1,6 @@
 module agentaccess.dev/e2e/collector
 
-go 1.25
+go 1.22
 
 require (
 	go.opentelemetry.io/collector/component v0.100.0

@@ -76,7 +76,7 @@ func run(address, path string, tls []string) error {
 		grpc["tls"] = map[string]any{"cert_file": tls[0], "key_file": tls[1]}
 	}
 	values := map[string]any{"protocols": map[string]any{"grpc": grpc}}
-	if err := confmap.NewFromStringMap(values).Unmarshal(config); err != nil {
+	if err := component.UnmarshalConfig(confmap.NewFromStringMap(values), config); err != nil {
 		return err
 	}
 	settings := receiver.CreateSettings{ID: component.NewID(factory.Type()), TelemetrySettings: componenttest.NewNopTelemetrySettings()}

@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod cluster;
+pub mod collector;
 pub mod dashboards;
 pub mod drivers;
 pub mod objects;
