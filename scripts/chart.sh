@@ -68,6 +68,8 @@ PYTHON
 contradictions() {
     local set
     for set in webhook.port=9090 replicaCount=0 injection.secrets={nonamespace} sidecar.image.digest=sha256:0 \
+        otel.insecure=true otel.endpoint=http://c:4317 otel.endpoint=https://c:4317 otel.endpoint=c:4317 \
+        'otel.endpoint=https://user:password@c:4317,otel.insecure=true' 'otel.endpoint=http://{user}:4317,otel.insecure=true' \
         failurePolicy=Ignore credentials.requireHosts=maybe sidecar.stateSize=1024Mi metrics.podMonitor=true \
         metrics.prometheusRule=true recordings.retention=0d recordings.retention=90 recordings.store.credentials=only \
         recordings.store.url=file:///srv recordings.store.url=s3://id:secret@bucket \

@@ -143,6 +143,18 @@ store() {
     cp "$wanted" "$folder/stamp"
 }
 
+# The receiver of the OpenTelemetry Collector, from its published Go modules, below the target folder.
+collector() {
+    local folder=$target/tools/collector stamp
+    stamp=$(cat e2e/collector/go.mod e2e/collector/go.sum e2e/collector/main.go | sha256sum)
+    [ "$(cat "$folder/stamp" 2>/dev/null)" = "$stamp" ] && return 0
+    have go || fail 'Go is missing: https://go.dev/dl (a test builds the OpenTelemetry Collector; this step is yours: we install no compiler)'
+    say "building the OpenTelemetry Collector's receiver into $folder (a minute or two, once)"
+    mkdir -p "$folder"
+    (cd e2e/collector && CGO_ENABLED=0 GOFLAGS=-trimpath go build -ldflags '-s -w' -o "$folder/collector" .)
+    printf '%s\n' "$stamp" >"$folder/stamp"
+}
+
 deny() {
     [ "$("$target/tools/bin/cargo-deny" --version 2>/dev/null)" = "cargo-deny $cargo_deny" ] && return 0
     say "building cargo-deny $cargo_deny into $target/tools"
@@ -237,9 +249,9 @@ install_packages
 for part; do
     case $part in
         lint) deny ;;
-        test) drivers; store ;;
+        test) drivers; store; collector ;;
         bench) pgbouncer ;;
-        majors) drivers; servers ;;
+        majors) drivers; collector; servers ;;
         chart) chart_tools; prometheus ;;
         cluster) prometheus ;;
     esac

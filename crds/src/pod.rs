@@ -21,6 +21,10 @@ pub const PROGRAM: &str = "/agentaccess-sidecar";
 /// Arguments of the proxy: where the operator is, and the CAs by which it is known, as DER in base64 joined by commas.
 pub const OPERATOR_ARGUMENT: &str = "--operator";
 pub const ROOTS_ARGUMENT: &str = "--roots";
+/// Where traces and log lines go, if anywhere, and the CA by which that is known: PEM in base64.
+pub const OTEL_ENDPOINT_ARGUMENT: &str = "--otel-endpoint";
+pub const OTEL_CA_ARGUMENT: &str = "--otel-ca";
+pub const OTEL_INSECURE_ARGUMENT: &str = "--otel-insecure";
 /// Where the operator answers sidecars.
 pub const CONTROL_PORT: u16 = 9_444;
 /// Which pod the sidecar is in.

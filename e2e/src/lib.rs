@@ -7,6 +7,7 @@
 pub mod bucket;
 pub mod client;
 pub mod cluster;
+pub mod collector;
 pub mod dashboards;
 pub mod drivers;
 pub mod evidence;

@@ -9,14 +9,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use e2e::collector::Collector;
 use e2e::postgres::DATABASE;
-use e2e::proxy::{AGENT, AGENT_PASSWORD, ALICE};
+use e2e::proxy::{AGENT, AGENT_PASSWORD, ALICE, Setup};
 use e2e::wait::eventually;
 use e2e::wire::{Form, Format, Login, Message, Wire, message};
 use e2e::world::{self, CANARY, POLICY_FILE, Policy, ROLE_PASSWORD, World, leak};
 use postgres_protocol::IsNull;
 use postgres_protocol::message::frontend;
 use rustix::process::Signal;
+use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(15);
 /// What the product promises for a reload, and what a loaded machine adds.
@@ -561,7 +563,12 @@ fn metrics_count_masked_values_that_were_delivered() {
 
 #[test]
 fn no_secret_and_no_canary_is_written_anywhere() {
-    let mut world = own(&Policy::default());
+    let collector = Collector::start().unwrap();
+    let otel = json!({"otel": {"endpoint": format!("http://127.0.0.1:{}", collector.port()), "insecure": true}});
+    let server = world::server().unwrap();
+    let setup = Setup { config: Some(otel), ..Setup::default() };
+    let sidecar = world::sidecar_with(&server, &Policy::default(), setup).unwrap();
+    let mut world = World { sidecar, server };
     let mut wire = world.agent().unwrap();
     let statements = [
         "SELECT * FROM customers",
@@ -600,6 +607,9 @@ fn no_secret_and_no_canary_is_written_anywhere() {
 
     let mut places =
         vec![("log".to_owned(), world.sidecar.log().into_bytes()), ("metrics".to_owned(), metrics.into_bytes())];
+    let (spans, lines) = (collector.spans().unwrap().len(), collector.logs().unwrap().len());
+    assert!(spans > 3 * statements.len() * Form::ALL.len() && lines > 2, "{spans} spans, {lines} lines");
+    places.push(("telemetry".to_owned(), collector.bytes().unwrap()));
     collect(world.sidecar.state(), &mut places);
     assert!(
         places.iter().any(|(name, _)| name.contains("recordings"))

@@ -22,12 +22,14 @@ mod review;
 pub mod reviewer;
 mod stamp;
 mod tally;
+mod trace;
 mod watching;
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::Client;
+use otel::Telemetry;
 
 pub use self::asker::Asker;
 pub use self::book::Book;
@@ -57,10 +59,16 @@ pub struct Approvals {
 
 impl Approvals {
     /// `index` knows which pods live.
-    pub fn new(client: &Client, config: &Config, metrics: &Arc<Metrics>, index: Option<Arc<Index>>) -> Self {
+    pub fn new(
+        client: &Client,
+        config: &Config,
+        metrics: &Arc<Metrics>,
+        index: Option<Arc<Index>>,
+        telemetry: Telemetry,
+    ) -> Self {
         let key = Store::new(client.clone(), &config.namespace, &config.approval_key_secret);
         let book = Arc::new(Book::new(key.held(), Arc::clone(metrics), index));
-        let clerk = Clerk::new(client.clone(), Arc::clone(&book), Arc::clone(metrics), &config.identity);
+        let clerk = Clerk::new(client.clone(), Arc::clone(&book), Arc::clone(metrics), &config.identity, telemetry);
         let notifier = config.notify.as_deref().map(|folder| {
             let (book, metrics) = (Arc::clone(&book), Arc::clone(metrics));
             let http = config.notify_allow_http;

@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use archive::Location;
 use clap::{Parser, ValueEnum};
 use crds::duration::{DurationError, DurationText};
+use crds::pod;
 use k8s_openapi::api::core::v1::ResourceRequirements;
+use otel::{Destination, NotADestination};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::inject::Settings;
@@ -102,6 +104,17 @@ pub struct Config {
     #[arg(long, default_value = "[::]:8080")]
     pub metrics: SocketAddr,
 
+    /// Where traces and log lines of this process and of every sidecar go, as OTLP over gRPC: `https://HOST:PORT`. None:
+    /// nowhere.
+    #[arg(long)]
+    pub otel_endpoint: Option<String>,
+    /// PEM of the CA that its certificate chains to, in base64.
+    #[arg(long, requires = "otel_endpoint")]
+    pub otel_ca: Option<String>,
+    /// It is `http://HOST:PORT`: in clear.
+    #[arg(long, requires = "otel_endpoint")]
+    pub otel_insecure: bool,
+
     #[arg(long, default_value = "json")]
     pub log_format: LogFormat,
     #[arg(long, default_value = "info")]
@@ -142,6 +155,7 @@ impl Config {
                 image_pull_policy: policy.to_owned(),
                 audience: self.audience.clone(),
                 operator: self.operator(),
+                otel: self.otel_arguments(),
                 resources: self.sidecar_resources.clone(),
                 state_size: self.sidecar_state.clone(),
                 secrets: self.allow_secret.iter().cloned().collect(),
@@ -149,6 +163,23 @@ impl Config {
             },
             excluded,
         }
+    }
+
+    /// Where traces and log lines go.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn otel(&self) -> Result<Option<Destination>, NotADestination> {
+        Destination::of_arguments(self.otel_endpoint.as_deref(), self.otel_ca.as_deref(), self.otel_insecure)
+    }
+
+    /// As the chart writes them into the InjectionProfile, by which pods are judged.
+    fn otel_arguments(&self) -> Vec<String> {
+        let said = |name, value: &Option<String>| value.as_ref().map(|value| format!("{name}={value}"));
+        let endpoint = said(pod::OTEL_ENDPOINT_ARGUMENT, &self.otel_endpoint);
+        let ca = said(pod::OTEL_CA_ARGUMENT, &self.otel_ca);
+        let insecure = self.otel_insecure.then(|| pod::OTEL_INSECURE_ARGUMENT.to_owned());
+        [endpoint, ca, insecure].into_iter().flatten().collect()
     }
 
     /// Where an injected sidecar finds us.
@@ -235,6 +266,21 @@ mod tests {
         let rules = config.rules();
         assert!(rules.inject.secrets.contains("c/d"));
         assert_eq!(rules.inject.resources.limits.unwrap()["cpu"].0, "1");
+    }
+
+    #[test]
+    fn telemetry_is_off_or_goes_where_the_arguments_say() {
+        let off = parse(&[]).unwrap();
+        assert_eq!((off.otel(), off.rules().inject.otel), (Ok(None), Vec::new()));
+        let arguments = ["--otel-endpoint=http://collector.otel.svc:4317", "--otel-insecure"];
+        let config = parse(&arguments).unwrap();
+        assert_eq!(config.rules().inject.otel, arguments);
+        assert_eq!(config.otel().unwrap().unwrap().to_string(), "http://collector.otel.svc:4317");
+        let wrong = parse(&arguments[..1]).unwrap().otel().unwrap_err();
+        assert_eq!(wrong, NotADestination::Clear);
+        for bad in [["--otel-insecure"], ["--otel-ca=Q0E="]] {
+            assert!(parse(&bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

@@ -1,19 +1,22 @@
-//! Diagnostics on standard error. Only our own words: libraries may print what goes over the wire.
+//! Diagnostics on standard error, and over OTLP where that is asked for. Only our own words: libraries may print what goes over the wire.
 
+use otel::Telemetry;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
 use crate::config::LogFormat;
 
-/// Sets up logging for the process; a second call does nothing.
-pub fn init(format: LogFormat, level: LevelFilter) {
+/// Sets up logging for the process; a second call does nothing. The lines over OTLP are the same.
+pub fn init(format: LogFormat, level: LevelFilter, telemetry: &Telemetry) {
     let ours = Targets::new()
         .with_default(LevelFilter::OFF)
         .with_target("operator", level)
         .with_target("admin", level)
+        .with_target("otel", level)
         .with_target("kube_lease_manager", level.min(LevelFilter::WARN));
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
-    let registry = tracing_subscriber::registry();
+    let exported = otel::layer(telemetry).map(|layer| layer.with_filter(ours.clone()));
+    let registry = tracing_subscriber::registry().with(exported);
     // An error means that logging is set up already.
     let _ = match format {
         LogFormat::Json => registry.with(lines.json().flatten_event(true).with_filter(ours)).try_init(),

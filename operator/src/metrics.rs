@@ -176,6 +176,14 @@ impl Metrics {
         })
     }
 
+    /// Shows what another part counts, too.
+    ///
+    /// # Errors
+    /// When there is one of that name already.
+    pub fn also(&self, counted: Box<dyn Collector>) -> Result<(), prometheus::Error> {
+        self.registry.register(counted)
+    }
+
     /// The text format of Prometheus, version 0.0.4.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use admin::Ready;
 use anyhow::{Context as _, Result};
 use kube::Client;
+use otel::Telemetry;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, watch};
@@ -47,17 +48,20 @@ const LOOK_FIRST: Duration = Duration::from_secs(1);
 const SWEEP: Duration = Duration::from_secs(60);
 /// From `/readyz` failing to the last request that is sent here.
 const UNLISTED: Duration = Duration::from_secs(5);
+/// How long the last spans and log lines may take to be sent.
+const LAST_TELEMETRY: Duration = Duration::from_secs(2);
 
 /// Runs until SIGTERM.
 ///
 /// # Errors
 /// When it cannot start, or when the lease is lost.
-pub async fn run(config: Config) -> Result<()> {
+pub async fn run(config: Config, telemetry: Telemetry) -> Result<()> {
     // A name that cannot stand in a certificate, before anything is bound.
     certificate::Authority::make(certificate::now())?.leaf(&config.names(), certificate::now())?;
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))?);
     let store = recordings::open(config.recordings_store.as_ref(), config.recordings_credentials.as_ref())
         .context("--recordings-store cannot be used")?;
+    metrics.also(telemetry.dropped())?;
     let client = client(API).await?;
     let authority = Store::new(client.clone(), &config.namespace, &config.ca_secret);
     let replica = Replica::new(authority.clone(), config.names());
@@ -67,7 +71,7 @@ pub async fn run(config: Config) -> Result<()> {
     let enrol = Arc::new(Enrol::new(client.clone(), &config.namespace, &config.audience, replica.current()));
     let work = Mutex::new(Work { keeper, enrol: Arc::clone(&enrol), index: Arc::clone(&index), swept: None });
     let watching = self::client(WATCH).await?;
-    let approvals = Approvals::new(&client, &config, &metrics, Some(Arc::clone(&index)));
+    let approvals = Approvals::new(&client, &config, &metrics, Some(Arc::clone(&index)), telemetry.clone());
     let statuses = Statuses::new(&client, &config, &index, &metrics);
     let recordings = Recordings::new(&client, &config, store, &index, &metrics);
     let ungoverned = Ungoverned::start(client.clone(), Arc::clone(&index), Arc::clone(&metrics));
@@ -107,6 +111,7 @@ pub async fn run(config: Config) -> Result<()> {
         index,
         current: replica.current(),
         metrics: Arc::clone(&metrics),
+        telemetry: telemetry.clone(),
     });
     let served = tokio::spawn(serve::serve(webhook, tls, shared, stopped));
     tokio::spawn(renew(replica, Arc::clone(&metrics)));
@@ -132,6 +137,7 @@ pub async fn run(config: Config) -> Result<()> {
     let _ = stop.send(true);
     served.await.context("the webhook ended early")?;
     governed.await.context("the control server ended early")?;
+    telemetry.close(LAST_TELEMETRY).await;
     lost.map_or(Ok(()), |lost| Err(lost.into()))
 }
 

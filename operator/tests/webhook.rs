@@ -44,6 +44,7 @@ async fn serve() -> Served {
         image_pull_policy: "Never".to_owned(),
         audience: "agentaccess.dev".to_owned(),
         operator: "https://agentaccess-operator.agentaccess-system.svc:9444".to_owned(),
+        otel: Vec::new(),
         resources: Default::default(),
         state_size: "1Gi".to_owned(),
         secrets: Default::default(),
@@ -61,6 +62,7 @@ async fn serve() -> Served {
         index: Arc::clone(&index),
         current: current.clone(),
         metrics: Arc::clone(&metrics),
+        telemetry: otel::Telemetry::off().unwrap(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

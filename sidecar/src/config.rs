@@ -17,6 +17,7 @@ use crate::limits::Limits;
 
 mod bind;
 mod file;
+mod otlp;
 pub mod units;
 
 pub use bind::Bind;
@@ -44,6 +45,8 @@ pub struct Config {
     pub recording_max_bytes: u64,
     pub metrics: Option<SocketAddr>,
     pub log: Log,
+    /// Where traces and log lines go, if anywhere.
+    pub otel: Option<otel::Destination>,
     pub limits: Limits,
     /// Worker threads of sessions; 1 is the fastest on small machines.
     pub threads: usize,
@@ -238,6 +241,7 @@ fn build(file: file::File, path: &Path, uid: u32, problems: &mut Problems) -> Co
     for error in file.limits.validate().err().unwrap_or_default() {
         problems.add("limits", error.to_string());
     }
+    let otel = file.otel.and_then(|entry| otlp::destination(&entry, &base, problems));
     Config {
         file: path.to_owned(),
         state_dir,
@@ -250,6 +254,7 @@ fn build(file: file::File, path: &Path, uid: u32, problems: &mut Problems) -> Co
         recording_max_bytes: file.recording.max_bytes,
         metrics,
         log: file.log,
+        otel,
         limits: file.limits,
         threads: file.threads,
     }

@@ -11,12 +11,15 @@ mod permit;
 mod refusal;
 mod revoked;
 mod running;
+mod side;
+mod trace;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use otel::Telemetry;
 use policy::operation::{Operation, Origin, Protocol, Revision};
 use policy::subject::Subject;
 use policy::verdict::{ApprovalTerms, Decision, DenyReason, Verdict};
@@ -26,6 +29,8 @@ use tokio::time::{MissedTickBehavior, interval_at, sleep_until, timeout};
 pub use permit::{Permit, Released};
 pub use refusal::{NotHeld, Refusal, Refused};
 pub use running::{Outcome, Running};
+pub use side::{AgentSide, Told};
+pub use trace::{Ended, OpTrace, SessionTrace};
 
 use self::labels::{first_policy, policy_of};
 use self::revoked::changed;
@@ -66,30 +71,13 @@ pub enum Moment {
     InBatch,
 }
 
-/// The protocol's side of the gate: how the agent is kept company, and in which words it is refused.
-pub trait AgentSide: Send {
-    /// The words of this protocol for a refusal; they are recorded as what the agent was told.
-    fn told(&self, refused: &Refused) -> Told;
-    /// Tells the agent that `request` waits with `have` of `need` approvals.
-    fn progress(&mut self, request: &str, have: u8, need: u8) -> impl Future<Output = ()> + Send;
-    /// Resolves when the agent cancels or hangs up. Cancel-safe: it is dropped and asked again.
-    fn gave_up(&mut self) -> impl Future<Output = ()> + Send;
-}
-
-/// What the agent is told, for the record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
-    /// The protocol's code, for Postgres the SQLSTATE.
-    pub code: Option<String>,
-    pub text: String,
-}
-
 pub struct Gate {
     recorder: Arc<Recorder>,
     approvals: Arc<dyn Approvals>,
     policies: Policies,
     metrics: Arc<Metrics>,
     used: Arc<Used>,
+    telemetry: Option<Telemetry>,
     /// The session of our own operations; another one each start.
     internal: SessionRef,
     /// Operations of this life, so that no two have the same name.
@@ -117,6 +105,8 @@ pub struct Desk {
     view: View,
     /// The grants under which something of this session was let through.
     leases: Vec<Lease>,
+    /// Of the session, for the spans of its operations.
+    link: trace::Link,
 }
 
 impl Gate {
@@ -126,11 +116,22 @@ impl Gate {
         policies: Policies,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
+        Self::telling(recorder, approvals, policies, metrics, None)
+    }
+
+    /// The same, with somebody to tell of sessions and operations.
+    pub fn telling(
+        recorder: Arc<Recorder>,
+        approvals: Arc<dyn Approvals>,
+        policies: Policies,
+        metrics: Arc<Metrics>,
+        telemetry: Option<Telemetry>,
+    ) -> Arc<Self> {
         // Only a name that differs from start to start.
         let start = RandomState::new().build_hasher().finish();
         let internal = SessionRef::new(&format!("internal-{:06x}", start & 0xff_ffff));
         let used = Arc::default();
-        Arc::new(Self { recorder, approvals, policies, metrics, used, internal, ops: AtomicU64::new(0) })
+        Arc::new(Self { recorder, approvals, policies, metrics, used, telemetry, internal, ops: AtomicU64::new(0) })
     }
 
     /// The revision in force.
@@ -171,7 +172,8 @@ impl Gate {
         let mut policies = self.policies.clone();
         let view = policies.borrow_and_update().set.view(&subject, &target.key);
         let changes = policies.clone();
-        Desk { gate: Arc::clone(self), subjects, subject, target, session, policies, changes, view, leases: Vec::new() }
+        let (gate, leases, link) = (Arc::clone(self), Vec::new(), self.telemetry.as_ref().and_then(Telemetry::begin));
+        Desk { gate, subjects, subject, target, session, policies, changes, view, leases, link }
     }
 }
 
@@ -211,6 +213,8 @@ impl Desk {
         agent: &mut A,
     ) -> Result<Permit, Refused> {
         let op_ref = OpRef::new(&self.session, self.gate.ops.fetch_add(1, Ordering::Relaxed).saturating_add(1));
+        let trace = OpTrace::begin(self, &op_ref, op, stage);
+        let op_ref = op_ref.traced(trace);
         let (too_old, age) = {
             let snapshot = self.policies.borrow();
             (snapshot.too_old(), snapshot.confirmed.elapsed())
@@ -224,7 +228,9 @@ impl Desk {
         }
         let begun = Instant::now();
         let verdict = decide(self.view(), op);
-        self.gate.decided(op.protocol, &verdict, begun.elapsed());
+        let took = begun.elapsed();
+        self.gate.decided(op.protocol, &verdict, took);
+        op_ref.trace().decided(&verdict, took);
         if let Decision::Deny(_) = verdict.decision {
             self.gate.metrics.denied(op.protocol, &self.target.key.name);
         }
@@ -250,7 +256,11 @@ impl Desk {
                 Ok(permit.released(released.clone()))
             }
             (Decision::RequireApproval(terms), Stage::Run | Stage::Continue(_)) => {
-                match self.approve(op, terms, moment, agent).await {
+                let since = Instant::now();
+                let approved = self.approve(op, terms, moment, agent).await;
+                let request = approved.as_ref().map_or_else(Refusal::request, |(ticket, _)| Some(ticket.name.as_str()));
+                op_ref.trace().waited(since, request);
+                match approved {
                     Ok((ticket, ask)) => self.after_approval(op_ref, op, ticket, &ask, agent).await,
                     Err(refusal) => Err(self.refuse(&op_ref, op, Some(&verdict), refusal, agent).await),
                 }
@@ -426,7 +436,9 @@ impl Desk {
             }
             Err(error) => {
                 self.gate.recorder.unrecorded_refusal();
-                Err(Refused { refusal: Refusal::Unrecorded(error.to_string()), id: op_ref.to_string() })
+                let refused = Refused { refusal: Refusal::Unrecorded(error.to_string()), id: op_ref.to_string() };
+                op_ref.trace().refused(&refused, None);
+                Err(refused)
             }
         }
     }
@@ -441,7 +453,9 @@ impl Desk {
     ) -> Refused {
         let refused = Refused { refusal, id: op_ref.to_string() };
         // A refusal that cannot be written is still a refusal; the recorder counts it for a marker.
-        self.gate.recorder.refusal(op_ref, op, verdict, &refused, &agent.told(&refused)).await;
+        let told = agent.told(&refused);
+        self.gate.recorder.refusal(op_ref, op, verdict, &refused, &told).await;
+        op_ref.trace().refused(&refused, told.code.as_deref());
         refused
     }
 }

@@ -1,5 +1,6 @@
-//! Diagnostics on standard error; the durable record is the recording. No secret and no statement is ever logged.
+//! Diagnostics on standard error, and over OTLP where that is asked for; the durable record is the recording. No secret and no statement is ever logged.
 
+use otel::Telemetry;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::time::SystemTime;
 
@@ -8,8 +9,8 @@ use crate::config::{LogFormat, LogLevel};
 /// Target of the lines that tell heads of the recording: they are written at every level, since somebody keeps them.
 pub const HEADS: &str = "agentaccess::heads";
 
-/// Sets up logging for the process; a second call does nothing.
-pub fn init(format: LogFormat, level: LogLevel) {
+/// Sets up logging for the process; a second call does nothing. The lines over OTLP are the same.
+pub fn init(format: LogFormat, level: LogLevel, telemetry: &Telemetry) {
     let level = match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -22,10 +23,12 @@ pub fn init(format: LogFormat, level: LogLevel) {
         .with_target("sidecar", level)
         .with_target("agentaccess", level)
         .with_target("admin", level)
+        .with_target("otel", level)
         .with_target(HEADS, LevelFilter::INFO);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_timer(SystemTime).with_target(false);
     use tracing_subscriber::prelude::*;
-    let registry = tracing_subscriber::registry();
+    let exported = otel::layer(telemetry).map(|layer| layer.with_filter(ours.clone()));
+    let registry = tracing_subscriber::registry().with(exported);
     // An error means that logging is set up already.
     let _ = match format {
         LogFormat::Json => registry.with(lines.json().flatten_event(true).with_filter(ours)).try_init(),

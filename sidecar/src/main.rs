@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
+use crds::pod::{ENV_NAME, PROXY};
+use otel::{Destination, Telemetry};
 use rustix::fs::Mode;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit, umask};
 use sidecar::config::{Config, LogFormat, LogLevel};
@@ -15,7 +17,10 @@ use sidecar::fence::probe::Nonce;
 use sidecar::fence::ruleset::Fence;
 use sidecar::fence::verify::Verify;
 use sidecar::proxy::Settings;
-use sidecar::{log, names, proxy, standalone};
+use sidecar::{log, names, proxy, standalone, tls};
+
+const SERVICE: &str = "agentaccess-sidecar";
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Governs what AI agents do to databases: policy, approval, masking, recording.
 #[derive(Parser)]
@@ -51,6 +56,15 @@ enum Command {
         /// Certificates that the operator's must chain to: base64 of DER, with commas between them.
         #[arg(long)]
         roots: Roots,
+        /// Where traces and log lines go, as OTLP over gRPC: `https://HOST:PORT`. None: nowhere.
+        #[arg(long)]
+        otel_endpoint: Option<String>,
+        /// PEM of the CA that its certificate chains to, in base64.
+        #[arg(long, requires = "otel_endpoint")]
+        otel_ca: Option<String>,
+        /// It is `http://HOST:PORT`: in clear.
+        #[arg(long, requires = "otel_endpoint")]
+        otel_insecure: bool,
         /// Where the folders of the pod are; another root than `/` is for tests.
         #[arg(long, default_value = "/")]
         root: PathBuf,
@@ -90,9 +104,11 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = harden().and_then(|()| match arguments.command {
         Command::Run { config, log_format } => run(load(config)?, log_format),
-        Command::Proxy { nonce, operator, roots, root } => {
+        Command::Proxy { nonce, operator, roots, otel_endpoint, otel_ca, otel_insecure, root } => {
             let environment = |name: &str| std::env::var(name).ok();
-            proxy(Settings::new(nonce, operator, roots, &root, environment)?)
+            let otel = Destination::of_arguments(otel_endpoint.as_deref(), otel_ca.as_deref(), otel_insecure);
+            let otel = otel.context("--otel-endpoint")?;
+            proxy(Settings::new(nonce, operator, roots, &root, environment)?, otel.as_ref())
         }
         Command::Check { config } => check(&load(config)?),
         Command::Init { user, inbound, own, names } => {
@@ -132,18 +148,31 @@ fn load(path: PathBuf) -> Result<Config> {
 }
 
 fn run(config: Config, log_format: Option<LogFormat>) -> Result<()> {
-    log::init(log_format.unwrap_or(config.log.format), config.log.level);
+    tls::install_provider();
+    let resource = otel::Resource { service: SERVICE, version: VERSION, ..otel::Resource::default() };
+    let telemetry = Telemetry::open(config.otel.as_ref(), resource)?;
+    log::init(log_format.unwrap_or(config.log.format), config.log.level, &telemetry);
     let runtime = runtime(config.threads)?;
-    let done = runtime.block_on(standalone::run::run(config));
+    let done = runtime.block_on(standalone::run::run(config, telemetry));
     // What still blocks, a disk for example, must not keep the process alive.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(done?)
 }
 
-fn proxy(settings: Settings) -> Result<()> {
-    log::init(LogFormat::Json, LogLevel::Info);
+fn proxy(settings: Settings, otel: Option<&Destination>) -> Result<()> {
+    tls::install_provider();
+    let resource = otel::Resource {
+        service: SERVICE,
+        version: VERSION,
+        namespace: Some(settings.pod.namespace().to_owned()),
+        pod: std::env::var(ENV_NAME).ok(),
+        pod_uid: Some(settings.pod.uid().to_owned()),
+        container: Some(PROXY),
+    };
+    let telemetry = Telemetry::open(otel, resource)?;
+    log::init(LogFormat::Json, LogLevel::Info, &telemetry);
     let runtime = runtime(1)?;
-    let done = runtime.block_on(proxy::run(settings));
+    let done = runtime.block_on(proxy::run(settings, telemetry));
     // What still blocks, a look-up of a name for example, must not keep the process alive.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(done?)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use policy::operation::{Protocol, Strictness};
+use prometheus::core::Collector;
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
@@ -198,6 +199,14 @@ impl Metrics {
             panics,
             registry,
         })
+    }
+
+    /// Shows what another part counts, too.
+    ///
+    /// # Errors
+    /// When there is one of that name already.
+    pub fn also(&self, counted: Box<dyn Collector>) -> Result<(), prometheus::Error> {
+        self.registry.register(counted)
     }
 
     /// The text format of Prometheus, version 0.0.4.

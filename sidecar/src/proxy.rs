@@ -12,6 +12,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use crds::pod::{CA_FOLDER, HEALTH_PORT};
+use otel::Telemetry;
 
 pub use self::agent_files::AgentFilesError;
 pub use self::settings::{Folders, Settings, SettingsError};
@@ -41,11 +42,11 @@ pub enum ProxyError {
 ///
 /// # Errors
 /// What is wrong in the pod itself; an operator or a target that is away is waited for.
-pub async fn run(settings: Settings) -> Result<(), ProxyError> {
+pub async fn run(settings: Settings, telemetry: Telemetry) -> Result<(), ProxyError> {
     // From the first moment: process 1 of a container does not end by a signal that it does not ask for.
     let mut signals = Signals::new();
     let started = tokio::select! {
-        started = start(settings) => started?,
+        started = start(settings, telemetry) => started?,
         () = signals.next() => {
             tracing::info!(event = "stopped", "before it was ready");
             return Ok(());
@@ -55,14 +56,14 @@ pub async fn run(settings: Settings) -> Result<(), ProxyError> {
     Ok(())
 }
 
-async fn start(settings: Settings) -> Result<Serving, ProxyError> {
+async fn start(settings: Settings, telemetry: Telemetry) -> Result<Serving, ProxyError> {
     tls::install_provider();
     let Settings { nonce, operator, roots, pod, folders, limits, recording_bytes } = settings;
     let state = StateDir::open(&folders.state()).map_err(StartError::from)?;
     let ca = LocalCa::open_in_pod(&folders.at(CA_FOLDER)).map_err(StartError::from)?;
     agent_files::write(&folders, &ca, pod.namespace())?;
     let tls = Arc::new(Downstream::new(ca, &[]).map_err(StartError::from)?);
-    let ground = Ground::open(state, limits, recording_bytes, 1)?;
+    let ground = Ground::open(state, limits, recording_bytes, 1, telemetry)?;
 
     let readiness = Readiness::waiting("it starts");
     let everywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, HEALTH_PORT));

@@ -15,7 +15,7 @@ use recording::{WriteError, Writer};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::gate::{Outcome, Refused, Told};
+use crate::gate::{OpTrace, Outcome, Refused, Told};
 use crate::metrics::Metrics;
 
 /// A session in the recording; cheap to clone.
@@ -27,6 +27,7 @@ pub struct SessionRef(Arc<str>);
 pub struct OpRef {
     session: SessionRef,
     op: String,
+    trace: OpTrace,
 }
 
 impl SessionRef {
@@ -41,7 +42,20 @@ impl SessionRef {
 
 impl OpRef {
     pub fn new(session: &SessionRef, number: u64) -> Self {
-        Self { session: session.clone(), op: format!("o-{number}") }
+        Self { session: session.clone(), op: format!("o-{number}"), trace: OpTrace::default() }
+    }
+
+    pub(crate) fn traced(self, trace: OpTrace) -> Self {
+        Self { trace, ..self }
+    }
+
+    pub(crate) fn trace(&self) -> &OpTrace {
+        &self.trace
+    }
+
+    /// Its name within the session.
+    pub(crate) fn number(&self) -> &str {
+        &self.op
     }
 }
 
@@ -107,7 +121,7 @@ impl Recorder {
         let mut duties: Vec<String> = obligations.masks.iter().map(|rule| format!("mask:{rule}")).collect();
         duties.extend(obligations.max_rows.map(|rows| format!("maxRows:{rows}")));
         let intent = entry::Intent {
-            decided: decided(operation, Some(verdict)),
+            decided: decided(op, operation, Some(verdict)),
             obligations: duties,
             durability: durability(obligations.durability),
             approval: approval.map(str::to_owned),
@@ -130,7 +144,7 @@ impl Recorder {
         told: &Told,
     ) {
         let refusal = entry::Refusal {
-            decided: decided(operation, verdict),
+            decided: decided(op, operation, verdict),
             reason: refused.refusal.word().to_owned(),
             sqlstate: told.code.clone(),
             told: told.text.clone(),
@@ -236,7 +250,7 @@ fn durability(level: Durability) -> entry::Durability {
     }
 }
 
-fn decided(operation: &Operation, verdict: Option<&Verdict>) -> entry::Decided {
+fn decided(op: &OpRef, operation: &Operation, verdict: Option<&Verdict>) -> entry::Decided {
     let level = verdict.map_or(Level::Statements, |v| v.obligations.level);
     entry::Decided {
         protocol: format!("{:?}", operation.protocol).to_lowercase(),
@@ -255,6 +269,7 @@ fn decided(operation: &Operation, verdict: Option<&Verdict>) -> entry::Decided {
         rules: verdict.map(|v| v.why.matched.iter().map(|m| m.rule.to_string()).collect()).unwrap_or_default(),
         revision: operation.planned.to_string(),
         internal: operation.origin == Origin::Internal,
+        trace: op.trace.id(),
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use otel::Telemetry;
 use parking_lot::Mutex;
 use recording::entry::{Approval, What};
 use recording::writer::Checkpointed;
@@ -37,6 +38,8 @@ pub(crate) const CHECKPOINT_KEY: &str = "checkpoint.key";
 const CHECKPOINT_PUBLIC: &str = "checkpoint.pub";
 /// How often the metrics of the process's own state are refreshed.
 const REFRESH: Duration = Duration::from_secs(1);
+/// How long the last spans and log lines may take to be sent.
+const LAST_TELEMETRY: Duration = Duration::from_secs(2);
 
 /// Why there is nothing to serve with.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +95,7 @@ pub(crate) struct Ground {
     pub(crate) outbox: Outbox,
     drain: Drain,
     writer: Writer,
+    telemetry: Telemetry,
 }
 
 impl Ground {
@@ -101,6 +105,7 @@ impl Ground {
         limits: Limits,
         recording_max_bytes: u64,
         threads: usize,
+        telemetry: Telemetry,
     ) -> Result<Self, StartError> {
         let key = SigningKey::load_or_create(&state.keys().join(CHECKPOINT_KEY))?;
         let checkpoint_key = key.public().to_string();
@@ -108,6 +113,7 @@ impl Ground {
         write_whole(&public, 0o644, format!("{checkpoint_key}\n").as_bytes())
             .map_err(StartError::io("write", &public))?;
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))?);
+        metrics.also(telemetry.dropped())?;
         let config = writer_config(&limits, recording_max_bytes, threads);
         let folder = state.recordings();
         let storage = FsStorage::create(&folder).map_err(StartError::io("open", &folder))?;
@@ -124,7 +130,7 @@ impl Ground {
         }
         let recorder = Recorder::new(writer.clone(), limits.recording_append, Arc::clone(&metrics));
         let outbox = Outbox { writer: writer.clone(), storage, key: checkpoint_key.clone(), told };
-        Ok(Self { state, limits, metrics, recorder, checkpoint_key, outbox, drain: Drain::new(), writer })
+        Ok(Self { state, limits, metrics, recorder, checkpoint_key, outbox, drain: Drain::new(), writer, telemetry })
     }
 
     pub(crate) fn ledger(&self) -> Arc<dyn Ledger> {
@@ -139,7 +145,8 @@ impl Ground {
         approvals: Arc<dyn Approvals>,
         tls: Arc<Downstream>,
     ) -> Result<Arc<Core>, NoRandomness> {
-        let gate = Gate::new(Arc::clone(&self.recorder), approvals, policies, Arc::clone(&self.metrics));
+        let telemetry = Some(self.telemetry.clone());
+        let gate = Gate::telling(Arc::clone(&self.recorder), approvals, policies, Arc::clone(&self.metrics), telemetry);
         Core::new(
             gate,
             Arc::clone(secrets) as Arc<dyn Credentials>,
@@ -224,7 +231,7 @@ impl Serving {
     /// Serves until a signal, then drains.
     pub(crate) async fn until_ended(self, mut signals: Signals) {
         let Self { ground, core, doors, doorman, pod, shipping } = self;
-        let Ground { limits, metrics, drain, writer, state: _held, .. } = ground;
+        let Ground { limits, metrics, drain, writer, telemetry, state: _held, .. } = ground;
         let (lobby, mut connections) = Lobby::new(doorman, limits.connections, drain, Arc::clone(&metrics));
         for door in doors {
             tokio::spawn(door.serve(lobby.clone()));
@@ -258,11 +265,13 @@ impl Serving {
         while let Some(ended) = sessions.join_next().await {
             note_end(&ended, &metrics);
         }
-        let left = || limits.drain_total.saturating_sub(draining.elapsed()).max(REFRESH);
-        let closed = close(writer, left()).await;
+        let left = || limits.drain_total.saturating_sub(draining.elapsed());
+        let closed = close(writer, left().max(REFRESH)).await;
         if let Some(shipping) = shipping {
-            shipping.finish(closed, left()).await;
+            shipping.finish(closed, left().max(REFRESH)).await;
         }
+        // Last, and only in the time that is left: no record depends on it.
+        telemetry.close(left().min(LAST_TELEMETRY)).await;
     }
 }
 

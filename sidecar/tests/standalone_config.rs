@@ -22,6 +22,7 @@ approvers:
   - {name: bob, uid: 1003}
 recording: {maxBytes: 10GiB}
 metrics: {listen: 127.0.0.1:9464}
+otel: {endpoint: http://127.0.0.1:4317, insecure: true}
 pod: {nonce: 0123456789abcdef, subject: {namespace: local, serviceAccount: support-agent}}
 ";
 
@@ -35,6 +36,7 @@ fn the_example_of_the_design() {
     assert_eq!(config.policies, Path::new("/etc/agentaccess/./policies"));
     assert_eq!(config.recording_max_bytes, 10 << 30);
     assert_eq!(config.log.format, LogFormat::Json);
+    assert_eq!(config.otel.as_ref().unwrap().to_string(), "http://127.0.0.1:4317");
     let [tcp, unix] = config.listeners.as_slice() else { panic!("two listeners") };
     assert_eq!(tcp.target.to_string(), "local/orders-db");
     assert!(matches!(&tcp.auth, Auth::Scram { username, .. } if username == "agent"));
@@ -48,6 +50,12 @@ fn a_pod_needs_no_listener() {
     let pod = "pod: {nonce: 0123456789abcdef, subject: {namespace: local, serviceAccount: a}}";
     assert!(parse(&format!("{{stateDir: s, policies: p, {pod}}}")).unwrap().listeners.is_empty());
     assert!(parse("{stateDir: s, policies: p}").unwrap_err().contains("listeners: is empty"));
+}
+
+#[test]
+fn telemetry_is_off_unless_it_is_asked_for() {
+    let pod = "pod: {nonce: 0123456789abcdef, subject: {namespace: local, serviceAccount: a}}";
+    assert!(parse(&format!("{{stateDir: s, policies: p, {pod}}}")).unwrap().otel.is_none());
 }
 
 /// Replaces a piece of the good file; the message must hold each of the texts.
@@ -97,6 +105,11 @@ fn each_mistake_has_its_message() {
         ("maxBytes: 10GiB", "maxBytes: 10GB", &["recording.maxBytes", "is not a size"]),
         ("maxBytes: 10GiB", "maxBytes: 10", &["recording.maxBytes: is below 1MiB"]),
         ("127.0.0.1:9464", "127.0.0.1:6432", &["metrics.listen", "that of listeners[0] too"]),
+        ("insecure: true", "insecure: false", &["otel.endpoint: in clear"]),
+        ("insecure: true", "insecure: true, ca: ca.pem", &["otel.ca: `/etc/agentaccess/ca.pem`: No such file"]),
+        ("http:", "https:", &["otel.insecure: `insecure` and a CA are for different endpoints"]),
+        ("http://127.0.0.1:4317", "127.0.0.1:4317", &["otel.endpoint: `127.0.0.1:4317` is not https://HOST:PORT"]),
+        ("insecure: true", "isecure: true", &["otel", "unknown field `isecure`"]),
         ("127.0.0.1:9464", "unix:/m.sock", &["metrics.listen", "is not an address"]),
         ("recording:", "threads: 0\nrecording:", &["threads: is 0: give a number from 1 to 64"]),
         ("recording:", "log: {format: xml}\nrecording:", &["log.format", "unknown variant `xml`"]),

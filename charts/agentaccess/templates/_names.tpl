@@ -66,3 +66,18 @@ volumes:
   secret: {secretName: {{ $notify }}, defaultMode: 0440, optional: true}
 {{- end }}
 {{- end }}
+
+{{/* Where telemetry goes, as arguments of operator and sidecar; a list as JSON, empty when it goes nowhere. */}}
+{{- define "agentaccess.otel" -}}
+{{- $arguments := list }}
+{{- with .Values.otel.endpoint }}
+{{- $arguments = append $arguments (printf "--otel-endpoint=%s" .) }}
+{{- end }}
+{{- with .Values.otel.ca }}
+{{- $arguments = append $arguments (printf "--otel-ca=%s" (b64enc .)) }}
+{{- end }}
+{{- if .Values.otel.insecure }}
+{{- $arguments = append $arguments "--otel-insecure" }}
+{{- end }}
+{{- toJson $arguments }}
+{{- end }}

@@ -16,8 +16,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("archive", &["recording"]),
     ("control", &[]),
     ("admin", &[]),
-    ("sidecar", &["crds", "policy", "pgcodec", "pgsql", "recording", "control", "admin"]),
-    ("operator", &["crds", "policy", "recording", "archive", "control", "admin"]),
+    ("otel", &[]),
+    ("sidecar", &["crds", "policy", "pgcodec", "pgsql", "recording", "control", "admin", "otel"]),
+    ("operator", &["crds", "policy", "recording", "archive", "control", "admin", "otel"]),
     ("cli", &["crds", "policy", "pgsql", "recording", "archive"]),
     ("e2e", &["crds"]),
 ];
@@ -27,12 +28,14 @@ const ONLY: &[(&str, &[&str])] = &[
     // A second SQL grammar would be a second opinion on what a statement means; the CLI only prints with it.
     ("sqlparser", &["cli"]),
     ("pg_raw_parse", &["pgsql"]),
-    ("tokio", &["sidecar", "operator", "archive", "control", "admin", "e2e"]),
+    ("tokio", &["sidecar", "operator", "archive", "control", "admin", "otel", "e2e"]),
     // A sidecar has no credentials of a store and no client of one.
     ("object_store", &["archive"]),
     ("hyper", &["sidecar", "operator", "control", "admin"]),
     ("anyhow", &["sidecar", "operator", "cli", "e2e"]),
     ("kube-lease-manager", &["operator"]),
+    // It tells what it is given and decides nothing of what that is; the programs choose no name of the outside.
+    ("opentelemetry-proto", &["otel"]),
 ];
 
 fn metadata() -> Metadata {

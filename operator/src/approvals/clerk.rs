@@ -15,6 +15,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client};
+use otel::Telemetry;
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::time::timeout;
@@ -45,6 +46,7 @@ pub struct Clerk {
     metrics: Arc<Metrics>,
     /// Whom Events name.
     identity: String,
+    telemetry: Telemetry,
     leads_until: Mutex<Option<Instant>>,
 }
 
@@ -86,8 +88,8 @@ enum Work {
 // === impl Clerk ===
 
 impl Clerk {
-    pub fn new(client: Client, book: Arc<Book>, metrics: Arc<Metrics>, identity: &str) -> Self {
-        Self { client, book, metrics, identity: identity.to_owned(), leads_until: Mutex::default() }
+    pub fn new(client: Client, book: Arc<Book>, metrics: Arc<Metrics>, identity: &str, telemetry: Telemetry) -> Self {
+        Self { client, book, metrics, identity: identity.to_owned(), telemetry, leads_until: Mutex::default() }
     }
 
     /// This replica leads, for now; to be said again and again.
@@ -182,6 +184,7 @@ impl Clerk {
         match news {
             News::Now(phase) => {
                 self.metrics.approval_ended(outcome(*phase));
+                super::trace::ended(&self.telemetry, request, outcome(*phase));
                 tracing::info!(event = "approval_ended", namespace, name, phase = ?phase);
             }
             News::Over => {

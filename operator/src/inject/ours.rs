@@ -56,12 +56,13 @@ impl Ours<'_> {
     }
 
     fn proxy(&self) -> Container {
-        let args = vec![
+        let mut args = vec![
             "proxy".to_owned(),
             format!("--nonce={}", self.identity.nonce),
             format!("{}={}", pod::OPERATOR_ARGUMENT, self.settings.operator),
             format!("{}={}", pod::ROOTS_ARGUMENT, self.roots),
         ];
+        args.extend(self.settings.otel.iter().cloned());
         Container {
             restart_policy: Some("Always".to_owned()),
             env: Some(vec![

@@ -13,6 +13,8 @@ pub struct Settings {
     pub audience: String,
     /// Where the sidecar finds the operator: `https://NAME:PORT`.
     pub operator: String,
+    /// Where the sidecar sends traces and log lines: its arguments, none when it sends them nowhere.
+    pub otel: Vec<String>,
     /// Of each of the three containers.
     pub resources: ResourceRequirements,
     /// How much the sidecar may keep on the node's disk.

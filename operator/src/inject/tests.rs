@@ -20,6 +20,7 @@ pub(crate) fn settings() -> Settings {
         image_pull_policy: "IfNotPresent".to_owned(),
         audience: "agentaccess.dev".to_owned(),
         operator: "https://agentaccess-operator.agentaccess-system.svc:9444".to_owned(),
+        otel: Vec::new(),
         resources: Default::default(),
         state_size: "1Gi".to_owned(),
         secrets: ["agents/allowed".to_owned()].into(),

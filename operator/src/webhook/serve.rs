@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use aws_lc_rs::rand;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
@@ -17,6 +17,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use kube::core::DynamicObject;
 use kube::core::admission::AdmissionReview;
+use otel::{Attributes, Kind, Span, Telemetry};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -52,6 +53,7 @@ pub struct Webhook {
     pub index: Arc<Index>,
     pub current: Current,
     pub metrics: Arc<Metrics>,
+    pub telemetry: Telemetry,
 }
 
 /// TLS with the leaf that is current at each handshake.
@@ -151,7 +153,7 @@ async fn respond(request: Request<Incoming>, webhook: &Webhook) -> Response<Full
     if request.method() != Method::POST {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only POST\n");
     }
-    let started = Instant::now();
+    let (started, begin) = (Instant::now(), SystemTime::now());
     let (result, response) = match body(request).await {
         Ok(body) if name == "inject" => inject(&body, webhook),
         Ok(body) if name == "policies" => policies(&body, webhook).await,
@@ -159,7 +161,30 @@ async fn respond(request: Request<Incoming>, webhook: &Webhook) -> Response<Full
         Err(response) => (UNREADABLE, response),
     };
     webhook.metrics.admission(name, result, started.elapsed());
+    tell(&webhook.telemetry, name, result, begin);
     response
+}
+
+/// One review, as a span. It names no object: what was sent may be anything.
+fn tell(telemetry: &Telemetry, webhook: &'static str, result: &'static str, begin: SystemTime) {
+    let Some((trace, id)) = telemetry.begin() else { return };
+    let mut attributes = Attributes::default();
+    attributes.word("agentaccess.webhook", webhook);
+    attributes.word("agentaccess.result", result);
+    let failed = matches!(result, UNREADABLE | "failed").then_some(result);
+    let (end, name) = (SystemTime::now(), format!("review {webhook}").into());
+    telemetry.span(Span {
+        trace,
+        id,
+        parent: None,
+        link: None,
+        name,
+        kind: Kind::Server,
+        begin,
+        end,
+        attributes,
+        failed,
+    });
 }
 
 async fn body(request: Request<Incoming>) -> Result<Bytes, Response<Full<Bytes>>> {

@@ -79,7 +79,7 @@ async fn replica(identity: &str, token: &str, secret: &Path) -> Replica {
     let arguments = ["x", "--namespace", OPERATOR, "--identity", identity, "--sidecar-image=i@sha256:0", &secret];
     let (config, metrics) = (Config::parse_from(arguments), Arc::new(Metrics::new("0").unwrap()));
     let api = client(None, Some(token)).await;
-    let approvals = Approvals::new(&api, &config, &metrics, None);
+    let approvals = Approvals::new(&api, &config, &metrics, None, otel::Telemetry::off().unwrap());
     approvals.start(client(None, Some(token)).await);
     Replica { approvals, metrics }
 }
@@ -113,6 +113,7 @@ impl Scene {
             index: Index::new(900),
             current: current.clone(),
             metrics: Arc::clone(&replicas[0].metrics),
+            telemetry: otel::Telemetry::off().unwrap(),
         };
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(serve::serve(listener, serve::tls(current).unwrap(), Arc::new(webhook), stopped));

@@ -31,6 +31,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) log: super::Log,
     #[serde(default)]
+    pub(super) otel: Option<OtelEntry>,
+    #[serde(default)]
     pub(super) limits: Limits,
     #[serde(default = "one")]
     pub(super) threads: usize,
@@ -89,6 +91,16 @@ impl Default for RecordingEntry {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct MetricsEntry {
     pub(super) listen: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct OtelEntry {
+    pub(super) endpoint: String,
+    #[serde(default)]
+    pub(super) ca: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) insecure: bool,
 }
 
 fn one() -> usize {

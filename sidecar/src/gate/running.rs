@@ -51,6 +51,7 @@ impl Running {
 
     pub(super) fn mark_sent(mut self) -> Self {
         self.sent = true;
+        self.op.trace().sent();
         self
     }
 
@@ -62,7 +63,12 @@ impl Running {
     pub fn finish(mut self, outcome: &Outcome) {
         self.finished = true;
         failpoint("before_outcome");
+        self.tell(outcome);
+    }
+
+    fn tell(&self, outcome: &Outcome) {
         self.recorder.outcome(&self.op, outcome, self.started.elapsed());
+        self.op.trace().ended(outcome);
     }
 }
 
@@ -70,7 +76,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         if !self.finished {
             let status = if self.sent { Status::Unknown } else { Status::NotSent };
-            self.recorder.outcome(&self.op, &Outcome::of(status), self.started.elapsed());
+            self.tell(&Outcome::of(status));
         }
     }
 }

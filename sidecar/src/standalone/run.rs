@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
+use otel::Telemetry;
+
 use super::approvals::{LocalApprovals, SocketError};
 use super::folder::Unusable;
 use super::policies::PolicyFolder;
@@ -38,13 +40,13 @@ pub enum RunError {
 ///
 /// # Errors
 /// What is wrong at the start; then nothing was served.
-pub async fn run(config: Config) -> Result<(), RunError> {
-    let begun = start(config).await?;
+pub async fn run(config: Config, telemetry: Telemetry) -> Result<(), RunError> {
+    let begun = start(config, telemetry).await?;
     begun.until_ended(Signals::new()).await;
     Ok(())
 }
 
-async fn start(config: Config) -> Result<Serving, RunError> {
+async fn start(config: Config, telemetry: Telemetry) -> Result<Serving, RunError> {
     tls::install_provider();
     let state = StateDir::open(&config.state_dir).map_err(StartError::from)?;
     let listeners: Arc<[Listener]> = config.listeners.clone().into();
@@ -55,7 +57,8 @@ async fn start(config: Config) -> Result<Serving, RunError> {
     free_ports(&config).map_err(StartError::from)?;
     listen::unix::check(&state.approve_socket()).map_err(RunError::Approvals)?;
 
-    let ground = Ground::open(state, config.limits.clone(), config.recording_max_bytes, config.threads)?;
+    let (limits, most) = (config.limits.clone(), config.recording_max_bytes);
+    let ground = Ground::open(state, limits, most, config.threads, telemetry)?;
     let (state, ledger) = (&ground.state, ground.ledger());
     let approvals = LocalApprovals::new(
         state,
@@ -98,6 +101,7 @@ async fn start(config: Config) -> Result<Serving, RunError> {
         ports = doors.iter().filter_map(port).map(|p| p.to_string()).collect::<Vec<_>>().join(","),
         pod = pod.is_some(),
         metrics = metrics_at.map(|a| a.to_string()),
+        otel = config.otel.as_ref().map(|to| to.to_string()),
         ca = %tls.ca_file().display(),
         checkpoint_key = ground.checkpoint_key,
         state_dir = %state.root().display(),

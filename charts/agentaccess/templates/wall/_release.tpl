@@ -23,6 +23,9 @@ containers:
   - "--nonce={nonce}"
   - --operator=https://agentaccess-operator.{{ .Release.Namespace }}.svc:{{ .Values.control.port }}
   - "--roots={roots}"
+  {{- range include "agentaccess.otel" . | fromJsonArray }}
+  - {{ . | quote }}
+  {{- end }}
   {{- include "agentaccess.release.common" . | nindent 2 }}
   restartPolicy: Always
   env:

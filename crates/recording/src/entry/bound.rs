@@ -90,6 +90,7 @@ fn decided(d: &mut Decided) {
     each(&mut d.display, MAX_PAYLOAD);
     each(&mut d.would_deny, MAX_TEXT);
     each(&mut d.would_deny_word, MAX_ID);
+    each(&mut d.trace, MAX_ID);
     // A program that reads a part would take it for the whole.
     d.accesses = d.accesses.take().filter(|all| all.len() <= MAX_ITEMS && weight(all) <= MAX_ACCESSES);
     list(&mut d.resources);

@@ -55,6 +55,21 @@ fn ours_come_first_and_one_has_rights() {
     assert!(nonce.len() == 32 && nonce.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()), "{nonce}");
 }
 
+/// The agent's pod says nothing of where telemetry goes, whatever it is called.
+#[test]
+fn telemetry_goes_where_the_operator_says() {
+    let said = ["--otel-endpoint=https://collector.otel.svc:4317".to_owned(), "--otel-ca=Q0E=".to_owned()];
+    let settings = Settings { otel: said.to_vec(), ..settings() };
+    let mut pod = plain();
+    pod["metadata"]["annotations"] = json!({"agentaccess.dev/otel-endpoint": "http://thief:4317"});
+    pod["spec"]["containers"][0]["env"] =
+        json!([{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://thief:4317"}]);
+    let made = inject(&pod, "agents", &settings, &moment(42)).unwrap().pod;
+    let args = made["spec"]["initContainers"][1]["args"].as_array().unwrap();
+    assert_eq!(args[4..], [json!(said[0]), json!(said[1])]);
+    assert!(!made["spec"]["initContainers"].to_string().contains("thief"));
+}
+
 #[test]
 fn the_agent_has_no_token_and_trusts_the_pod() {
     let pod = run(&plain()).unwrap().pod;

@@ -26,7 +26,7 @@ use super::silent::Silent;
 use super::startup::Proven;
 use super::{End, Session};
 use crate::core::Core;
-use crate::gate::{Moment, Outcome, Stage};
+use crate::gate::{Ended, Moment, Outcome, Stage};
 use crate::metrics::Direction;
 use crate::outside::{Subjects, Target};
 use crate::recorder::SessionRef;
@@ -82,6 +82,8 @@ pub(super) async fn establish(proven: Proven, subjects: Subjects, target: Arc<Ta
         return;
     }
     core.metrics.session_opened(Protocol::Postgres);
+    let trace = desk.session_trace(Protocol::Postgres, &database);
+    let mut why = "not established";
     let mut close = entry::Close { reason: String::new(), ..entry::Close::default() };
     match prepare(&mut agent, desk, &startup, &database, &settings, &core).await {
         Err(Failed(words, reason)) => {
@@ -102,7 +104,8 @@ pub(super) async fn establish(proven: Proven, subjects: Subjects, target: Arc<Ta
                 tracing::error!(target: "agentaccess", session = session.as_str(), what, detail, "session cut");
                 recorder.marker(Some(&session), What::Malformed, format!("{what}: {detail}"));
             }
-            close.reason = end.reason().to_owned();
+            why = end.reason();
+            close.reason = why.to_owned();
             (close.operations, close.refusals) = (running.operations, running.refusals);
             (close.bytes_in, close.bytes_out) = (running.agent.reader.bytes, running.agent.writer.bytes);
             running.finish(&end).await;
@@ -111,6 +114,10 @@ pub(super) async fn establish(proven: Proven, subjects: Subjects, target: Arc<Ta
     core.metrics.session_bytes(Protocol::Postgres, Direction::FromAgent, close.bytes_in);
     core.metrics.session_bytes(Protocol::Postgres, Direction::ToAgent, close.bytes_out);
     core.metrics.session_closed(Protocol::Postgres);
+    if let Some(trace) = trace {
+        let entry::Close { operations, refusals, bytes_in, bytes_out, .. } = close;
+        trace.end(Ended { why, operations, refusals, bytes_in, bytes_out, failed: why == "not established" });
+    }
     close.duration_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
     recorder.close(&session, close);
 }
