@@ -211,7 +211,8 @@ impl Store {
 
     pub(crate) async fn remove(&self, path: &Path) -> Result<(), StoreError> {
         match timed(self.inner.delete(path)).await? {
-            Ok(()) | Err(error) if absent(&error) => Ok(()),
+            Ok(()) => Ok(()),
+            Err(error) if absent(&error) => Ok(()),
             Err(error) => Err(told(&error)),
         }
     }
