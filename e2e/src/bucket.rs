@@ -15,6 +15,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::process::Process;
+use crate::tls::Authority;
 use crate::{ports, wait};
 
 /// The bucket that there is.
@@ -27,6 +28,7 @@ pub struct Server {
     process: Option<Process>,
     folder: TempDir,
     port: u16,
+    tls: Option<Authority>,
 }
 
 impl Server {
@@ -35,14 +37,36 @@ impl Server {
     /// # Errors
     /// When it is not installed or does not come up.
     pub fn start() -> Result<Self> {
-        let mut server = Self { process: None, folder: tempfile::tempdir()?, port: ports::free()? };
+        Self::begin(None)
+    }
+
+    /// The same behind TLS; its certificate is signed by the authority whose file is [`Server::authority`].
+    ///
+    /// # Errors
+    /// When it is not installed or does not come up.
+    pub fn start_tls() -> Result<Self> {
+        Self::begin(Some(Authority::new(&["localhost", "127.0.0.1"])?))
+    }
+
+    fn begin(tls: Option<Authority>) -> Result<Self> {
+        let mut server = Self { process: None, folder: tempfile::tempdir()?, port: ports::free()?, tls };
+        if let Some(tls) = &server.tls {
+            let parts = [("ca.crt", &tls.ca), ("server.crt", &tls.certificate), ("server.key", &tls.key)];
+            parts.iter().try_for_each(|(name, pem)| std::fs::write(server.folder.path().join(name), pem))?;
+        }
         server.run()?;
         Ok(server)
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// Where the certificate of the authority is, if there is one.
+    pub fn authority(&self) -> PathBuf {
+        self.folder.path().join("ca.crt")
+    }
+
+    /// `http://127.0.0.1:PORT`, or `https`.
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.port)
     }
 
     /// Where a store is in it.
@@ -71,6 +95,10 @@ impl Server {
         let log = self.folder.path().join("moto.log");
         let mut command = Command::new(program()?);
         command.args(["-H", "127.0.0.1", "-p", &self.port.to_string()]);
+        if self.tls.is_some() {
+            command.arg("-c").arg(self.folder.path().join("server.crt"));
+            command.arg("-k").arg(self.folder.path().join("server.key"));
+        }
         let port = self.port;
         let process = self.process.insert(Process::start(&mut command, &log, self.folder.path(), Signal::TERM)?);
         let up = wait::until("moto to listen", Duration::from_secs(60), || {
@@ -80,7 +108,8 @@ impl Server {
             Ok(ports::listening(port).then_some(()))
         });
         up.with_context(|| std::fs::read_to_string(&log).unwrap_or_default())?;
-        self.ask("PUT", &format!("/{BUCKET}"), "").map(|_| ())
+        // Whoever comes over TLS finds the server without a bucket: nothing here speaks it.
+        if self.tls.is_some() { Ok(()) } else { self.ask("PUT", &format!("/{BUCKET}"), "").map(|_| ()) }
     }
 
     fn ask(&self, method: &str, path: &str, body: &str) -> Result<String> {

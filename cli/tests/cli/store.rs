@@ -49,7 +49,8 @@ impl Kept {
             for (at, line) in lines.iter().enumerate() {
                 let line: recording::Line = serde_json::from_slice(line).unwrap();
                 if let Body::Checkpoint(checkpoint) = line.body {
-                    let hashes: Vec<Hash> = lines[from..at].iter().map(|line| Hash::of(line)).collect();
+                    let since = lines.iter().take(at).skip(from);
+                    let hashes: Vec<Hash> = since.map(|line| Hash::of(line)).collect();
                     shelf.countersign(&checkpoint.note, &hashes, &self.witness).await.unwrap();
                     from = at;
                 }
@@ -157,6 +158,38 @@ fn what_is_asked_wrongly_is_said() {
     let folder = empty.path().display().to_string();
     let ran = run(&["sessions", "ls", "--store", "s3://recordings", "--store-credentials", &folder]);
     assert!(ran.status == 1 && ran.err.contains("there is no file `accessKeyId`"), "{}", ran.err);
+}
+
+/// Standard error of a look into this store, with these certificates to check it with.
+fn with_certificates(location: &str, file: &std::path::Path) -> (i32, String) {
+    let nowhere = tempfile::tempdir().unwrap();
+    let mut command = std::process::Command::new(crate::common::PROGRAM);
+    command.args(["sessions", "ls", "--store", location]).current_dir(nowhere.path());
+    command.env("SSL_CERT_FILE", file).env("SSL_CERT_DIR", nowhere.path());
+    command.env("AWS_ACCESS_KEY_ID", "AKIA1").env("AWS_SECRET_ACCESS_KEY", "hunter2");
+    let output = command.output().unwrap();
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(!text.contains("hunter2"), "{text}");
+    (output.status.code().unwrap(), text)
+}
+
+#[test]
+fn the_server_of_a_bucket_is_checked() {
+    let server = e2e::bucket::Server::start_tls().unwrap();
+    let location = server.location("r");
+    // It has no such bucket, which only somebody who trusts it hears.
+    let (status, text) = with_certificates(&location, &server.authority());
+    assert!(status == 1 && (text.contains("no such bucket") || text.contains("NoSuchBucket")), "{text}");
+    let stranger = e2e::bucket::Server::start_tls().unwrap();
+    let (status, text) = with_certificates(&location, &stranger.authority());
+    assert!(status == 1 && text.contains("the store is away"), "{text}");
+    // An image without certificates: it is said, and plain HTTP does not need any.
+    let none = std::path::Path::new("/dev/null");
+    let (status, text) = with_certificates(&location, none);
+    assert!(status == 1 && text.contains("SSL_CERT_FILE"), "{text}");
+    let plain = e2e::bucket::Server::start().unwrap();
+    let (status, text) = with_certificates(&plain.location("r"), none);
+    assert!(status == 0 && text.contains("no such session"), "{text}");
 }
 
 #[test]

@@ -45,6 +45,13 @@ pub enum ShelfError {
     Refused(String),
 }
 
+const NO_BUCKET: &str = "NoSuchBucket";
+
+/// The object is not there, and that is all that is wrong.
+pub(crate) fn absent(error: &Raw) -> bool {
+    matches!(error, Raw::NotFound { .. }) && !server(error).is_some_and(|why| why.contains(NO_BUCKET))
+}
+
 /// What `error` says of the store, in our words.
 pub(crate) fn told(error: &Raw) -> StoreError {
     match error {
@@ -77,6 +84,7 @@ fn by_status(error: &Raw) -> StoreError {
         ["XMinioStorageFull", "InsufficientStorage", "QuotaExceeded", "507", "EntityTooLargeForQuota"];
     match server(error) {
         Some(why) if FULL.iter().any(|word| why.contains(word)) => StoreError::Full(why),
+        Some(why) if why.contains(NO_BUCKET) => StoreError::Unfit(why),
         Some(why) if why.contains("status 400") || why.contains("status 501") => StoreError::Unfit(why),
         Some(why) => StoreError::Away(why),
         None => StoreError::Away("it does not answer as a store does".to_owned()),

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use tokio_stream::StreamExt as _;
 
 use crate::credentials::{Credentials, FromFolder, load};
-use crate::error::{StoreError, told};
+use crate::error::{StoreError, absent, told};
 use crate::id::RecordingId;
 use crate::location::{Kind, Location};
 use crate::shelf::Shelf;
@@ -96,13 +96,18 @@ impl Store {
                 let builder = builder.with_bucket_name(bucket).with_region(region).with_retry(retries());
                 let options = ClientOptions::new().with_timeout(REQUEST).with_connect_timeout(CONNECT);
                 let builder = match endpoint {
-                    Some(endpoint) => builder
-                        .with_endpoint(endpoint)
-                        .with_virtual_hosted_style_request(false)
-                        .with_client_options(options.with_allow_http(endpoint.starts_with("http://"))),
+                    Some(endpoint) => {
+                        // An image without certificates is enough where there is nothing to check with them.
+                        let plain = endpoint.starts_with("http://");
+                        let options = options.with_allow_http(plain).with_no_system_certificates(plain);
+                        builder
+                            .with_endpoint(endpoint)
+                            .with_virtual_hosted_style_request(false)
+                            .with_client_options(options)
+                    }
                     None => builder.with_client_options(options),
                 };
-                let inner = builder.build().map_err(|_| StoreError::Unfit("its settings do not go together".into()))?;
+                let inner = builder.build().map_err(|error| unbuilt(&error))?;
                 let root = Path::parse(prefix).map_err(|_| StoreError::Unfit("its prefix is none".into()))?;
                 Ok(Self { inner: Arc::new(inner), root, shown, newest: Arc::default() })
             }
@@ -175,7 +180,7 @@ impl Store {
                 let what = format!("it has {size} bytes, and may have {most}");
                 Err(StoreError::Damaged { object: path.to_string(), what })
             }
-            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) if absent(&error) => Ok(None),
             Err(error) => Err(told(&error)),
         }
     }
@@ -184,7 +189,7 @@ impl Store {
     pub(crate) async fn size(&self, path: &Path) -> Result<Option<u64>, StoreError> {
         match timed(self.inner.head(path)).await? {
             Ok(meta) => Ok(Some(meta.size)),
-            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) if absent(&error) => Ok(None),
             Err(error) => Err(told(&error)),
         }
     }
@@ -206,7 +211,8 @@ impl Store {
 
     pub(crate) async fn remove(&self, path: &Path) -> Result<(), StoreError> {
         match timed(self.inner.delete(path)).await? {
-            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+            Ok(()) => Ok(()),
+            Err(error) if absent(&error) => Ok(()),
             Err(error) => Err(told(&error)),
         }
     }
@@ -234,7 +240,7 @@ impl Store {
                 let what = format!("it holds more than {MAX_LISTED} objects");
                 Err(StoreError::Damaged { object: folder.to_string(), what })
             }
-            Err(Error::NotFound { .. }) => Ok(Vec::new()),
+            Err(error) if absent(&error) => Ok(Vec::new()),
             Err(error) => Err(told(&error)),
         }
     }
@@ -248,7 +254,7 @@ impl Store {
                 names.sort();
                 Ok(names)
             }
-            Err(Error::NotFound { .. }) => Ok(Vec::new()),
+            Err(error) if absent(&error) => Ok(Vec::new()),
             Err(error) => Err(told(&error)),
         }
     }
@@ -286,6 +292,19 @@ impl Recordings {
         page.reverse();
         Ok(Some(page))
     }
+}
+
+/// Why there is no client. Its words may hold settings of the environment.
+fn unbuilt(error: &Error) -> StoreError {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if error.to_string().contains("No CA certificates") {
+            let why = "there are no certificates to check its server with: name a file of them in SSL_CERT_FILE";
+            return StoreError::Unfit(why.to_owned());
+        }
+        cause = error.source();
+    }
+    StoreError::Unfit("its settings, or those of AWS in the environment, do not go together".to_owned())
 }
 
 fn retries() -> RetryConfig {
