@@ -69,6 +69,9 @@ async fn a_pod_that_ends_in_order_has_all_of_it_in_the_store() {
     // Now one replica answers, now the other.
     for round in 0..12 {
         recorder.operations(round * 30..round * 30 + 30).await;
+        let answers = if round % 2 == 0 { &one } else { &two };
+        let done = "agentaccess_recordings_total{call=\"countersign\",result=\"done\"}";
+        eventually("this replica answers", || answers.counted(done)).await;
         line.send_replace(if round % 2 == 0 { two.client() } else { one.client() });
         tokio::time::sleep(Duration::from_millis(30)).await;
     }
@@ -83,8 +86,9 @@ async fn a_pod_that_ends_in_order_has_all_of_it_in_the_store() {
     assert!(now.orderly_stop && now.countersigned + 1 == now.archived, "{now:?}");
     folders.verifies().await;
     for replica in [&one, &two] {
-        assert!(replica.counted("agentaccess_recordings_total{call=\"keep\",result=\"done\"}"));
-        assert!(!replica.counted("agentaccess_recordings_total{call=\"keep\",result=\"refused\"}"));
+        for call in ["begin", "countersign", "keep"] {
+            assert!(!replica.counted(&format!("agentaccess_recordings_total{{call=\"{call}\",result=\"refused\"}}")));
+        }
     }
     assert!(recorder.shows("agentaccess_recording_refused 0"));
 }
