@@ -61,6 +61,8 @@ struct Shared {
     answer: Mutex<Answer>,
     heard: Mutex<Vec<Heard>>,
     stop: AtomicBool,
+    /// Somebody took all of a flood.
+    drunk: AtomicBool,
 }
 
 // === impl Receiver ===
@@ -91,6 +93,7 @@ impl Receiver {
             answer: Mutex::new(Answer::Status(200)),
             heard: Mutex::default(),
             stop: AtomicBool::new(false),
+            drunk: AtomicBool::new(false),
         });
         let own = Arc::clone(&shared);
         let accepts = std::thread::spawn(move || {
@@ -110,6 +113,11 @@ impl Receiver {
     /// From now on.
     pub fn answer(&self, answer: Answer) {
         *self.shared.answer.lock() = answer;
+    }
+
+    /// Whether anybody read a flood to its end; it is larger than what connections hold.
+    pub fn was_drunk(&self) -> bool {
+        self.shared.drunk.load(Ordering::Relaxed)
     }
 
     pub fn heard(&self) -> Vec<Heard> {
@@ -168,6 +176,8 @@ impl Shared {
             Answer::Flood => {
                 stream.write_all(head("200 x", &format!("content-length: {FLOOD}\r\n")).as_bytes())?;
                 stream.write_all(&vec![b'x'; FLOOD])?;
+                stream.flush()?;
+                self.drunk.store(true, Ordering::Relaxed);
             }
             Answer::Noise => stream.write_all(b"no HTTP at all, whatever was asked for\r\n\r\n")?,
             Answer::Hang => while matches!(stream.read(&mut [0]), Ok(read) if read > 0) {},

@@ -203,10 +203,10 @@ async fn a_redirect_is_not_followed_and_an_answer_is_not_read() {
     scene.put("r1", 1, &[], &[]);
     until("it is refused", || scene.counted("refused") >= 2).await;
     assert_eq!(elsewhere.heard().len(), 0);
-    let begun = Instant::now();
     receiver.answer(Answer::Flood);
     until("it is taken", || scene.counted("sent") == 1).await;
-    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!receiver.was_drunk());
 }
 
 #[tokio::test]
