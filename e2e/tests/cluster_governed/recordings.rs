@@ -89,7 +89,7 @@ fn of_a_pod_that_is_taken_away_the_loss_is_told() {
         Ok(more.then(|| countersigned(&audit)))
     })
     .unwrap();
-    let sidecar = super::escape::sidecar(&super::escape::nonce(&world.cluster, &name, "worker"));
+    let sidecar = super::node::sidecar(&super::node::nonce(&world.cluster, &name, "worker"));
     assert!(Command::new("kill").args(["-STOP", &sidecar]).status().unwrap().success());
     let kill = ["-n", name.as_str(), "delete", "pod", "worker", "--force", "--grace-period=0"];
     world.cluster.run(&kill, None).unwrap().accepted("the pod").unwrap();

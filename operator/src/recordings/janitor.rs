@@ -237,7 +237,7 @@ mod tests {
         let index = Index::new(60);
         index.change(|world| {
             world.pulse(true);
-            Feed::ALL.into_iter().fold(false, |changed, feed| world.sync(feed, true) || changed)
+            Feed::ALL.map(|feed| world.sync(feed, true)).contains(&true)
         });
         // Nobody is there: Events are lost, and nothing else.
         let client = Client::try_from(kube::Config::new("http://127.0.0.1:9".parse().unwrap())).unwrap();
