@@ -1,6 +1,5 @@
 //! In whatever order two replicas are given segments and checkpoints, also cut or mixed up: what is kept is a prefix of
 //! what was recorded, it verifies, and in the right order all of it goes in.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "test helpers")]
 
 mod common;
 
