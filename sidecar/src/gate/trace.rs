@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use otel::{Attributes, Kind, Span, SpanId, Telemetry, TraceId};
 use parking_lot::Mutex;
-use policy::operation::{Attribute, Operation, Origin, Protocol, ResourceKind, Strictness};
+use policy::operation::{Access, Attribute, Operation, Origin, Protocol, ResourceKind, Strictness, Verb};
 use policy::subject::Subject;
 use policy::verdict::{Decision, DenyReason, RuleId, Verdict};
 use recording::entry::Status;
@@ -325,9 +325,18 @@ fn who(attributes: &mut Attributes, subject: &Subject) {
 /// The operation and the relations that the catalog knows: names that an agent chose itself are left out.
 fn summary(op: &Operation) -> String {
     let mut summary = op.action.clone();
+    let mut named: Vec<&[String]> = Vec::new();
     let known = |kind| matches!(kind, ResourceKind::Relation | ResourceKind::RelationStream | ResourceKind::Catalog);
-    for access in op.accesses.iter().filter(|access| known(access.resource.kind) && !access.indirect) {
-        let name = access.resource.path.join(".");
+    // What is made or renamed has a name that nobody but the agent gave it.
+    let told = |access: &&Access| known(access.resource.kind) && access.verb != Verb::Administer && !access.indirect;
+    for access in op.accesses.iter().filter(told) {
+        let path = access.resource.path.as_slice();
+        // Read and written: named once.
+        if named.contains(&path) {
+            continue;
+        }
+        named.push(path);
+        let name = path.join(".");
         if summary.len().saturating_add(name.len()) >= SUMMARY {
             break;
         }
