@@ -15,8 +15,7 @@ tests=(cargo test --locked --workspace --features e2e/cluster,operator/cluster -
 "${tests[@]}" --quiet --no-run
 e2e/cluster/up.sh
 e2e/cluster/images.sh programs
-helm upgrade --install agentaccess charts/agentaccess -n agentaccess-system --create-namespace \
-    -f e2e/cluster/config/chart-values.yaml --wait --timeout 120s >/dev/null
+e2e/cluster/install.sh
 
 say "killing ${N:-200} sidecars and a quarter as many operators"
 "${tests[@]}" -- --nocapture

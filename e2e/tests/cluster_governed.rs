@@ -52,13 +52,9 @@ mod node;
 mod prometheus;
 #[path = "cluster_governed/quickstart.rs"]
 mod quickstart;
-#[path = "cluster_governed/recordings.rs"]
-mod recordings;
 #[path = "cluster_governed/sink.rs"]
 mod sink;
 #[path = "cluster_governed/status.rs"]
 mod status;
-#[path = "cluster_governed/store.rs"]
-mod store;
 #[path = "cluster_governed/webhooks.rs"]
 mod webhooks;
