@@ -8,6 +8,7 @@ pub mod enrol;
 pub mod follow;
 pub mod identity;
 pub(crate) mod places;
+mod said;
 pub mod serve;
 pub mod service;
 pub mod tls;

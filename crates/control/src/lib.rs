@@ -3,6 +3,7 @@
 //! Generated code and thin types, no IO. Refused: a name or a revision that is not exactly one that we write ([`PodName`],
 //! [`Mark`]).
 
+pub mod codec;
 mod name;
 mod revision;
 

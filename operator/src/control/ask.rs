@@ -1,12 +1,13 @@
 //! The standing of a question to humans, told to the sidecar that asked.
 
 use control::v1::{Standing, standing};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-pub(super) type Standings = ReceiverStream<Result<Standing, Status>>;
+use super::said::{self, Said};
+
+pub(super) type Standings = Said<Standing>;
 
 /// Tells what a request's standing becomes, the newest alone, until it ends or nobody listens.
 pub(super) fn follow(
@@ -14,13 +15,13 @@ pub(super) fn follow(
     until: Instant,
     mut stop: watch::Receiver<bool>,
 ) -> Standings {
-    let (sender, receiver) = mpsc::channel(1);
+    let (sender, said) = said::channel();
     tokio::spawn(async move {
         loop {
             let Ok(room) = sender.reserve().await else { return };
             let now = standing.borrow_and_update().clone();
             let ended = matches!(now.standing, Some(standing::Standing::Denied(_) | standing::Standing::Ended(_)));
-            room.send(Ok(now));
+            room.send(Box::new(Ok(now)));
             if ended {
                 return;
             }
@@ -34,11 +35,11 @@ pub(super) fn follow(
                 _ = stop.wait_for(|stop| *stop) => Status::unavailable("this replica of the operator stops"),
                 () = sender.closed() => return,
             };
-            let _ = sender.send(Err(end)).await;
+            let _ = sender.send(Box::new(Err(end))).await;
             return;
         }
     });
-    ReceiverStream::new(receiver)
+    said
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use control::PodName;
 use control::v1::{Still, Update, update};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tonic::Status;
 
@@ -42,7 +42,7 @@ pub struct Follow {
     pub metrics: Arc<Metrics>,
 }
 
-type Sender = mpsc::Sender<Result<Update, Status>>;
+type Sender = super::said::Sender<Update>;
 
 // === impl Follow ===
 
@@ -54,7 +54,7 @@ impl Follow {
             let (namespace, uid, reason) = (self.pod.namespace(), self.pod.uid(), status.message());
             tracing::info!(event = "stream_ended", namespace, uid, reason);
             // One that is not taken needs no reason.
-            let _ = timeout(STALLED, sender.send(Err(status))).await;
+            let _ = timeout(STALLED, sender.send(Box::new(Err(status)))).await;
         }
         self.metrics.follows(false);
     }
@@ -135,7 +135,7 @@ impl Follow {
             },
             Err(_) => return Said::Nothing,
         };
-        room.send(Ok(Update { update: Some(update) }));
+        room.send(Box::new(Ok(Update { update: Some(update) })));
         Said::Update
     }
 

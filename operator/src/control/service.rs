@@ -11,15 +11,15 @@ use control::v1::{
     Name, Question, RecordingStanding, RenewRequest, ReportRequest, Reported, SegmentPart, Update, WatchRequest,
     Withdrawn,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::ask::{Standings, follow};
 use super::enrol::Enrol;
 use super::follow::Follow;
 use super::places::Places;
+use super::said::{self, Said};
 use super::serve::Caller;
 use super::tls::Peer;
 use crate::approvals::{Asker, Desk};
@@ -114,7 +114,7 @@ impl Control for Service {
         self.enrol.renew(&peer.pod, &peer.key, &csr, &self.metrics).await.map(Response::new)
     }
 
-    type WatchStream = ReceiverStream<Result<Update, Status>>;
+    type WatchStream = Said<Update>;
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let peer = peer(&request)?;
@@ -133,12 +133,12 @@ impl Control for Service {
         let (namespace, uid, in_force) = (peer.pod.namespace(), peer.pod.uid(), request.get_ref().in_force.as_str());
         let in_force: String = in_force.chars().filter(|c| c.is_ascii_graphic()).take(80).collect();
         tracing::info!(event = "stream_begun", namespace, uid, in_force);
-        let (sender, receiver) = mpsc::channel(1);
+        let (sender, said) = said::channel();
         tokio::spawn(async move {
             follow.run(sender).await;
             drop(place);
         });
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        Ok(Response::new(said))
     }
 
     async fn report(&self, request: Request<ReportRequest>) -> Result<Response<Reported>, Status> {
