@@ -109,7 +109,7 @@ fn people_decide_with_the_command_line() {
 
 #[test]
 fn lint_sees_what_is_there() {
-    let asked = Asked::new("{name: person, pendingTTL: 60s, holdFor: 15s}");
+    let asked = Asked::new("{name: person, pendingTTL: 60s, holdFor: 14s}");
     let namespace = asked.world.namespace.name.clone();
     let admin = Person { folder: tempfile::tempdir().unwrap(), namespace };
     let view = ["config", "view", "--raw", "--flatten", "--minify"];
