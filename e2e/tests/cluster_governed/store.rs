@@ -1,9 +1,11 @@
 //! The store of recordings as an auditor has it: its folder, and the public half of the key that countersigned them.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use archive::{Audit, AuditError, Credentials, Library, Location, RecordingId};
 use e2e::cluster::Cluster;
+use e2e::wait;
 use recording::VerifyingKey;
 
 /// What the chart was told to keep recordings in.
@@ -20,8 +22,12 @@ impl Recordings {
     pub(crate) fn open(cluster: &Cluster) -> Self {
         let volume = cluster.get(&["persistentvolume", CLAIM]).unwrap();
         let folder = PathBuf::from(volume["spec"]["hostPath"]["path"].as_str().unwrap());
-        let key = cluster.get(&["configmap", "-n", NAMESPACE, "agentaccess-recording-key"]).unwrap();
-        let witness = key["data"]["witness.pub"].as_str().unwrap().trim().parse().unwrap();
+        // The leader makes it, once it leads.
+        let witness = wait::until("the witness's key", Duration::from_secs(60), || {
+            let key = cluster.get(&["configmap", "-n", NAMESPACE, "agentaccess-recording-key"])?;
+            Ok(key["data"]["witness.pub"].as_str().map(|key| key.trim().parse().unwrap()))
+        })
+        .unwrap();
         Self { library: library(&folder), witness }
     }
 

@@ -67,6 +67,12 @@ pub(crate) async fn failing(scene: &Scene) {
         first > 1 && events[first..] == ["approved"]
     };
     scene.until("the chat is told in the end", done).await;
+    // Until then another leader would tell it again, and may.
+    scene
+        .until("it is written down", || async {
+            scene.stored(&name)["status"]["notified"] == json!(["Requested", "Approved"])
+        })
+        .await;
     let metrics = String::from_utf8(scene.replicas[0].metrics.render().unwrap()).unwrap();
     let counted = |outcome: &str| {
         let line = format!("agentaccess_notifications_total{{outcome=\"{outcome}\"}} ");
