@@ -18,7 +18,8 @@ say 'supply chain'
 say 'generated definitions'
 cargo run --locked --quiet -p crds --bin generate -- --check
 say 'layout'
-cargo test --locked --quiet -p e2e --test layout
+# The whole workspace, as `make test` builds it.
+cargo test --locked --quiet --workspace --test layout
 say 'chart'
 scripts/chart.sh lint
 say 'shell'

@@ -1,4 +1,4 @@
-//! A real cluster, spoken to by `kubectl` as its users do, and looked at over its API ([`api`]). KUBECONFIG says which; without it a test fails and says how to
+//! A real cluster, spoken to by `kubectl` as its users do, and looked at over its API. KUBECONFIG says which; without it a test fails and says how to
 //! get one. Each test has namespaces of its own; they are deleted when it ends.
 
 use std::env;

@@ -1,10 +1,14 @@
 //! Approvals by `agentaccess` itself, as a person whose kubeconfig says who they are. The oracle is the database's log.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::thread;
 
 use e2e::proxy::{CLI, binary};
 use e2e::wait;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::asked::{Asked, PATIENCE};
@@ -13,6 +17,39 @@ use super::asked::{Asked, PATIENCE};
 struct Person {
     folder: tempfile::TempDir,
     namespace: String,
+}
+
+/// `approvals watch` of somebody, and all that it has said. It looks every two seconds, so what stands only for a moment may
+/// be passed over.
+struct Watching {
+    child: Child,
+    seen: Arc<Mutex<String>>,
+}
+
+impl Watching {
+    fn start(person: &Person) -> Self {
+        let mut child = person.command(&["approvals", "watch", "--cluster"]).stdout(Stdio::piped()).spawn().unwrap();
+        let (seen, out) = (Arc::new(Mutex::new(String::new())), BufReader::new(child.stdout.take().unwrap()));
+        let heard = Arc::clone(&seen);
+        thread::spawn(move || {
+            for line in out.lines().map_while(Result::ok) {
+                *heard.lock() += &(line + "\n");
+            }
+        });
+        Self { child, seen }
+    }
+
+    fn sees(&self, part: &str) {
+        let seen = wait::eventually(part, PATIENCE, || self.seen.lock().contains(part));
+        assert!(seen.is_ok(), "{part} is not in\n{}", self.seen.lock());
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 struct Ran {
@@ -61,8 +98,9 @@ fn people_decide_with_the_command_line() {
     let mut asked = Asked::new("{name: person, requiredApprovals: 2, reason: Required, pendingTTL: 60s, holdFor: 55s}");
     let (alice, bob) = (Person::new(&asked, "alice"), Person::new(&asked, "bob"));
     // In the namespace of the context, and as she watches from before.
-    let mut watching = alice.command(&["approvals", "watch", "--cluster"]).stdout(Stdio::piped()).spawn().unwrap();
+    let watching = Watching::start(&alice);
     let held = asked.hold(1);
+    watching.sees(&format!("{}  Pending  ", held.name));
     let listed = alice.json(&["approvals", "ls", "--cluster", "--pending"]);
     assert_eq!((listed.as_array().unwrap().len(), &listed[0]["metadata"]["name"]), (1, &json!(held.name)));
     let ran = bob.run(&["approvals", "show", &held.name, "-n", &bob.namespace]);
@@ -76,6 +114,7 @@ fn people_decide_with_the_command_line() {
     let ran = alice.run(&["approve", &held.name, "--cluster", "--reason", "INC-1"]);
     let said = format!("{}/{}: recorded: approve by alice (1 of 2 needed)\n", alice.namespace, held.name);
     assert_eq!((ran.status, ran.out), (0, said), "{}", ran.err);
+    watching.sees("approved by alice (INC-1)");
     let mallory = Person::new(&asked, "mallory");
     let ran = mallory.run(&["approve", &held.name, "--cluster", "--reason", "me too"]);
     assert!(ran.status == 1 && ran.err.contains("forbidden"), "{}{}", ran.out, ran.err);
@@ -98,13 +137,7 @@ fn people_decide_with_the_command_line() {
     let answer = asked.answer(&held);
     assert!(answer.contains("PX002") && answer.contains("not today"), "{answer}");
     asked.phase(&held, "Denied");
-    // What she saw meanwhile; it looks every two seconds.
-    std::thread::sleep(std::time::Duration::from_secs(5));
-    watching.kill().unwrap();
-    let seen = String::from_utf8(watching.wait_with_output().unwrap().stdout).unwrap();
-    for part in ["  Pending  ", "approved by alice (INC-1)", "denied by bob (not today)"] {
-        assert!(seen.contains(part), "{part} is not in\n{seen}");
-    }
+    watching.sees("denied by bob (not today)");
 }
 
 #[test]
