@@ -103,16 +103,23 @@ pictures() {
     have chromium || need chromium fonts-dejavu-core -- 'Chromium (photographs them)'
 }
 
+# python_tool NAME REQUIREMENTS WHAT: Python packages in an environment of their own below the target folder. An environment
+# names its place in its programs, so one whose checkout was moved is made anew.
+python_tool() {
+    local folder=$target/tools/$1 stamp
+    stamp=$({ echo "$folder"; cat "$2"; } | sha256sum)
+    [ "$(cat "$folder/stamp" 2>/dev/null)" = "$stamp" ] && return 0
+    say "fetching $3 into $folder"
+    rm -rf "$folder"
+    python3 -m venv "$folder"
+    "$folder/bin/pip" install --quiet --disable-pip-version-check -r "$2"
+    printf '%s\n' "$stamp" >"$folder/stamp"
+}
+
 # Helm, and the schemas of Kubernetes.
 chart_tools() {
     e2e/cluster/clients.sh
-    local folder=$target/tools/kubernetes-validate wanted=e2e/cluster/config/kubernetes-validate.txt
-    cmp -s "$wanted" "$folder/stamp" && return 0
-    say "fetching kubernetes-validate into $folder"
-    rm -rf "$folder"
-    python3 -m venv "$folder"
-    "$folder/bin/pip" install --quiet --disable-pip-version-check -r "$wanted"
-    cp "$wanted" "$folder/stamp"
+    python_tool kubernetes-validate e2e/cluster/config/kubernetes-validate.txt kubernetes-validate
 }
 
 # Client libraries of other languages, pinned, below the target folder.
@@ -132,16 +139,8 @@ drivers() {
     printf '%s\n' "$stamp" >"$folder/stamp"
 }
 
-# A server that speaks S3 (moto), and the schemas of OCSF.
-store() {
-    local folder=$target/tools/store wanted=e2e/store/requirements.txt
-    cmp -s "$wanted" "$folder/stamp" && return 0
-    say "fetching moto and ocsf-json-schema into $folder"
-    rm -rf "$folder"
-    python3 -m venv "$folder"
-    "$folder/bin/pip" install --quiet --disable-pip-version-check -r "$wanted"
-    cp "$wanted" "$folder/stamp"
-}
+# A server that speaks S3, and the schemas of OCSF.
+store() { python_tool store e2e/store/requirements.txt 'moto and ocsf-json-schema'; }
 
 # The receiver of the OpenTelemetry Collector, from its published Go modules, below the target folder.
 collector() {
