@@ -69,7 +69,7 @@ fn main() -> Result<()> {
         }
         if pruned.elapsed() > PRUNE {
             pruned = Instant::now();
-            let removed = sidecar.cli_plain(None, &["recordings", "prune", "--before", "3m", "--yes"])?;
+            let removed = sidecar.cli(None, &["recordings", "prune", "--before", "3m", "--yes"])?;
             ensure!(removed.status == Some(0), "{}", removed.all());
         }
     }
