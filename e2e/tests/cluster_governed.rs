@@ -52,6 +52,8 @@ mod node;
 mod prometheus;
 #[path = "cluster_governed/quickstart.rs"]
 mod quickstart;
+#[path = "cluster_governed/rights.rs"]
+mod rights;
 #[path = "cluster_governed/sink.rs"]
 mod sink;
 #[path = "cluster_governed/status.rs"]

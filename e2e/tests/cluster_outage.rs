@@ -16,6 +16,8 @@ mod database;
 #[path = "cluster_governed/inside.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod inside;
+#[path = "cluster_outage/restart.rs"]
+mod restart;
 #[path = "cluster_governed/sink.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod sink;

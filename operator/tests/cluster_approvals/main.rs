@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod bounds;
 mod grants;
 mod notified;
 mod scene;
@@ -33,6 +34,8 @@ async fn approvals_on_a_cluster() {
     grants::granted_and_revoked(&scene).await;
     grants::broken(&scene).await;
     withdrawn_and_deleted(&scene).await;
+    bounds::full(&scene).await;
+    bounds::removed_in_time(&scene).await;
     notified::told(&scene).await;
     notified::failing(&scene).await;
     notified::by_the_next_leader(&scene).await;

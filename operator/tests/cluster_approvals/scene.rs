@@ -257,10 +257,19 @@ impl Scene {
 
     /// By this one of the pods.
     pub(crate) async fn open_as(&self, pod: usize, rule: &str) -> (String, watch::Receiver<Standing>, Vec<u8>) {
+        self.ask_as(pod, rule).await.unwrap()
+    }
+
+    /// The same, where it may be refused.
+    pub(crate) async fn ask_as(
+        &self,
+        pod: usize,
+        rule: &str,
+    ) -> Result<(String, watch::Receiver<Standing>, Vec<u8>), tonic::Status> {
         let digest = 1 + self.number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let question = self.question(rule, digest, 600);
-        let (name, standing) = self.replicas[1].approvals.desk.ask(&self.pods[pod], question).await.unwrap();
-        (name, standing, vec![digest; 32])
+        let (name, standing) = self.replicas[1].approvals.desk.ask(&self.pods[pod], question).await?;
+        Ok((name, standing, vec![digest; 32]))
     }
 
     /// `kubectl annotate` as this user.
@@ -276,6 +285,11 @@ impl Scene {
             Api::namespaced(client(Some(user), None).await, &self.namespace);
         let patch = json!({"metadata": {"annotations": annotations}});
         api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+    }
+
+    /// Requests as the operator's own ServiceAccount writes them.
+    pub(crate) async fn operator(&self) -> Api<crds::approval::ApprovalRequest> {
+        Api::namespaced(client(None, Some(&self.token)).await, &self.namespace)
     }
 
     pub(crate) async fn person(&self, user: &str) -> Api<crds::approval::ApprovalRequest> {
