@@ -355,6 +355,24 @@ fn at_max_bytes_intents_are_refused_and_outcomes_are_not() {
     assert_eq!(verify(&storage, key().public(), Some(head)).unwrap().verdict, Verdict::Intact);
 }
 
+/// Whoever prunes in time is refused nothing, however much is written in all.
+#[test]
+fn what_was_pruned_in_time_is_not_held_against_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_dir, key) = key_file();
+    let storage: Arc<dyn Storage> = Arc::new(FsStorage::open(folder.path()).unwrap());
+    let config = WriterConfig { max_bytes: 32 << 20, segment_bytes: 1 << 20, ..config() };
+    let (writer, _) = open_any(Arc::clone(&storage), key(), config);
+    let block = vec![0; 32 * 1024];
+    for turn in 0..8 {
+        for _ in 0..(6 << 20) / block.len() {
+            write(&writer, data(&block), Durability::Written).unwrap_or_else(|error| panic!("turn {turn}: {error}"));
+        }
+        let later = jiff::Timestamp::now() + Duration::from_secs(10);
+        recording::prune::prune(&*storage, &key(), later).unwrap();
+    }
+}
+
 #[test]
 fn below_the_floor_intents_are_refused_and_outcomes_are_not() {
     let storage = FaultyStorage::new();

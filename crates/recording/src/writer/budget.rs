@@ -113,9 +113,10 @@ impl Budget {
         self.since_measured > 4 << 20
     }
 
-    /// Something was refused since the last measurement: count the files again, they may have been pruned.
-    pub(super) fn refused(&self) -> bool {
-        self.refused
+    /// Whether the files are to be counted again: people prune them beside us, and what they removed must not be what the
+    /// next intent is refused for. Below half of the bound it makes no difference.
+    pub(super) fn uncertain(&self) -> bool {
+        self.refused || self.used > self.max / 2
     }
 
     pub(super) fn measured(&mut self, free: u64, used: Option<u64>) {

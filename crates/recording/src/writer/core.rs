@@ -432,7 +432,7 @@ impl Core {
     /// Looks again at the space there is.
     pub(super) fn measure(&mut self) {
         let Ok(free) = self.storage.free_space() else { return };
-        let used = self.budget.refused().then(|| segments(&*self.storage).ok()).flatten();
+        let used = self.budget.uncertain().then(|| segments(&*self.storage).ok()).flatten();
         let used = used.map(|list| list.iter().map(|s| s.bytes).fold(0_u64, u64::saturating_add));
         self.budget.measured(free, used);
     }
