@@ -246,6 +246,57 @@ fn what_expired_is_not_missing() {
     assert_eq!(place.runtime.block_on(shelf.expire(tomorrow, &place.witness)).unwrap(), archive::Expired::default());
 }
 
+/// Rewrites the first line of an index.
+fn edit(index: &Path, edit: impl FnOnce(&mut serde_json::Value)) {
+    let text = zstd::decode_all(std::fs::read(index).unwrap().as_slice()).unwrap();
+    let (first, rest) = text.split_at(text.iter().position(|b| *b == b'\n').unwrap());
+    let mut summary: serde_json::Value = serde_json::from_slice(first).unwrap();
+    edit(&mut summary);
+    let text = [summary.to_string().as_bytes(), rest].concat();
+    std::fs::write(index, zstd::encode_all(text.as_slice(), 3).unwrap()).unwrap();
+}
+
+#[test]
+fn whoever_writes_to_the_store_makes_nothing_expire() {
+    let made = made(60);
+    let whole = Place::with(&made);
+    let yesterday = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24);
+    let index = |place: &Place, n: u64| place.folder().join(format!("segments/{n:016}.index.zst"));
+    let old = |place: &Place| {
+        for number in 1..=3 {
+            edit(&index(place, number), |summary| summary["until"] = "2020-01-01T00:00:00Z".into());
+        }
+    };
+    // The indexes say that it is old.
+    let place = whole.copied();
+    old(&place);
+    let expired = place.runtime.block_on(place.shelf().expire(yesterday, &whole.witness)).unwrap();
+    assert_eq!(expired, archive::Expired::default());
+    assert!(place.segment(1).exists() && place.verdict() == Verdict::Intact);
+    // And what is to be hidden is gone: then nobody signs that it expired.
+    let place = whole.copied();
+    old(&place);
+    std::fs::remove_file(place.segment(1)).unwrap();
+    std::fs::write(place.segment(2), std::fs::read(place.segment(3)).unwrap()).unwrap();
+    assert!(place.runtime.block_on(place.shelf().expire(yesterday, &whole.witness)).is_ok_and(|e| e.segments == 0));
+    std::fs::write(place.segment(1), b"x").unwrap();
+    place.runtime.block_on(place.shelf().expire(yesterday, &whole.witness)).unwrap_err();
+    let audit = place.library.audit(&id("u-1"), &place.trusted);
+    assert!(!audit.is_ok_and(|audit| audit.report.verdict == Verdict::Intact));
+    // A note about what expired that is nobody's removes nothing.
+    let place = whole.copied();
+    let summary = zstd::decode_all(std::fs::read(index(&place, 2)).unwrap().as_slice()).unwrap();
+    let summary: serde_json::Value = serde_json::from_slice(summary.split(|b| *b == b'\n').next().unwrap()).unwrap();
+    let note = serde_json::json!({
+        "version": 1, "next": 3, "chain": summary["end"], "note": "nobody's", "checkpoints": [], "sessions": {},
+    });
+    std::fs::create_dir_all(place.folder().join("expired")).unwrap();
+    std::fs::write(place.folder().join("expired/0000000000000001.json"), note.to_string()).unwrap();
+    place.runtime.block_on(place.shelf().expire(yesterday, &whole.witness)).unwrap();
+    assert!(place.segment(1).exists() && place.segment(2).exists());
+    assert!(matches!(place.verdict(), Verdict::Fault { .. }), "{}", place.verdict());
+}
+
 #[test]
 fn a_crash_amid_expiry_leaves_nothing_behind() {
     let made = made(60);

@@ -1,17 +1,18 @@
 //! Retention: whole segments go, oldest first, and what `verify` needs to call them expired stays.
 //!
 //! What stays is a note, signed by the witness, with the state of the chain at the cut, and checkpoints of what was
-//! removed. It is written before anything is removed. Invariant: the numbers of segments that went are never used again.
+//! removed. It is written before anything is removed. Invariants: the numbers of segments that went are never used again;
+//! what the witness signs for follows from lines that verify, since whoever can write to the store can change an index.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use recording::SigningKey;
 use recording::chain::Chain;
-use recording::prune::witnessed_note;
+use recording::prune::{expired_at, witnessed_note};
 use serde::{Deserialize, Serialize};
 
-use super::Shelf;
+use super::{End, Shelf};
 use crate::error::{ShelfError, StoreError};
 use crate::head::ChainText;
 use crate::index::{Session, Summary};
@@ -59,31 +60,38 @@ impl Shelf {
     /// Removes every leading segment whose latest entry is older than `before`, at most a thousand of them.
     ///
     /// # Errors
-    /// When the store fails; what went is told by the note nevertheless, and the next call goes on.
+    /// When the store fails, or a segment is not what was recorded: then it stays, for people to look at. What went is
+    /// told by the note nevertheless, and the next call goes on.
     pub async fn expire(&self, before: Timestamp, witness: &SigningKey) -> Result<Expired, ShelfError> {
         let meta = self.meta().await?;
-        let newest = self.newest_expiry().await?;
+        let (newest, base) = (self.newest_expiry().await?, self.base().await?);
+        let vouched = newest.as_ref().and_then(|(_, old)| expired_at(&old.note, &meta.key, Some(witness.public())));
+        if vouched.is_some_and(|chain| chain == base.chain) {
+            self.remove_below(base.next).await?;
+        }
         let (number, mut checkpoints) = newest.map_or((0, Vec::new()), |(number, expiry)| (number, expiry.checkpoints));
-        let base = self.base().await?;
-        self.remove_below(base.next).await?;
         let mut expired = Expired::default();
         let mut cut: Option<(u64, Summary)> = None;
         let last = self.newest_segment(base.next).await?.unwrap_or(0);
+        let mut end = End::at(base.clone());
         for number in (base.next..=last).take(usize::try_from(MAX_REMOVED).unwrap_or(usize::MAX)) {
-            let summary = self.summary(&base, number).await?;
-            // A time that is none stays for people to look at.
-            if !summary.until.parse::<Timestamp>().is_ok_and(|until| until < before) {
+            // The index says cheaply what is young; what is old it does not prove.
+            if !is_older(&self.summary(&base, number).await?, before) {
+                break;
+            }
+            let summary = self.proven(&end).await?;
+            if !is_older(&summary, before) {
                 break;
             }
             expired.segments += 1;
             expired.entries = summary.end.size.saturating_sub(base.chain.size());
             expired.bytes = expired.bytes.saturating_add(summary.bytes);
             checkpoints.extend(summary.checkpoint.clone());
-            cut = Some((number.saturating_add(1), summary));
+            end = End::after(number, summary.clone(), self.indexes.path(number).as_ref())?;
+            cut = Some((end.next, summary));
         }
         let Some((next, summary)) = cut else { return Ok(expired) };
-        let chain = summary.chain(self.indexes.path(next).as_ref())?;
-        let note = witnessed_note(&chain, &meta.key, witness);
+        let note = witnessed_note(&end.chain, &meta.key, witness);
         checkpoints.drain(..checkpoints.len().saturating_sub(MAX_CHECKPOINTS));
         let expiry =
             Expiry { version: VERSION, next, chain: summary.end, note, checkpoints, sessions: summary.sessions };
@@ -136,4 +144,9 @@ impl Shelf {
         }
         Ok(())
     }
+}
+
+/// A time that is none stays for people to look at.
+fn is_older(summary: &Summary, before: Timestamp) -> bool {
+    summary.until.parse::<Timestamp>().is_ok_and(|until| until < before)
 }

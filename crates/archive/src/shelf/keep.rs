@@ -148,8 +148,7 @@ impl Shelf {
                 let what = format!("it is missing, and `{}` is there", self.segments.path(*later));
                 return Err(StoreError::Damaged { object: self.segments.path(base.next).to_string(), what }.into());
             }
-            let Base { next, chain, sessions } = base.clone();
-            return Ok(End { next, chain, sessions, orderly_stop: false, until: None });
+            return Ok(End::at(base.clone()));
         };
         let summary = self.summary(base, newest).await?;
         Ok(End::after(newest, summary, self.indexes.path(newest).as_ref())?)
@@ -206,13 +205,7 @@ impl Shelf {
     async fn add(&self, end: &End, segment: &Arc<[u8]>) -> Result<Option<End>, ShelfError> {
         let (read, covering) = self.judge(end, segment).await?;
         let read = read.map_err(|error| ShelfError::Refused(error.to_string()))?;
-        if let Some((_, head)) = covering.as_ref().filter(|(_, head)| head.chain.size() >= end.chain.size())
-            && read.root != Some(head.chain.root())
-        {
-            let size = head.chain.size();
-            let why = format!("the first {size} entries are not those that were countersigned");
-            return Err(ShelfError::NotAnExtension(why));
-        }
+        agrees(end, &read, covering.as_ref())?;
         let lines = Arc::clone(segment);
         let packed = blocking(move || pack(&lines)).await?.map_err(|error| ShelfError::Refused(error.to_string()))?;
         if !self.segments.create(end.next, packed.into()).await? {
@@ -230,6 +223,17 @@ impl Shelf {
             }
         }
         Ok(Some(End::after(end.next, read.summary, self.indexes.path(end.next).as_ref())?))
+    }
+
+    /// The segment that follows `end` as its lines say it, whatever its index says.
+    pub(super) async fn proven(&self, end: &End) -> Result<Summary, ShelfError> {
+        let object = self.segments.path(end.next).to_string();
+        let damaged = |what: String| StoreError::Damaged { object: object.clone(), what };
+        let lines = self.lines(end.next).await?.ok_or_else(|| damaged("it is missing".to_owned()))?;
+        let (read, covering) = self.judge(end, &lines).await?;
+        let read = read.map_err(|error| damaged(error.to_string()))?;
+        agrees(end, &read, covering.as_ref())?;
+        Ok(read.summary)
     }
 
     /// Reads a segment that follows `end`, with the root at the newest countersigned head that it reaches.
@@ -302,8 +306,14 @@ impl Shelf {
 }
 
 impl End {
+    /// Where nothing is kept yet.
+    pub(super) fn at(base: Base) -> Self {
+        let Base { next, chain, sessions } = base;
+        Self { next, chain, sessions, orderly_stop: false, until: None }
+    }
+
     /// Behind segment `number`.
-    fn after(number: u64, summary: Summary, object: &str) -> Result<Self, StoreError> {
+    pub(super) fn after(number: u64, summary: Summary, object: &str) -> Result<Self, StoreError> {
         let chain = summary.chain(object)?;
         let Summary { sessions, orderly_stop, until, .. } = summary;
         Ok(Self { next: number.saturating_add(1), chain, sessions, orderly_stop, until: Some(until) })
@@ -317,6 +327,19 @@ impl End {
             orderly_stop: self.orderly_stop,
             until: self.until,
         }
+    }
+}
+
+/// # Errors
+/// When the newest countersigned head that the segment reaches is over other entries.
+fn agrees(end: &End, read: &Read, covering: Option<&(u64, Head)>) -> Result<(), ShelfError> {
+    match covering.filter(|(_, head)| head.chain.size() >= end.chain.size()) {
+        Some((_, head)) if read.root != Some(head.chain.root()) => {
+            let size = head.chain.size();
+            let why = format!("the first {size} entries are not those that were countersigned");
+            Err(ShelfError::NotAnExtension(why))
+        }
+        _ => Ok(()),
     }
 }
 
