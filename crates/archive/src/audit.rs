@@ -4,7 +4,7 @@
 //! witness bound it to the pod. A recording that was never countersigned is judged by the key that the store names,
 //! and that is said.
 
-use std::fmt;
+use std::{fmt, io};
 
 use recording::note::countersigned_head;
 use recording::reader::ReadError;
@@ -12,7 +12,7 @@ use recording::verify::{Report, witnessed};
 use recording::{Head, VerifyingKey};
 use tokio::runtime::Handle;
 
-use crate::error::ShelfError;
+use crate::error::{ShelfError, StoreError};
 use crate::meta::Meta;
 use crate::read::Stored;
 use crate::shelf::Shelf;
@@ -52,6 +52,20 @@ pub enum AuditError {
     Shelf(#[from] ShelfError),
     #[error(transparent)]
     Read(#[from] ReadError),
+}
+
+impl AuditError {
+    /// It is about this recording alone: others of the store may do.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Shelf(error) => error.is_damage(),
+            Self::Read(ReadError::Damaged { .. } | ReadError::Version { .. }) => true,
+            Self::Read(ReadError::Io { source, .. }) => {
+                let store = source.get_ref().and_then(|inner| inner.downcast_ref::<StoreError>());
+                store.map_or(source.kind() == io::ErrorKind::NotFound, StoreError::is_damage)
+            }
+        }
+    }
 }
 
 /// Verifies the recording of a shelf. Blocks: to be called from a thread that is not the runtime's.

@@ -21,8 +21,21 @@ pub enum StoreError {
     #[error("the store cannot be used: {0}")]
     Unfit(String),
     /// Somebody or something changed what lies in the store.
-    #[error("`{object}` in the store is damaged: {what}")]
+    #[error("`{object}` in the store is damaged: {}", flat(what))]
     Damaged { object: String, what: String },
+}
+
+impl StoreError {
+    /// It is about one recording alone: others of the store may do.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. })
+    }
+}
+
+/// A reader of what lies in the store repeats parts of it, and anybody may have written that.
+fn flat(what: &str) -> String {
+    let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    what.chars().take(MOST_WORDS).map(plain).collect()
 }
 
 /// Why a shelf did not take it.
@@ -45,6 +58,18 @@ pub enum ShelfError {
     Refused(String),
 }
 
+impl ShelfError {
+    /// It is about one recording alone: others of the store may do.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_damage(),
+            _ => true,
+        }
+    }
+}
+
+/// Characters of what is wrong with an object.
+const MOST_WORDS: usize = 300;
 const NO_BUCKET: &str = "NoSuchBucket";
 
 /// The object is not there, and that is all that is wrong.
@@ -60,6 +85,7 @@ pub(crate) fn told(error: &Raw) -> StoreError {
             StoreError::Forbidden(why)
         }
         Raw::NotFound { .. } => StoreError::Unfit("there is no such bucket or folder".to_owned()),
+        _ if is_distrust(error) => StoreError::Unfit(DISTRUST.to_owned()),
         _ => match system(error) {
             Some(io) => by_kind(io),
             None => by_status(error),
@@ -89,6 +115,21 @@ fn by_status(error: &Raw) -> StoreError {
         Some(why) => StoreError::Away(why),
         None => StoreError::Away("it does not answer as a store does".to_owned()),
     }
+}
+
+const DISTRUST: &str = "the certificate of its server is not one that is trusted, or not for this name: name the CA that \
+                        signed it";
+
+/// The connection was given up because of a certificate. Nothing but its words tells.
+fn is_distrust(error: &Raw) -> bool {
+    let mut cause: Option<&dyn Error> = Some(error);
+    while let Some(error) = cause {
+        if error.to_string().contains("invalid peer certificate") {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The system's own error below `error`.
@@ -138,6 +179,14 @@ mod tests {
         assert_eq!(told(&full), StoreError::Full("it answers with status 507, XMinioStorageFull".into()));
         let slow = generic("Server returned non-2xx status code: 503: <Error><Code>SlowDown</Code>");
         assert_eq!(told(&slow), StoreError::Away("it answers with status 503, SlowDown".into()));
+    }
+
+    #[test]
+    fn what_lies_in_the_store_writes_no_line_of_its_own() {
+        let what = format!("unknown variant `x\nverified: intact\u{1b}[2J{}`", "y".repeat(10_000));
+        let text = StoreError::Damaged { object: "o".into(), what }.to_string();
+        assert!(text.starts_with("`o` in the store is damaged: unknown variant `x"), "{text}");
+        assert!(text.len() < 1_000 && !text.contains(char::is_control), "{text}");
     }
 
     #[test]

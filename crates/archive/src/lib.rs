@@ -20,6 +20,7 @@ mod search;
 mod series;
 mod shelf;
 mod store;
+mod trust;
 
 pub use audit::{Audit, AuditError, Countersigned, audit};
 pub use credentials::Credentials;
@@ -32,3 +33,4 @@ pub use meta::Meta;
 pub use search::{Found, Query};
 pub use shelf::{Expired, MAX_LINES, MAX_SEGMENT, Shelf, Standing};
 pub use store::{Recordings, Store};
+pub use trust::{Authorities, NoAuthority, Trust};

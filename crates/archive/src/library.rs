@@ -65,19 +65,19 @@ impl Library {
         audit(&self.store.shelf(id), witness, self.runtime.handle())
     }
 
-    /// In one recording, or in all.
+    /// In one recording, or in all: then a damaged one hides no other, and the first is told.
     ///
     /// # Errors
-    /// As [`Store::search`].
+    /// As [`Store::search`] and [`crate::Shelf::search`].
     pub fn search(
         &self,
         id: Option<&RecordingId>,
         query: &Query,
         each: &mut dyn FnMut(Found) -> ControlFlow<()>,
-    ) -> Result<(), ShelfError> {
+    ) -> Result<Option<(RecordingId, ShelfError)>, ShelfError> {
         self.runtime.block_on(async {
             match id {
-                Some(id) => self.store.shelf(id).search(query, each).await.map(|_| ()),
+                Some(id) => self.store.shelf(id).search(query, each).await.map(|_| None),
                 None => self.store.search(query, each).await,
             }
         })

@@ -65,6 +65,14 @@ impl Location {
         matches!(self.kind, Kind::S3 { .. })
     }
 
+    /// The folder, where it is one.
+    pub fn as_folder(&self) -> Option<&Path> {
+        match &self.kind {
+            Kind::Folder(path) => Some(path),
+            Kind::S3 { .. } => None,
+        }
+    }
+
     fn bucket(url: &Url) -> Result<Self, LocationError> {
         let bucket = url.host_str().unwrap_or_default();
         let name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-');

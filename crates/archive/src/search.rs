@@ -46,28 +46,31 @@ pub struct Found {
 }
 
 impl Store {
-    /// Everything that matches, recording by recording, in each by time. `each` ends it with `Break`.
+    /// Everything that matches, recording by recording, in each by time. `each` ends it with `Break`. A recording whose
+    /// index can neither be read nor made again hides no other: the first such one is told.
     ///
     /// # Errors
-    /// When the store fails or an index can neither be read nor made again.
+    /// When the store fails.
     pub async fn search(
         &self,
         query: &Query,
         each: &mut dyn FnMut(Found) -> ControlFlow<()>,
-    ) -> Result<(), ShelfError> {
+    ) -> Result<Option<(RecordingId, ShelfError)>, ShelfError> {
+        let mut damaged = None;
         let mut pages = self.recordings();
         while let Some(page) = pages.next().await? {
             for id in page {
                 match self.shelf(&id).search(query, each).await {
                     Ok(ControlFlow::Continue(())) => {}
-                    Ok(ControlFlow::Break(())) => return Ok(()),
+                    Ok(ControlFlow::Break(())) => return Ok(damaged),
                     // A folder without a beginning is no recording.
                     Err(ShelfError::NotBegun) => {}
+                    Err(error) if error.is_damage() => damaged = damaged.or(Some((id, error))),
                     Err(error) => return Err(error),
                 }
             }
         }
-        Ok(())
+        Ok(damaged)
     }
 }
 
@@ -75,7 +78,7 @@ impl Shelf {
     /// The same for one recording.
     ///
     /// # Errors
-    /// As [`Store::search`].
+    /// When the store fails or an index can neither be read nor made again.
     pub async fn search(
         &self,
         query: &Query,

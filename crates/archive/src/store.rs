@@ -1,7 +1,7 @@
 //! The store itself: bounded, timed access to objects.
 //!
-//! Refused: an object larger than what was asked for, and a store that makes an object which exists already
-//! ([`Store::probe`]). Invariant: every call ends within [`DEADLINE`], a list within [`LISTING`].
+//! Refused: an object larger than what was asked for, whatever its server says of its size; in a folder what is no plain
+//! file; and a store that makes an object which exists already ([`Store::probe`]). Invariant: every call ends within [`DEADLINE`], a list within [`LISTING`].
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    BackoffConfig, ClientOptions, Error, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, RetryConfig,
+    BackoffConfig, ClientOptions, Error, GetResult, GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt as _,
+    PutMode, PutOptions, RetryConfig,
 };
 use parking_lot::Mutex;
 use tokio_stream::StreamExt as _;
@@ -25,6 +26,7 @@ use crate::error::{StoreError, absent, told};
 use crate::id::RecordingId;
 use crate::location::{Kind, Location};
 use crate::shelf::Shelf;
+use crate::trust::Trust;
 
 /// How long one call may take, with what is tried again within it.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -44,6 +46,8 @@ const PAGE: usize = 1_000;
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<dyn ObjectStore>,
+    /// The same, where it is a folder.
+    folder: Option<Arc<LocalFileSystem>>,
     root: Path,
     shown: Arc<str>,
     /// The newest segment of recordings as last seen, so that the next look begins there.
@@ -69,9 +73,20 @@ impl Store {
     /// # Errors
     /// When the folder or the credentials cannot be used.
     pub fn open(location: &Location, credentials: &Credentials) -> Result<Self, StoreError> {
+        Self::open_trusting(location, credentials, &Trust::System)
+    }
+
+    /// The same for a bucket whose server others vouch for.
+    ///
+    /// # Errors
+    /// Also when no server would be checked by them.
+    pub fn open_trusting(location: &Location, credentials: &Credentials, trust: &Trust) -> Result<Self, StoreError> {
         let shown = location.to_string().into();
         match location.kind() {
             Kind::Folder(folder) => {
+                if matches!(trust, Trust::Only(_)) {
+                    return Err(StoreError::Unfit("a folder has no server that a CA could vouch for".to_owned()));
+                }
                 let not_there = |error: std::io::Error| {
                     let why = format!("folder `{}`: {error}; make it, or mount the volume", folder.display());
                     StoreError::Unfit(why)
@@ -80,7 +95,9 @@ impl Store {
                     return Err(StoreError::Unfit(format!("`{}` is no folder", folder.display())));
                 }
                 let inner = LocalFileSystem::new_with_prefix(folder).map_err(|error| told(&error))?.with_fsync(true);
-                Ok(Self { inner: Arc::new(inner), root: Path::default(), shown, newest: Arc::default() })
+                let inner = Arc::new(inner);
+                let folder = Some(Arc::clone(&inner));
+                Ok(Self { inner, folder, root: Path::default(), shown, newest: Arc::default() })
             }
             Kind::S3 { bucket, prefix, region, endpoint } => {
                 let builder = match credentials {
@@ -94,22 +111,15 @@ impl Store {
                     }
                 };
                 let builder = builder.with_bucket_name(bucket).with_region(region).with_retry(retries());
-                let options = ClientOptions::new().with_timeout(REQUEST).with_connect_timeout(CONNECT);
+                let plain = endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
+                let builder = builder.with_client_options(client(plain, trust)?);
                 let builder = match endpoint {
-                    Some(endpoint) => {
-                        // An image without certificates is enough where there is nothing to check with them.
-                        let plain = endpoint.starts_with("http://");
-                        let options = options.with_allow_http(plain).with_no_system_certificates(plain);
-                        builder
-                            .with_endpoint(endpoint)
-                            .with_virtual_hosted_style_request(false)
-                            .with_client_options(options)
-                    }
-                    None => builder.with_client_options(options),
+                    Some(endpoint) => builder.with_endpoint(endpoint).with_virtual_hosted_style_request(false),
+                    None => builder,
                 };
                 let inner = builder.build().map_err(|error| unbuilt(&error))?;
                 let root = Path::parse(prefix).map_err(|_| StoreError::Unfit("its prefix is none".into()))?;
-                Ok(Self { inner: Arc::new(inner), root, shown, newest: Arc::default() })
+                Ok(Self { inner: Arc::new(inner), folder: None, root, shown, newest: Arc::default() })
             }
         }
     }
@@ -167,22 +177,25 @@ impl Store {
 
     /// The object; none when there is none.
     pub(crate) async fn get(&self, path: &Path, most: u64) -> Result<Option<Bytes>, StoreError> {
-        let got = async {
-            let got = self.inner.get(path).await?;
-            if got.meta.size > most {
-                return Ok(Err(got.meta.size));
-            }
-            got.bytes().await.map(Ok)
-        };
+        let damaged = |what| StoreError::Damaged { object: path.to_string(), what };
+        if !self.is_plain(path).await? {
+            return Err(damaged("it is no plain file".to_owned()));
+        }
+        let got = async { bounded(self.inner.get(path).await?, most).await };
         match timed(got).await? {
-            Ok(Ok(bytes)) => Ok(Some(bytes)),
-            Ok(Err(size)) => {
-                let what = format!("it has {size} bytes, and may have {most}");
-                Err(StoreError::Damaged { object: path.to_string(), what })
-            }
+            Ok(Some(bytes)) => Ok(Some(bytes)),
+            Ok(None) => Err(damaged(format!("it has more than the {most} bytes that it may have"))),
             Err(error) if absent(&error) => Ok(None),
             Err(error) => Err(told(&error)),
         }
+    }
+
+    /// False for what is there in a folder and would lead elsewhere, or could be waited for without end.
+    async fn is_plain(&self, path: &Path) -> Result<bool, StoreError> {
+        let Some(folder) = &self.folder else { return Ok(true) };
+        let real = folder.path_to_filesystem(path).map_err(|error| told(&error))?;
+        // What cannot be looked at cannot be read either, which is said then.
+        Ok(timed(tokio::fs::symlink_metadata(real)).await?.map_or(true, |there| there.is_file()))
     }
 
     /// Size of the object; none when there is none.
@@ -292,6 +305,43 @@ impl Recordings {
         page.reverse();
         Ok(Some(page))
     }
+}
+
+fn client(plain: bool, trust: &Trust) -> Result<ClientOptions, StoreError> {
+    let options = ClientOptions::new().with_timeout(REQUEST).with_connect_timeout(CONNECT);
+    match trust {
+        // An image without certificates is enough where there is nothing to check with them.
+        Trust::System => Ok(options.with_allow_http(plain).with_no_system_certificates(plain)),
+        Trust::Only(_) if plain => {
+            Err(StoreError::Unfit("its server is http://, so there is nothing that a CA could vouch for".to_owned()))
+        }
+        Trust::Only(authorities) => {
+            let options = options.with_no_system_certificates(true);
+            Ok(authorities.certificates().fold(options, ClientOptions::with_root_certificate))
+        }
+    }
+}
+
+/// None when it is longer than `most`.
+async fn bounded(got: GetResult, most: u64) -> Result<Option<Bytes>, Error> {
+    if got.meta.size > most {
+        return Ok(None);
+    }
+    let mut parts = match got.payload {
+        // A file is read up to the size that it had.
+        GetResultPayload::File(..) => return got.bytes().await.map(Some),
+        GetResultPayload::Stream(parts) => parts,
+    };
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    let mut bytes = BytesMut::new();
+    while let Some(part) = parts.next().await {
+        let part = part?;
+        if bytes.len().saturating_add(part.len()) > most {
+            return Ok(None);
+        }
+        bytes.extend_from_slice(&part);
+    }
+    Ok(Some(bytes.freeze()))
 }
 
 /// Why there is no client. Its words may hold settings of the environment.

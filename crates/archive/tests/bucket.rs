@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use archive::{Countersigned, Credentials, Library, Location, ShelfError, Store, StoreError};
+use archive::{Countersigned, Credentials, Library, Location, ShelfError, Store, StoreError, Trust};
 use common::{id, made, witness};
 use e2e::bucket::Server;
 use recording::verify::Verdict;
@@ -163,6 +163,58 @@ async fn a_store_that_replaces_what_exists_is_unfit() {
     let error = open(&location, &credentials(dir.path())).probe().await.unwrap_err();
     assert!(matches!(&error, StoreError::Unfit(_)) && error.to_string().contains("If-None-Match"), "{error}");
     drop(server);
+}
+
+/// The server behind TLS has no bucket, which only somebody hears who trusts it.
+#[tokio::test]
+async fn a_server_is_trusted_by_the_authority_that_was_named_and_by_no_other() {
+    let (server, dir) = (Server::start_tls().unwrap(), tempfile::tempdir().unwrap());
+    let credentials = credentials(dir.path());
+    let location: Location = server.location("r").parse().unwrap();
+    let ask = async |trust: &Trust| {
+        Store::open_trusting(&location, &credentials, trust).unwrap().probe().await.unwrap_err().to_string()
+    };
+    let of = |server: &Server| Trust::only(&std::fs::read_to_string(server.authority()).unwrap()).unwrap();
+    let trusted = ask(&of(&server)).await;
+    assert!(trusted.contains("no such bucket") || trusted.contains("NoSuchBucket"), "{trusted}");
+    let stranger = Server::start_tls().unwrap();
+    for trust in [of(&stranger), Trust::System] {
+        let error = ask(&trust).await;
+        assert!(error.contains("the certificate of its server is not one that is trusted"), "{error}");
+    }
+    // Nobody is believed to be checked who is not.
+    for location in ["s3://recordings?endpoint=http://127.0.0.1:1", "file:///tmp"] {
+        let error = Store::open_trusting(&location.parse().unwrap(), &credentials, &of(&server)).unwrap_err();
+        assert!(matches!(&error, StoreError::Unfit(why) if why.contains("vouch")), "{error}");
+    }
+}
+
+/// A server that says of an object that it is short, and goes on.
+#[tokio::test]
+async fn an_object_is_no_longer_than_it_may_be_whatever_its_server_says() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (told, sent) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+            let head = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\nTransfer-Encoding: chunked\r\nETag: \"e\"\r\n\
+                        Last-Modified: Sun, 22 Nov 2026 00:00:00 GMT\r\n\r\n";
+            stream.write_all(head.as_bytes()).unwrap();
+            let chunk = [b"10000\r\n", vec![b' '; 65_536].as_slice(), b"\r\n"].concat();
+            let written = (0..256).take_while(|_| stream.write_all(&chunk).is_ok()).count();
+            let _ = stream.write_all(b"0\r\n\r\n");
+            told.send(written).unwrap();
+        }
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let location = format!("s3://recordings?endpoint=http://127.0.0.1:{port}");
+    let shelf = open(&location, &credentials(dir.path())).shelf(&id("u-1"));
+    let error = shelf.meta().await.unwrap_err();
+    assert!(error.to_string().contains("more than the 16384 bytes"), "{error}");
+    let written = tokio::task::spawn_blocking(move || sent.recv().unwrap()).await.unwrap();
+    assert!(written < 256, "all of it was taken");
 }
 
 /// Answers everything with this, one connection after the other, until the test ends.

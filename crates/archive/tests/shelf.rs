@@ -232,6 +232,24 @@ async fn what_a_store_cannot_do_is_told_apart() {
     assert!(error.to_string().contains("0000000000000001.jsonl.zst"), "{error}");
 }
 
+/// In a folder others may write too: a link leads out of it, and a pipe is never at its end.
+#[tokio::test]
+async fn what_is_no_plain_file_is_not_read() {
+    let (place, made, witness) = (place(), made(40), witness());
+    made.store(&place.store.shelf(&id("u-1")), &witness).await;
+    let meta = place.dir.path().join("recordings/agents/u-1/meta.json");
+    let elsewhere = place.dir.path().join("elsewhere");
+    std::fs::rename(&meta, &elsewhere).unwrap();
+    let read = async || place.store.shelf(&id("u-1")).meta().await.unwrap_err().to_string();
+    std::os::unix::fs::symlink(&elsewhere, &meta).unwrap();
+    assert!(read().await.contains("it is no plain file"));
+    std::fs::remove_file(&meta).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&meta).status().unwrap().success());
+    let begun = std::time::Instant::now();
+    assert!(read().await.contains("it is no plain file"));
+    assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
+}
+
 /// Every file below `dir`, with its bytes.
 fn files(dir: &std::path::Path) -> Vec<(String, Vec<u8>)> {
     let mut found = Vec::new();
