@@ -88,7 +88,7 @@ fn main() -> ExitCode {
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let word = screen.paint_error("error:", Paint::Bad);
-            eprintln!("{word} {}", screen::block(&format!("{error:#}")));
+            eprintln!("{word} {}", screen::following(&format!("{error:#}")));
             ExitCode::from(exit::of(&error))
         }
     }

@@ -118,7 +118,7 @@ impl Screen {
 
     /// A remark that is not part of the result.
     pub(crate) fn remark(&self, text: &str) {
-        eprintln!("{} {}", self.paint_error("note:", Paint::Waiting), block(text));
+        eprintln!("{} {}", self.paint_error("note:", Paint::Waiting), following(text));
     }
 
     pub(crate) fn paint(&self, text: &str, paint: Paint) -> String {
@@ -168,6 +168,11 @@ pub(crate) fn block(text: &str) -> String {
     Redacted::danger_caller_redacted(text).as_str().to_owned()
 }
 
+/// Text behind a word of ours: a further line of it does not look like one of ours.
+pub(crate) fn following(text: &str) -> String {
+    block(text).replace('\n', "\n  ")
+}
+
 /// Longest run of blanks that stays as it is.
 const GAP: usize = 48;
 
@@ -200,7 +205,8 @@ fn escaped_json(text: String) -> String {
         if block(c.encode_utf8(&mut [0; 4])).chars().eq([c]) {
             out.push(c);
         } else {
-            out.push_str(&format!("\\u{:04x}", u32::from(c)));
+            // Two of them beyond U+FFFF.
+            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
         }
     }
     out
@@ -227,7 +233,12 @@ mod tests {
         assert_eq!(block("a\nb\r\u{7}"), "a\nb\\u{d}\\u{7}");
         let json = escaped_json(serde_json::to_string("a\u{9b}\u{202e}\u{1b}\n é").unwrap());
         assert_eq!(json, "\"a\\u009b\\u202e\\u001b\\n é\"");
+        let tag = "a\u{e0041}1\u{1d173}😀";
+        let json = escaped_json(serde_json::to_string(tag).unwrap());
+        assert_eq!(json, "\"a\\udb40\\udc411\\ud834\\udd73😀\"");
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), tag);
         assert_eq!(indent("a\n\nb", "  "), "  a\n\n  b");
+        assert_eq!(following("a\nerror: b\u{7}"), "a\n  error: b\\u{7}");
     }
 
     #[test]

@@ -9,11 +9,13 @@ use recording::entry::{ApprovalEvent, Decision};
 
 use crate::exit::{self, Usage};
 use crate::screen::{Screen, count};
-use crate::source::FromStore;
+use crate::source::{FromStore, unread};
 use crate::when;
 
 const LONG: &str = "Looks through the indexes of a store. A text matches where it is a part of what was recorded, \
-whatever its case; several conditions all have to match. An answer proves nothing: `verify` does.";
+whatever its case; several conditions all have to match. An answer proves nothing: `verify` does.
+
+Exit status: 0 all of it was looked through; 1 a recording could not be, or the store fails. What was found is shown.";
 
 /// Find operations and approvals in a store.
 #[derive(Args)]
@@ -94,22 +96,31 @@ impl Search {
             }
             ControlFlow::Continue(())
         };
-        library.search(self.from.named()?.as_ref(), &query, &mut each)?;
+        let named = self.from.named()?;
+        let looked = library.search(named.as_ref(), &query, &mut each);
         if let Some(error) = failed {
             return Err(error);
         }
         if !screen.json() {
-            if rows.is_empty() {
-                screen.say("nothing was found")?;
-            } else {
-                screen.table(&HEADINGS, &rows)?;
+            match rows.is_empty() {
+                false => screen.table(&HEADINGS, &rows)?,
+                true if matches!(looked, Ok(None)) => screen.say("nothing was found")?,
+                true => {}
             }
         }
         if found > self.limit {
             let shown = count(self.limit, "row", "rows");
             screen.remark(&format!("there is more: {shown} were shown, see --limit, or narrow the search"));
         }
-        Ok(exit::DONE)
+        match (looked, named) {
+            (Ok(None), _) => Ok(exit::DONE),
+            (Ok(Some((id, error))), _) => {
+                screen.remark(&format!("not all of the store was looked through: recording `{id}`: {error}"));
+                Ok(exit::FAILED)
+            }
+            (Err(error), Some(id)) => Err(unread(&id, error)),
+            (Err(error), None) => Err(error.into()),
+        }
     }
 }
 

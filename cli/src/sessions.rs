@@ -1,11 +1,12 @@
 //! `sessions ls`: which agents were connected, and what came of it.
 //!
-//! Of a store all recordings are listed, one after the other. A damaged recording is listed as far as it can be read, with a warning and a failing status.
+//! Of a store all recordings are listed, one after the other. A damaged recording is listed as far as it can be read, with
+//! a warning and a failing status; it hides no other.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
-use archive::Library;
+use archive::{Library, ShelfError};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use recording::entry::{Body, Close, Line, Open};
@@ -16,7 +17,7 @@ use crate::exit;
 use crate::place::Place;
 use crate::screen::{Screen, line};
 use crate::search::Search;
-use crate::source::FromStore;
+use crate::source::{FromStore, unread};
 use crate::when;
 
 #[derive(Subcommand)]
@@ -103,8 +104,16 @@ impl Ls {
     fn stored(&self, library: &Library) -> Result<(Vec<Row>, Option<String>, String)> {
         let (mut all, mut first) = (Vec::new(), None);
         for id in self.from.chosen(library)? {
-            let storage = library.stored(&id).with_context(|| format!("recording `{id}`"))?;
-            let (rows, damage) = collect(entries(&storage)?);
+            let (rows, damage) = match library.stored(&id) {
+                Ok(storage) => entries(&storage).map_or_else(|error| (Vec::new(), Some(error)), collect),
+                // A folder without a beginning is no recording.
+                Err(ShelfError::NotBegun) if !self.from.is_named() => continue,
+                Err(error) if !self.from.is_named() && error.is_damage() => {
+                    first = first.or(Some(format!("{id}: {error}")));
+                    continue;
+                }
+                Err(error) => return Err(unread(&id, error)),
+            };
             all.extend(rows.into_iter().map(|row| Row { recording: Some(id.to_string()), ..row }));
             first = first.or(damage.map(|damage| format!("{id}: {damage}")));
         }

@@ -2,10 +2,10 @@
 //!
 //! Refused: credentials in a location; they come from a folder or the environment, and nothing of them is repeated.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
-use archive::{Credentials, Library, Location, RecordingId};
+use anyhow::{Context as _, Result, anyhow, bail};
+use archive::{Credentials, Library, Location, RecordingId, ShelfError};
 use clap::Args;
 use recording::Storage;
 
@@ -43,10 +43,19 @@ impl FromStore {
         self.store.is_some()
     }
 
+    fn location(&self) -> Result<Option<Location>> {
+        let parse = |text: &String| text.parse().map_err(|error| Usage(format!("--store: {error}")).into());
+        self.store.as_ref().map(parse).transpose()
+    }
+
+    /// Where the store is on this machine, if it is there.
+    pub(crate) fn folder(&self) -> Result<Option<PathBuf>> {
+        Ok(self.location()?.and_then(|location| location.as_folder().map(Path::to_owned)))
+    }
+
     /// The store, when one was named.
     pub(crate) fn library(&self) -> Result<Option<Library>> {
-        let Some(text) = &self.store else { return Ok(None) };
-        let location: Location = text.parse().map_err(|error| Usage(format!("--store: {error}")))?;
+        let Some(location) = self.location()? else { return Ok(None) };
         let credentials = match &self.store_credentials {
             Some(folder) => Credentials::Folder(folder.clone()),
             None if location.is_remote() => Credentials::Environment,
@@ -59,6 +68,10 @@ impl FromStore {
     pub(crate) fn named(&self) -> Result<Option<RecordingId>> {
         let parse = |text: &String| text.parse().map_err(|error| Usage(format!("--recording: {error}")).into());
         self.recording.as_ref().map(parse).transpose()
+    }
+
+    pub(crate) fn is_named(&self) -> bool {
+        self.recording.is_some()
     }
 
     /// What was named, or all there are.
@@ -76,7 +89,7 @@ impl FromStore {
             return Ok(Source { storage: Box::new(storage), shown: dir.display().to_string(), _library: None });
         };
         let id = self.only(&library)?;
-        let storage = library.stored(&id).with_context(|| format!("recording `{id}`"))?;
+        let storage = library.stored(&id).map_err(|error| unread(&id, error))?;
         Ok(Source { storage: Box::new(storage), shown: id.to_string(), _library: Some(library) })
     }
 
@@ -101,5 +114,13 @@ impl FromStore {
         let more = if first.len() > NAMED { ", and more" } else { "" };
         let names: Vec<String> = first.iter().take(NAMED).map(|id| line(&id.to_string())).collect();
         Err(Usage(format!("the store holds several recordings: choose with --recording: {}{more}", names.join(", "))))?
+    }
+}
+
+/// Why a recording that was named cannot be read.
+pub(crate) fn unread(id: &RecordingId, error: ShelfError) -> anyhow::Error {
+    match error {
+        ShelfError::NotBegun => anyhow!("the store holds no recording `{id}`: see `sessions ls --store`"),
+        error => anyhow::Error::new(error).context(format!("recording `{id}` cannot be read")),
     }
 }

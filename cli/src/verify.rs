@@ -1,7 +1,8 @@
 //! `verify`: is a recording what was written?
 //!
 //! The key comes from the caller. One that lies in or beside the recording is refused: who changed the recording could
-//! have changed it too. A store is judged by the key of the witness, which countersigned what the sidecars wrote.
+//! have changed it too. A store is judged by the key of the witness, which countersigned what the sidecars wrote; one that
+//! lies in the store is refused for the same reason.
 
 mod stored;
 
@@ -31,7 +32,7 @@ const STATUSES: &str = "Exit status:
   17  a version of the format that this program does not know
   18  not a recording
   19  of a store: whole in itself, but not countersigned by --witness for this pod
-   1  files cannot be read
+   1  files cannot be read; of a store, a recording cannot, and the others are verified nevertheless
    2  wrong usage, also a --key that lies in or beside the recording
 
 A recording that was cut at a checkpoint is intact as far as it goes: the cut is found by --head alone. Keep somewhere
@@ -68,6 +69,9 @@ impl Verify {
                     Usage("a store is verified against --witness, the public key of the operator".into()).into()
                 );
             };
+            if let Some(folder) = self.from.folder()? {
+                is_elsewhere(witness, &folder)?;
+            }
             let witness = given(witness, "--witness", "as the operator publishes it")?;
             return stored::run(&self.from, &library, &witness, screen);
         }
@@ -177,6 +181,18 @@ fn given(text: &str, flag: &str, printed: &str) -> Result<VerifyingKey> {
             Err(Usage(why).into())
         }
     }
+}
+
+/// # Errors
+/// When it is a file in the store: who changed the store could have changed it too.
+fn is_elsewhere(witness: &str, store: &Path) -> Result<()> {
+    let (Ok(real), Ok(store)) = (Path::new(witness).canonicalize(), store.canonicalize()) else { return Ok(()) };
+    if real.starts_with(&store) {
+        let shown = line(witness);
+        let why = format!("--witness: `{shown}` lies in the store that it is to judge: give a copy of the operator's");
+        return Err(Usage(why).into());
+    }
+    Ok(())
 }
 
 fn key(text: &str, recordings: &Path, screen: &Screen) -> Result<VerifyingKey> {

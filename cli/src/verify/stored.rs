@@ -1,16 +1,16 @@
 //! `verify --store`: recordings of a store, against the public key of the witness alone.
 
 use anyhow::{Context as _, Result};
-use archive::{Audit, Countersigned, Library, RecordingId};
+use archive::{Audit, AuditError, Countersigned, Library, RecordingId, ShelfError};
 use recording::VerifyingKey;
 use recording::verify::Verdict;
 use serde_json::json;
 
 use crate::exit;
 use crate::screen::{Paint, Screen, count, line};
-use crate::source::FromStore;
+use crate::source::{FromStore, unread};
 
-/// Says it of each, and ends with the status of the worst.
+/// Says it of each, and ends with the status of the worst. One that cannot be read hides no other.
 pub(super) fn run(from: &FromStore, library: &Library, witness: &VerifyingKey, screen: &mut Screen) -> Result<u8> {
     let chosen = from.chosen(library)?;
     if chosen.is_empty() {
@@ -19,7 +19,16 @@ pub(super) fn run(from: &FromStore, library: &Library, witness: &VerifyingKey, s
     }
     let mut statuses = Vec::new();
     for id in chosen {
-        let audit = library.audit(&id, witness).with_context(|| format!("recording `{id}` cannot be read"))?;
+        let audit = match library.audit(&id, witness) {
+            Ok(audit) => audit,
+            Err(error) if !from.is_named() && error.is_damage() => {
+                say_unread(screen, &id, &error)?;
+                statuses.push(exit::FAILED);
+                continue;
+            }
+            Err(AuditError::Shelf(error)) => return Err(unread(&id, error)),
+            Err(error) => return Err(error).with_context(|| format!("recording `{id}` cannot be read")),
+        };
         let status = status(&audit);
         if screen.json() {
             say_json(screen, &id, &audit, status)?;
@@ -58,6 +67,21 @@ fn status(audit: &Audit) -> u8 {
         }
         Countersigned::Never | Countersigned::Forged => verdict,
     }
+}
+
+fn say_unread(screen: &mut Screen, id: &RecordingId, error: &AuditError) -> Result<()> {
+    let why = match error {
+        AuditError::Shelf(ShelfError::NotBegun) => "it has no beginning: `meta.json` is not there".to_owned(),
+        error => line(&error.to_string()),
+    };
+    if screen.json() {
+        let (recording, verdict) = (id.to_string(), format!("cannot be read: {why}"));
+        let said = json!({"recording": recording, "verdict": verdict, "intact": false, "exitStatus": exit::FAILED});
+        return screen.say_json(&said);
+    }
+    let verdict = screen.paint("cannot be read", Paint::Bad);
+    screen.say(&format!("{id}  {verdict}"))?;
+    screen.say(&format!("  {why}"))
 }
 
 fn say(screen: &mut Screen, id: &RecordingId, audit: &Audit, status: u8) -> Result<()> {

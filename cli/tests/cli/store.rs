@@ -135,7 +135,14 @@ fn what_is_asked_wrongly_is_said() {
         (vec!["verify", "--witness", "no-key"], 2, "neither a public key"),
         (vec!["verify", "--witness", &witness, "--recording", "u-1"], 2, "NAMESPACE/POD-UID"),
         (vec!["verify", "--witness", &witness, "--recording", "agents/../x"], 2, "letters, digits and hyphens"),
-        (vec!["verify", "--witness", &witness, "--recording", "agents/u-9"], 1, "nothing is known of this recording"),
+        (
+            vec!["verify", "--witness", &witness, "--recording", "agents/u-9"],
+            1,
+            "the store holds no recording `agents/u-9`",
+        ),
+        (vec!["sessions", "search", "--recording", "agents/u-9"], 1, "the store holds no recording `agents/u-9`"),
+        (vec!["sessions", "ls", "--recording", "agents/u-9"], 1, "the store holds no recording `agents/u-9`"),
+        (vec!["replay", "s-1", "--recording", "agents/u-9"], 1, "the store holds no recording `agents/u-9`"),
         (vec!["verify", "--witness", &witness, "--key", &one.key], 2, "cannot be used with"),
         (vec!["replay", "s-9"], 1, "there is no session `s-9` in `agents/u-1`"),
         (vec!["sessions", "search", "--since", "soon"], 1, "is not a time"),
@@ -182,7 +189,7 @@ fn the_server_of_a_bucket_is_checked() {
     assert!(status == 1 && (text.contains("no such bucket") || text.contains("NoSuchBucket")), "{text}");
     let stranger = e2e::bucket::Server::start_tls().unwrap();
     let (status, text) = with_certificates(&location, &stranger.authority());
-    assert!(status == 1 && text.contains("the store is away"), "{text}");
+    assert!(status == 1 && text.contains("is not one that is trusted"), "{text}");
     // An image without certificates: it is said, and plain HTTP does not need any.
     let none = std::path::Path::new("/dev/null");
     let (status, text) = with_certificates(&location, none);
@@ -233,4 +240,56 @@ fn sessions_of_a_store_are_listed_found_and_told_as_those_of_a_sidecar() {
     assert!(!ran.out.contains('\u{1b}'));
     let ran = kept.run(&["sessions", "search", "--who", "nobody"]);
     assert!(ran.status == 0 && ran.out.contains("nothing was found"));
+}
+
+#[test]
+fn one_recording_that_cannot_be_read_hides_no_other() {
+    let kept = Kept::new();
+    let (one, _) = record(story(), small());
+    kept.add(&one, "u-1");
+    let folder = kept.dir.path().join("recordings/aaa");
+    for (uid, meta) in [("u-0", "{\"version\": \"x\\nagents/u-0  intact\"}"), ("u-2", "no JSON")] {
+        std::fs::create_dir_all(folder.join(uid)).unwrap();
+        std::fs::write(folder.join(uid).join("meta.json"), meta).unwrap();
+    }
+    std::fs::create_dir_all(folder.join("u-3/segments")).unwrap();
+    std::fs::write(folder.join("u-3/segments/0000000000000001.jsonl.zst"), b"x").unwrap();
+
+    let ran = kept.verify(&[]);
+    assert_eq!(ran.status, 1, "{}{}", ran.out, ran.err);
+    for words in ["aaa/u-0  cannot be read", "aaa/u-2  cannot be read", "aaa/u-3  cannot be read", "agents/u-1  intact"]
+    {
+        assert!(ran.out.contains(words), "{}", ran.out);
+    }
+    assert!(ran.out.contains("4 recordings, 3 of them not intact") && !ran.out.contains("\nagents/u-0"), "{}", ran.out);
+    let lines = json_lines(&kept.verify(&["-o", "json"]));
+    assert_eq!(lines.len(), 4);
+    assert!(lines.iter().all(|line| line["intact"] == (line["recording"] == "agents/u-1")), "{lines:?}");
+
+    let ran = kept.run(&["sessions", "ls"]);
+    assert!(ran.status == 1 && ran.out.contains("agents/u-1"), "{}{}", ran.out, ran.err);
+    assert!(ran.err.contains("this list is not whole: aaa/u-0"), "{}", ran.err);
+    let ran = kept.run(&["sessions", "search", "--what", "update"]);
+    assert!(ran.status == 1 && ran.out.contains("agents/u-1"), "{}{}", ran.out, ran.err);
+    assert!(ran.err.contains("not all of the store was looked through: recording `aaa/u-0`"), "{}", ran.err);
+    let ran = kept.run(&["sessions", "search", "--who", "nobody"]);
+    assert!(ran.status == 1 && !ran.out.contains("nothing was found"), "{}{}", ran.out, ran.err);
+}
+
+#[test]
+fn a_key_that_lies_in_the_store_judges_nothing() {
+    let kept = Kept::new();
+    let (one, _) = record(story(), small());
+    kept.add(&one, "u-1");
+    let (inside, outside) = (kept.dir.path().join("witness.pub"), tempfile::tempdir().unwrap());
+    let (link, copy) = (outside.path().join("link.pub"), outside.path().join("copy.pub"));
+    for file in [&inside, &copy] {
+        std::fs::write(file, kept.witness.public().to_string()).unwrap();
+    }
+    std::os::unix::fs::symlink(&inside, &link).unwrap();
+    for (file, status) in [(&inside, 2), (&link, 2), (&copy, 0)] {
+        let ran = kept.run(&["verify", "--witness", &file.display().to_string()]);
+        assert_eq!(ran.status, status, "{}{}", ran.out, ran.err);
+        assert_eq!(ran.err.contains("lies in the store that it is to judge"), status == 2, "{}", ran.err);
+    }
 }
