@@ -22,7 +22,7 @@ use crate::span::{Attributes, Span};
 use crate::{Signal, wire};
 
 /// Most records of one call.
-const BATCH: usize = 512;
+pub(crate) const BATCH: usize = 512;
 /// How long the first record of a batch waits for others.
 const LINGER: Duration = Duration::from_secs(1);
 /// How often one batch is tried.
@@ -207,7 +207,7 @@ async fn closed(closing: &mut watch::Receiver<bool>) {
     let _ = closing.wait_for(|closing| *closing).await;
 }
 
-/// As the specification of OTLP has it.
+/// As the specification of OTLP has it; and `Unknown`, which is also how the transport says that the connection broke.
 fn may_come_back(code: Code) -> bool {
     use Code::{Aborted, Cancelled, DataLoss, DeadlineExceeded, OutOfRange, ResourceExhausted, Unavailable, Unknown};
     matches!(

@@ -38,14 +38,26 @@ impl<S: Subscriber> Layer<S> for Lines {
     }
 }
 
-#[derive(Default)]
 struct Fields {
     event: Option<String>,
     message: Option<String>,
     others: Vec<(&'static str, Value)>,
+    /// Bytes of text that it may still take.
+    room: usize,
+}
+
+impl Default for Fields {
+    fn default() -> Self {
+        Self { event: None, message: None, others: Vec::new(), room: MOST_LINE }
+    }
 }
 
 impl Fields {
+    fn text(&mut self, field: &Field, text: String) {
+        self.room = self.room.saturating_sub(text.len());
+        self.put(field, Value::Text(text));
+    }
+
     fn put(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
             ("event", Value::Text(text)) => self.event = Some(text),
@@ -70,14 +82,14 @@ impl Fields {
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let mut text = Cut(String::new());
+        let mut text = Cut { text: String::new(), most: self.room.min(MOST_FIELD) };
         // It stops where there is no more room.
         let _ = fmt::write(&mut text, format_args!("{value:?}"));
-        self.put(field, Value::Text(text.0));
+        self.text(field, text.text);
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, Value::Text(cut(value, MOST_LINE).to_owned()));
+        self.text(field, cut(value, self.room.min(MOST_FIELD)).to_owned());
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
@@ -94,14 +106,76 @@ impl Visit for Fields {
 }
 
 /// Longest value of one field, in bytes: an error with its causes needs more than a name.
-const MOST_LINE: usize = 4 * MOST_TEXT;
+const MOST_FIELD: usize = 4 * MOST_TEXT;
+/// All texts of one line: a whole batch of such lines is less than the 4 MiB that receivers take.
+const MOST_LINE: usize = 4 * MOST_FIELD;
 
-struct Cut(String);
+struct Cut {
+    text: String,
+    most: usize,
+}
 
 impl fmt::Write for Cut {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let kept = cut(text, MOST_LINE.saturating_sub(self.0.len()));
-        self.0.push_str(kept);
+        let kept = cut(text, self.most.saturating_sub(self.text.len()));
+        self.text.push_str(kept);
         if kept.len() == text.len() { Ok(()) } else { Err(fmt::Error) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, mpsc};
+
+    use tracing_subscriber::prelude::*;
+
+    use super::*;
+    use crate::log::Log;
+    use crate::resource::Resource;
+    use crate::wire;
+
+    struct Probe(Arc<mpsc::Sender<(String, Vec<(&'static str, Value)>)>>);
+
+    impl<S: Subscriber> Layer<S> for Probe {
+        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+            let mut fields = Fields::default();
+            event.record(&mut fields);
+            self.0.send(fields.told()).unwrap();
+        }
+    }
+
+    fn told(say: impl FnOnce()) -> (String, Vec<(&'static str, Value)>) {
+        let (tell, heard) = mpsc::channel();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(Probe(Arc::new(tell))), say);
+        heard.recv().unwrap()
+    }
+
+    #[test]
+    fn a_line_has_its_event_its_fields_and_a_bound() {
+        let line = told(|| tracing::warn!(event = "x", code = 7, on = true, reason = %"why", "words"));
+        let text = |text: &str| Value::Text(text.to_owned());
+        let fields = vec![
+            ("code", Value::Number(7)),
+            ("on", Value::Flag(true)),
+            ("reason", text("why")),
+            ("message", text("words")),
+        ];
+        assert_eq!(line, ("x".to_owned(), fields));
+
+        let long = "é".repeat(10_000);
+        let (body, fields) = told(|| {
+            tracing::warn!(event = long, a = %long, b = ?long, c = long, d = long, e = %long, f = 7, "{long}");
+        });
+        let bytes = |value: &Value| if let Value::Text(text) = value { text.len() } else { 0 };
+        assert!(fields.iter().all(|(_, value)| bytes(value) <= MOST_FIELD) && body.len() <= MOST_FIELD);
+        let all = body.len() + fields.iter().map(|(_, value)| bytes(value)).sum::<usize>();
+        assert!(all <= MOST_LINE, "{all}");
+        assert!(fields.contains(&("f", Value::Number(7))));
+
+        // What receivers take of one call unless they are told otherwise.
+        let log = Log { at: SystemTime::now(), level: tracing::Level::WARN, body, attributes: fields };
+        let request = wire::logs(&Resource::default().attributes(), vec![log; crate::export::BATCH]);
+        let size = prost::Message::encoded_len(&request);
+        assert!(size < 4 << 20, "{size}");
     }
 }

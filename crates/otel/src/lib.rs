@@ -30,7 +30,7 @@ pub use self::span::{Attributes, Kind, Span, Value};
 use self::ids::Ids;
 use self::log::Log;
 
-/// Records that wait to be sent, of each signal. A few MiB at most: each record has a bound too.
+/// Records that wait to be sent, of each signal. Each has a bound too: a line 4 KiB of text, so that all lines are 8 MiB at most.
 const WAITING: usize = 2048;
 
 /// Why there is no telemetry.

@@ -24,7 +24,7 @@ pub(super) fn destination(entry: &OtelEntry, base: &Path, problems: &mut Problem
             let field = match error {
                 NotADestination::Ca | NotADestination::NoCa => "otel.ca",
                 NotADestination::Both => "otel.insecure",
-                NotADestination::Address(_) | NotADestination::Clear | NotADestination::NoEndpoint => "otel.endpoint",
+                NotADestination::Address | NotADestination::Clear | NotADestination::NoEndpoint => "otel.endpoint",
             };
             problems.add(field, error.to_string());
             None
