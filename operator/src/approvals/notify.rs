@@ -89,8 +89,9 @@ impl Notifier {
 
     /// Works until it is dropped, while this replica leads.
     pub(super) async fn work(&self) {
-        // Apart, so that an endpoint that hangs hides no request that comes and goes meanwhile.
-        tokio::join!(self.look(), self.tell());
+        // Apart, so that an endpoint that hangs hides no request that comes and goes meanwhile, and an API server that
+        // hangs holds no message up.
+        tokio::join!(self.look(), self.tell(), self.write_down());
     }
 
     fn leads(&self) -> bool {
@@ -132,10 +133,6 @@ impl Notifier {
         loop {
             self.work.notified().await;
             while self.leads() {
-                let marks = self.queue.lock().marks(Instant::now());
-                for mark in &marks {
-                    self.mark(mark).await;
-                }
                 if self.queue.lock().waiting() == 0 {
                     break;
                 }
@@ -151,6 +148,16 @@ impl Notifier {
                     Err(error) => Err(error.into()),
                 };
                 self.done(&recorder, &uid, &fact, result).await;
+            }
+        }
+    }
+
+    async fn write_down(&self) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let marks = if self.leads() { self.queue.lock().marks(Instant::now()) } else { Vec::new() };
+            for mark in &marks {
+                self.mark(mark).await;
             }
         }
     }

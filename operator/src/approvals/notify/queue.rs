@@ -17,6 +17,8 @@ use crate::approvals::request::Id;
 
 /// Things that wait at once. Others of requests that are there are looked at again later.
 const MOST: usize = 1_024;
+/// Places beyond those for requests of which the glass was broken: an agent that asks without end takes none of them.
+const KEPT: usize = 128;
 /// After the first failure; each one after it doubles.
 const FIRST: Duration = Duration::from_secs(1);
 /// Between two tries of an endpoint that is away, and of one thing that it refuses.
@@ -95,8 +97,10 @@ pub(super) struct Mark {
 impl Queue {
     /// What is stored now, all of it. Says how many things were dropped, of requests that are gone and would not come again.
     pub(super) fn look(&mut self, all: &[Counted], wall: Timestamp, now: Instant) -> usize {
-        for counted in all {
-            self.see(counted, wall, now);
+        let mut seen: Vec<(&Counted, Vec<Notice>)> = all.iter().map(|one| (one, notices(one, wall))).collect();
+        seen.sort_by_key(|(_, notices)| !is_broken(notices));
+        for (counted, notices) in seen {
+            self.see(counted, notices, wall, now);
         }
         let there: HashSet<&str> = all.iter().map(|counted| counted.request.uid.as_str()).collect();
         let mut dropped = 0;
@@ -106,7 +110,7 @@ impl Queue {
             }
             entry.gone = true;
             if entry.counted.is_open(wall) && entry.lacks(Notice::Ended) {
-                match self.waiting < MOST {
+                match self.waiting < room(&notices(&entry.counted, wall)) {
                     true => {
                         self.waiting = self.waiting.saturating_add(1);
                         entry.waits(Fact::of(Notice::Ended, &entry.counted, true, wall), now);
@@ -119,7 +123,7 @@ impl Queue {
         dropped
     }
 
-    fn see(&mut self, counted: &Counted, wall: Timestamp, now: Instant) {
+    fn see(&mut self, counted: &Counted, notices: Vec<Notice>, wall: Timestamp, now: Instant) {
         let request = &counted.request;
         let marked: BTreeSet<Notice> =
             request.status.iter().flat_map(|status| status.notified.iter().copied()).collect();
@@ -127,7 +131,7 @@ impl Queue {
             let mut done = marked.clone();
             if marked.is_empty() && stale(counted, wall) {
                 // But what one person let through alone is always told.
-                done.extend(notices(counted, wall).into_iter().filter(|notice| *notice != Notice::BreakGlass));
+                done.extend(notices.iter().copied().filter(|notice| *notice != Notice::BreakGlass));
             }
             Entry::new(counted.clone(), done)
         });
@@ -135,8 +139,9 @@ impl Queue {
         entry.marked.clone_from(&marked);
         // Another leader may have told it.
         entry.done.extend(marked);
-        for notice in notices(counted, wall) {
-            if self.waiting < MOST && entry.lacks(notice) {
+        let room = room(&notices);
+        for notice in notices {
+            if self.waiting < room && entry.lacks(notice) {
                 self.waiting = self.waiting.saturating_add(1);
                 entry.waits(Fact::of(notice, counted, false, wall), now);
             }
@@ -260,6 +265,15 @@ impl Entry {
     fn waits(&mut self, fact: Fact, now: Instant) {
         self.waiting.push_back(Waiting { fact, since: now, failures: 0, refused: 0, not_before: now });
     }
+}
+
+fn is_broken(notices: &[Notice]) -> bool {
+    notices.contains(&Notice::BreakGlass)
+}
+
+/// How many things may wait when one of these is added.
+fn room(notices: &[Notice]) -> usize {
+    if is_broken(notices) { MOST.saturating_add(KEPT) } else { MOST }
 }
 
 /// Doubles up to `longest`; half of it is chance.

@@ -61,7 +61,12 @@ impl Scene {
 
     /// A replica that leads, or one that does not.
     fn replica(&self, leads: bool) -> Leader {
-        let nowhere = Client::try_from(kube::Config::new("http://127.0.0.1:9".parse().unwrap())).unwrap();
+        self.replica_of("http://127.0.0.1:9", leads)
+    }
+
+    /// One whose API server is there.
+    fn replica_of(&self, api: &str, leads: bool) -> Leader {
+        let nowhere = Client::try_from(kube::Config::new(api.parse().unwrap())).unwrap();
         let (book, metrics) = (Arc::clone(&self.book), Arc::clone(&self.metrics));
         let notifier = Arc::new(Notifier::new(nowhere, book, metrics, "a", self.folder.path(), false));
         if leads {
@@ -229,6 +234,24 @@ async fn an_endpoint_that_hangs_has_its_deadline_and_hides_nothing() {
     assert_eq!((of("areq-r1"), of("areq-r2")), (vec!["requested"; 2], vec!["requested", "break-glass", "ended"]));
     // What is loud goes first.
     assert_eq!(told[1].1, "areq-r2", "{told:?}");
+}
+
+#[tokio::test]
+async fn an_api_server_that_hangs_holds_no_message_up() {
+    let receiver = Receiver::start().unwrap();
+    let scene = Scene::new(&receiver);
+    // It takes connections and never answers: what was told cannot be written down.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let _leader = scene.replica_of(&format!("http://{}", silent.local_addr().unwrap()), true);
+    let begun = Instant::now();
+    for n in 0..8 {
+        scene.put(&format!("r{n}"), 1, &[], &[]);
+    }
+    until("all are told", || receiver.heard().len() == 8).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    scene.put("glass", 1, &[("carol", Word::BreakGlass)], &[]);
+    until("the glass is told", || names(&receiver).contains(&"break-glass".to_owned())).await;
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

@@ -210,6 +210,27 @@ fn broken_glass_goes_first() {
 }
 
 #[test]
+fn broken_glass_has_a_place_however_much_is_asked_for() {
+    let (mut queue, now) = (Queue::default(), Instant::now());
+    let mut all: Vec<_> = (0..2 * MOST).map(|n| named(&format!("r-{n}"), &[])).collect();
+    queue.look(&all, at("08:00:01"), now);
+    assert_eq!(queue.waiting(), MOST);
+    all.push(named("z", &[("carol", Word::BreakGlass)]));
+    queue.look(&all, at("08:00:02"), now + FIRST);
+    let (uid, fact) = queue.next(now + FIRST).unwrap();
+    assert_eq!((uid.as_str(), fact.notice), ("z", Notice::Requested));
+    queue.sent("z", Notice::Requested);
+    assert_eq!(queue.next(now + FIRST).unwrap().1.notice, Notice::BreakGlass);
+    queue.sent("z", Notice::BreakGlass);
+    // Its end, too; and those places have a bound.
+    all.pop();
+    assert_eq!(queue.look(&all, at("08:00:03"), now + FIRST), 0);
+    all.extend((0..MOST).map(|n| named(&format!("z-{n}"), &[("carol", Word::BreakGlass)])));
+    queue.look(&all, at("08:00:04"), now + FIRST);
+    assert_eq!(queue.waiting(), MOST + KEPT);
+}
+
+#[test]
 fn it_holds_no_more_than_its_bound_and_what_is_there_comes_again() {
     let (mut queue, now) = (Queue::default(), Instant::now());
     let all: Vec<_> = (0..MOST + 10).map(|n| named(&format!("r-{n}"), &[])).collect();
