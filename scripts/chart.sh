@@ -66,14 +66,16 @@ PYTHON
 
 # What validate.yaml and the schema must stop.
 contradictions() {
-    local set
+    local set ca='-----BEGIN CERTIFICATE-----MIIB-----END CERTIFICATE-----'
     for set in webhook.port=9090 replicaCount=0 injection.secrets={nonamespace} sidecar.image.digest=sha256:0 \
         otel.insecure=true otel.endpoint=http://c:4317 otel.endpoint=https://c:4317 otel.endpoint=c:4317 \
         'otel.endpoint=https://user:password@c:4317,otel.insecure=true' 'otel.endpoint=http://{user}:4317,otel.insecure=true' \
         failurePolicy=Ignore credentials.requireHosts=maybe sidecar.stateSize=1024Mi metrics.podMonitor=true \
         metrics.prometheusRule=true recordings.retention=0d recordings.retention=90 recordings.store.credentials=only \
         recordings.store.url=file:///srv recordings.store.url=s3://id:secret@bucket \
-        recordings.store.claim=a,recordings.store.url=s3://bucket \
+        recordings.store.claim=a,recordings.store.url=s3://bucket recordings.store.ca=none \
+        "recordings.store.ca=$ca" "recordings.store.ca=$ca,recordings.store.claim=a" \
+        "recordings.store.ca=$ca,recordings.store.url=s3://bucket?endpoint=http://a" \
         approvals.notify.port=0 approvals.notify.secretName=Chat approvals.notify.url=https://a \
         'injection.secrets={a/b},rbac.credentials[0].namespace=a,rbac.credentials[0].names={b}'; do
         if helm template agentaccess "$chart" -n agentaccess-system --set "$set" >/dev/null 2>&1; then

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use archive::Location;
+use archive::{Location, Trust};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::{Parser, ValueEnum};
 use crds::duration::{DurationError, DurationText};
 use crds::pod;
@@ -85,6 +87,10 @@ pub struct Config {
     /// Folder with the files `accessKeyId` and `secretAccessKey`; without it a bucket is opened as the environment says.
     #[arg(long, requires = "recordings_store")]
     pub recordings_credentials: Option<PathBuf>,
+    /// PEM of the CA that the certificate of the bucket's server chains to, in base64: then no other counts. Without it
+    /// those of the system do.
+    #[arg(long, requires = "recordings_store", value_parser = authorities)]
+    pub recordings_ca: Option<Trust>,
     /// How long a recording is kept after its last entry; 1h and more.
     #[arg(long, default_value = "90d", value_parser = retention)]
     pub recordings_retention: u64,
@@ -230,6 +236,11 @@ fn retention(text: &str) -> Result<u64, String> {
     }
 }
 
+fn authorities(text: &str) -> Result<Trust, String> {
+    let pem = STANDARD.decode(text).ok().and_then(|pem| String::from_utf8(pem).ok());
+    Trust::only(&pem.ok_or("it is not PEM in base64")?).map_err(|error| error.to_string())
+}
+
 fn secret(text: &str) -> Result<String, String> {
     match text.split('/').filter(|part| !part.is_empty()).count() {
         2 if text.matches('/').count() == 1 => Ok(text.to_owned()),
@@ -260,6 +271,13 @@ mod tests {
         assert!(config.recordings_store.is_none() && config.recordings_retention == 90 * 86_400);
         let config = parse(&["--recordings-store=file:///srv/recordings", "--recordings-retention=1h"]).unwrap();
         assert!(!config.recordings_store.unwrap().is_remote() && config.recordings_retention == 3_600);
+        let ca = crate::certificate::Authority::make(crate::certificate::now()).unwrap().pem().to_owned();
+        let ca = format!("--recordings-ca={}", STANDARD.encode(ca));
+        let config = parse(&["--recordings-store=s3://bucket", &ca]).unwrap();
+        assert!(matches!(config.recordings_ca, Some(Trust::Only(_))));
+        for bad in [vec!["--recordings-store=s3://bucket", "--recordings-ca=Q0E="], vec![&ca]] {
+            assert!(parse(&bad).is_err(), "{bad:?}");
+        }
         let config = parse(&["--notify=/etc/agentaccess/notify", "--notify-allow-http"]).unwrap();
         assert!(config.notify.is_some() && config.notify_allow_http);
         let config = parse(&["--allow-secret=a/b,c/d", "--sidecar-resources={\"limits\":{\"cpu\":\"1\"}}"]).unwrap();

@@ -10,11 +10,10 @@ mod janitor;
 pub mod key;
 mod loss;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use archive::{Credentials, Location, Store, StoreError};
+use archive::{Credentials, Store, StoreError};
 use kube::Client;
 use parking_lot::Mutex;
 
@@ -45,15 +44,16 @@ pub struct Recordings {
 /// Opens the store that the configuration names, if it names one. Nothing is asked of it yet.
 ///
 /// # Errors
-/// When it cannot be one: a folder that is not there, credentials that are none.
-pub fn open(location: Option<&Location>, credentials: Option<&PathBuf>) -> Result<Option<Store>, StoreError> {
-    let Some(location) = location else { return Ok(None) };
-    let credentials = match (location.is_remote(), credentials) {
+/// When it cannot be one: a folder that is not there, credentials that are none, a CA where no server is checked.
+pub fn open(config: &Config) -> Result<Option<Store>, StoreError> {
+    let Some(location) = &config.recordings_store else { return Ok(None) };
+    let credentials = match (location.is_remote(), &config.recordings_credentials) {
         (false, _) => Credentials::None,
         (true, Some(folder)) => Credentials::Folder(folder.clone()),
         (true, None) => Credentials::Environment,
     };
-    Store::open(location, &credentials).map(Some)
+    let trust = config.recordings_ca.clone().unwrap_or_default();
+    Store::open_trusting(location, &credentials, &trust).map(Some)
 }
 
 // === impl Recordings ===

@@ -59,8 +59,7 @@ pub async fn run(config: Config, telemetry: Telemetry) -> Result<()> {
     // A name that cannot stand in a certificate, before anything is bound.
     certificate::Authority::make(certificate::now())?.leaf(&config.names(), certificate::now())?;
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))?);
-    let store = recordings::open(config.recordings_store.as_ref(), config.recordings_credentials.as_ref())
-        .context("--recordings-store cannot be used")?;
+    let store = recordings::open(&config).context("--recordings-store cannot be used")?;
     metrics.also(telemetry.dropped())?;
     let client = client(API).await?;
     let authority = Store::new(client.clone(), &config.namespace, &config.ca_secret);
