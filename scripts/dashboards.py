@@ -107,10 +107,10 @@ def bars(panel, prometheus, unit, _width, height):
     found = []
     for target in panel["targets"]:
         found += [(legend(target["legendFormat"], one["metric"]), float(one["value"][1])) for one in prometheus.now(target["expr"])]
-    found = sorted((one for one in found if one[1] > 0), key=lambda one: -one[1])[: max(1, height // 26)]
+    found = sorted((one for one in found if not math.isnan(one[1])), key=lambda one: -one[1])[: max(1, height // 26)]
     if not found:
         return '<p class="none">no data</p>'
-    most = found[0][1]
+    most = found[0][1] or 1
     rows = [
         f'<tr><td>{html.escape(name)}</td><td><div class="bar" style="width:{100 * value / most:.1f}%;background:{PALETTE[0]}">'
         f"</div></td><td>{shown(value, unit)}</td></tr>"

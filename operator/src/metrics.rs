@@ -43,6 +43,11 @@ pub struct Metrics {
     recordings_expired: IntCounter,
 }
 
+/// What sidecars ask of the store, and the answers.
+pub const RECORDING_CALLS: [&str; 3] = ["begin", "countersign", "keep"];
+pub const RECORDING_ANSWERS: [&str; 8] =
+    ["done", "away", "full", "forbidden", "unfit", "damaged", "out_of_step", "refused"];
+
 /// What became of a call that tells of an approval: taken; the endpoint away, refusing, or not to be used as it is
 /// configured. And of a message: given up, or dropped unsent.
 pub const NOTIFICATIONS: [&str; 6] = ["sent", "away", "refused", "unready", "given_up", "dropped"];
@@ -136,6 +141,12 @@ impl Metrics {
         );
         let recordings =
             Opts::new("agentaccess_recordings_total", "What sidecars asked of the store of recordings, by the answer.");
+        let recordings = IntCounterVec::new(recordings, &["call", "result"])?;
+        for call in RECORDING_CALLS {
+            for answer in RECORDING_ANSWERS {
+                recordings.with_label_values(&[call, answer]).inc_by(0);
+            }
+        }
         let incomplete = Opts::new(
             "agentaccess_recordings_incomplete_total",
             "Pods that are gone and of whose recording the end is not in the store.",
@@ -143,7 +154,7 @@ impl Metrics {
         let expired = "agentaccess_recordings_expired_segments_total";
         let expired = IntCounter::new(expired, "Segments of recordings that were older than the retention.")?;
         Ok(Self {
-            recordings: register(&registry, IntCounterVec::new(recordings, &["call", "result"])?)?,
+            recordings: register(&registry, recordings)?,
             recordings_incomplete: register(&registry, IntCounterVec::new(incomplete, &["namespace"])?)?,
             recordings_expired: register(&registry, expired)?,
             status_writes: register(&registry, IntCounterVec::new(writes, &["kind", "result"])?)?,
@@ -240,6 +251,8 @@ impl Metrics {
         self.approvals_pending.reset();
         self.approvals_late.reset();
         for (namespace, waiting) in by_namespace.into_iter().flatten() {
+            // There before the first glass is broken, which is an increase then.
+            self.break_glass.with_label_values(&[&namespace]).inc_by(0);
             self.approvals_pending.with_label_values(&[&namespace]).set(waiting.pending);
             self.approvals_late.with_label_values(&[&namespace]).set(waiting.late);
         }
@@ -323,6 +336,11 @@ impl Metrics {
         self.recordings.with_label_values(&[call, result]).inc();
     }
 
+    /// There are recordings of this namespace: the first that is incomplete is an increase then.
+    pub fn recorded(&self, namespace: &str) {
+        self.recordings_incomplete.with_label_values(&[namespace]).inc_by(0);
+    }
+
     pub fn recording_incomplete(&self, namespace: &str) {
         self.recordings_incomplete.with_label_values(&[namespace]).inc();
     }
@@ -367,6 +385,7 @@ mod tests {
         metrics.approvals_pending(Some([("shop".to_owned(), Waiting { pending: 3, late: 1 })].into()));
         metrics.pods([("shop".to_owned(), Pods { injected: 2, governed: 1 })].into());
         metrics.ungoverned([("shop".to_owned(), 4)].into());
+        metrics.recorded("shop");
         metrics.notification("sent");
         metrics.notifications_waiting(2, Duration::from_millis(1_500));
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
@@ -392,6 +411,9 @@ mod tests {
             "agentaccess_ungoverned_pods{namespace=\"shop\"} 4",
             "agentaccess_notifications_total{outcome=\"sent\"} 1",
             "agentaccess_notifications_total{outcome=\"given_up\"} 0",
+            "agentaccess_recordings_total{call=\"keep\",result=\"full\"} 0",
+            "agentaccess_break_glass_total{namespace=\"shop\"} 0",
+            "agentaccess_recordings_incomplete_total{namespace=\"shop\"} 0",
             "agentaccess_notifications_pending 2",
             "agentaccess_notification_oldest_seconds 1.5",
         ] {

@@ -92,6 +92,10 @@ pub enum ConnectionRefused {
 
 // === impl Metrics ===
 
+/// Why a recording did not get away; there from the start, so that the first of each is an increase.
+pub const SHIP_ERRORS: [&str; 9] =
+    ["no_store", "away", "out_of_step", "full", "forbidden", "refused", "answer", "unreadable", "not_removed"];
+
 impl Metrics {
     /// Registers every metric. An error is a mistake in this file.
     pub fn new(version: &str) -> Result<Self, prometheus::Error> {
@@ -123,6 +127,14 @@ impl Metrics {
             "Values that agents got with a mask in or over them, NULL left out; of COPY also NULLs and the heading.",
             &["kind"],
         )?;
+        let ship_errors = counters(
+            "agentaccess_recording_ship_errors_total",
+            "Attempts to take the recording to the operator's store that failed.",
+            &["reason"],
+        )?;
+        for reason in SHIP_ERRORS {
+            ship_errors.with_label_values(&[reason]).inc_by(0);
+        }
         Ok(Self {
             names: Mutex::default(),
             decisions: counters(
@@ -174,11 +186,7 @@ impl Metrics {
                 "Entries that a checkpoint covers here, that the operator countersigned, that are in its store.",
                 &["kept"],
             )?,
-            recording_ship_errors: counters(
-                "agentaccess_recording_ship_errors_total",
-                "Attempts to take the recording to the operator's store that failed.",
-                &["reason"],
-            )?,
+            recording_ship_errors: ship_errors,
             recording_refused: gauge(
                 "agentaccess_recording_refused",
                 "1 while the operator says that this is not the recording that it knows of this pod.",
@@ -308,7 +316,7 @@ impl Metrics {
         self.recording_entries.with_label_values(&[kept]).set(i64::try_from(entries).unwrap_or(i64::MAX));
     }
 
-    /// `reason` is a word of ours, for example `away` or `full`.
+    /// `reason` is one of [`SHIP_ERRORS`].
     pub fn recording_ship_error(&self, reason: &'static str) {
         self.recording_ship_errors.with_label_values(&[reason]).inc();
     }

@@ -53,11 +53,13 @@ mod tests {
             (store(StoreError::Unfit("x".into())), Code::Unavailable, "unfit"),
             (store(StoreError::Full("x".into())), Code::ResourceExhausted, "full"),
             (store(StoreError::Forbidden("x".into())), Code::PermissionDenied, "forbidden"),
+            (store(StoreError::Damaged { object: "x".into(), what: "x".into() }), Code::DataLoss, "damaged"),
             (ShelfError::NotBegun, Code::Aborted, "out_of_step"),
             (ShelfError::NotAnExtension("x".into()), Code::FailedPrecondition, REFUSED),
             (ShelfError::Refused("x".into()), Code::FailedPrecondition, REFUSED),
         ] {
             assert_eq!((status(&error).code(), word(&error)), (code, says), "{error}");
+            assert!(crate::metrics::RECORDING_ANSWERS.contains(&says), "{says}");
         }
         assert!(status(&ShelfError::Refused("x".repeat(9_000))).message().len() <= REASON);
     }

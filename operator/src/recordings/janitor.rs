@@ -121,6 +121,7 @@ impl Janitor {
                 if !self.leads() || !self.index.whole() {
                     return Ok(());
                 }
+                self.metrics.recorded(id.namespace());
                 if self.index.pod(id.pod_uid()).is_some() {
                     gone.remove(&id);
                     continue;

@@ -77,3 +77,27 @@ impl From<Status> for Failed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::SHIP_ERRORS;
+
+    #[test]
+    fn every_reason_is_counted_from_the_start() {
+        let codes = [
+            Code::Unimplemented,
+            Code::ResourceExhausted,
+            Code::Aborted,
+            Code::PermissionDenied,
+            Code::FailedPrecondition,
+            Code::Unavailable,
+        ];
+        let of_calls = codes.map(|code| Failed::from(Status::new(code, "x")).word());
+        assert_eq!(of_calls, ["no_store", "full", "out_of_step", "forbidden", "refused", "away"]);
+        let prune = PruneError::Io { file: "f".to_owned(), source: std::io::ErrorKind::Other.into() };
+        let here = [Failed::Answer("x"), OutgoingError::NoCheckpoint(1).into(), prune.into()];
+        let words = of_calls.into_iter().chain(here.iter().map(Failed::word));
+        assert!(words.into_iter().all(|word| SHIP_ERRORS.contains(&word)));
+    }
+}
