@@ -4,6 +4,8 @@
 //! off does not go on beside its successor, the lease is read again before each piece of work: only while it is ours and
 //! has not run out is anything done, and when it is another's the leader ends.
 
+mod term;
+
 use std::future::Future;
 use std::time::Duration;
 
@@ -14,6 +16,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::certificate;
 use crate::metrics::Metrics;
+
+pub(crate) use self::term::Term;
 
 /// How long the lease is good without being renewed, and how long before that it is renewed (seconds).
 const LEASE: (u64, u64) = (15, 5);

@@ -21,6 +21,7 @@ pub use self::desk::{Desk, Known};
 use self::janitor::Janitor;
 use crate::config::Config;
 use crate::index::Index;
+use crate::leader::Term;
 use crate::metrics::Metrics;
 
 /// Between two looks at the key, and the same while there is none.
@@ -69,9 +70,15 @@ impl Recordings {
         let key = key::Store::new(client, &config.namespace, &config.recording_key);
         let desk = Desk::new(store.clone(), key.held(), Arc::clone(metrics));
         let janitor = store.clone().map(|store| {
-            let events = janitor::recorder(client, &config.identity);
-            let retention = Duration::from_secs(config.recordings_retention);
-            Janitor::new(store, key.held(), retention, Arc::clone(index), events, Arc::clone(metrics))
+            Arc::new(Janitor {
+                store,
+                witness: key.held(),
+                retention: Duration::from_secs(config.recordings_retention),
+                index: Arc::clone(index),
+                events: janitor::recorder(client, &config.identity),
+                metrics: Arc::clone(metrics),
+                term: Term::default(),
+            })
         });
         Self { desk: Arc::new(desk), store, key, janitor, kept: Mutex::default() }
     }

@@ -22,7 +22,6 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::Client;
-use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
@@ -35,10 +34,9 @@ use self::wanted::Wanted;
 use self::write::Writer;
 use crate::config::Config;
 use crate::index::{Index, Key, Object, Survey, World};
+use crate::leader::Term;
 use crate::metrics::Metrics;
 
-/// How long one word that this replica leads is good.
-const TERM: Duration = Duration::from_secs(20);
 /// After a change: what comes at once is said at once, sidecars that acknowledge it too.
 const SETTLE: Duration = Duration::from_millis(500);
 /// Between two looks while something changes or waits.
@@ -57,7 +55,7 @@ pub struct Statuses {
     replicas: Arc<Replicas>,
     writer: Writer,
     metrics: Arc<Metrics>,
-    leads_until: Mutex<Option<Instant>>,
+    term: Term,
 }
 
 /// What is to be written of one object, and what of it cannot be said yet.
@@ -95,7 +93,7 @@ impl Statuses {
             replicas,
             writer: Writer::new(client.clone(), &config.identity),
             metrics: Arc::clone(metrics),
-            leads_until: Mutex::default(),
+            term: Term::default(),
         })
     }
 
@@ -107,17 +105,13 @@ impl Statuses {
 
     /// This replica leads, for now; to be called again and again.
     pub async fn lead(&self) {
-        *self.leads_until.lock() = Instant::now().checked_add(TERM);
+        self.term.begin();
         self.replicas.sweep().await;
     }
 
     /// This replica leads no longer, from now on; what was begun is finished.
     pub fn resign(&self) {
-        *self.leads_until.lock() = None;
-    }
-
-    fn leads(&self) -> bool {
-        self.leads_until.lock().is_some_and(|until| Instant::now() < until)
+        self.term.end();
     }
 
     async fn work(self: Arc<Self>) {
@@ -140,7 +134,7 @@ impl Statuses {
             while let Ok((key, uid, done)) = finished.try_recv() {
                 memory.pace.done(&key, &uid, done);
             }
-            if !self.leads() {
+            if !self.term.is_on() {
                 // Another replica writes: what this one knew of its own writes is old.
                 if !memory.pace.is_empty() {
                     memory = Memory::default();

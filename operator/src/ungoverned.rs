@@ -6,15 +6,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, Client};
-use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
 
 use crate::index::Index;
+use crate::leader::Term;
 use crate::metrics::Metrics;
 
 /// Between two counts.
@@ -25,43 +25,37 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PAGE: u32 = 500;
 /// Namespaces that are counted; no more series than these are made.
 const NAMESPACES: usize = 1_000;
-/// How long one word that this replica leads is good.
-const TERM: Duration = Duration::from_secs(20);
 
 pub(crate) struct Ungoverned {
     client: Client,
     index: Arc<Index>,
     metrics: Arc<Metrics>,
-    leads_until: Mutex<Option<Instant>>,
+    term: Term,
 }
 
 // === impl Ungoverned ===
 
 impl Ungoverned {
     pub(crate) fn start(client: Client, index: Arc<Index>, metrics: Arc<Metrics>) -> Arc<Self> {
-        let made = Arc::new(Self { client, index, metrics, leads_until: Mutex::default() });
+        let made = Arc::new(Self { client, index, metrics, term: Term::default() });
         tokio::spawn(Arc::clone(&made).work());
         made
     }
 
     /// This replica leads, for now; to be said again and again.
     pub(crate) fn lead(&self) {
-        *self.leads_until.lock() = Instant::now().checked_add(TERM);
-    }
-
-    fn leads(&self) -> bool {
-        self.leads_until.lock().is_some_and(|until| Instant::now() < until)
+        self.term.begin();
     }
 
     async fn work(self: Arc<Self>) {
         let mut known: BTreeMap<String, usize> = BTreeMap::new();
         loop {
-            if self.leads() && self.index.whole() {
+            if self.term.is_on() && self.index.whole() {
                 let names = self.index.look(|world| world.to_be_governed(NAMESPACES));
                 known.retain(|name, _| names.contains(name));
                 for name in names {
                     // A slow API server makes it longer than a term.
-                    if !self.leads() {
+                    if !self.term.is_on() {
                         break;
                     }
                     if let Some(count) = self.count(&name).await {
@@ -69,7 +63,7 @@ impl Ungoverned {
                     }
                 }
             }
-            if !self.leads() {
+            if !self.term.is_on() {
                 known.clear();
             }
             self.metrics.ungoverned(known.clone());

@@ -16,7 +16,6 @@ use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client};
 use otel::Telemetry;
-use parking_lot::Mutex;
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -24,6 +23,7 @@ use super::book::{Book, Counted};
 use super::question::how;
 use super::request::Id;
 use super::tally::Tally;
+use crate::leader::Term;
 use crate::metrics::Metrics;
 
 const FIELD_MANAGER: &str = "agentaccess-operator";
@@ -33,8 +33,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_secs(1);
 /// After a write that failed, or whose echo has not come yet.
 const AGAIN: Duration = Duration::from_secs(2);
-/// How long one word that this replica leads is good.
-const TERM: Duration = Duration::from_secs(20);
 /// Bytes of an Event's note.
 const NOTE: usize = 1024;
 /// What ended is kept so long.
@@ -47,7 +45,7 @@ pub struct Clerk {
     /// Whom Events name.
     identity: String,
     telemetry: Telemetry,
-    leads_until: Mutex<Option<Instant>>,
+    term: Term,
 }
 
 /// What has happened since the status was written.
@@ -89,12 +87,12 @@ enum Work {
 
 impl Clerk {
     pub fn new(client: Client, book: Arc<Book>, metrics: Arc<Metrics>, identity: &str, telemetry: Telemetry) -> Self {
-        Self { client, book, metrics, identity: identity.to_owned(), telemetry, leads_until: Mutex::default() }
+        Self { client, book, metrics, identity: identity.to_owned(), telemetry, term: Term::default() }
     }
 
     /// This replica leads, for now; to be said again and again.
     pub fn lead(&self) {
-        *self.leads_until.lock() = Instant::now().checked_add(TERM);
+        self.term.begin();
     }
 
     /// Works until it is dropped, while this replica leads.
@@ -106,7 +104,7 @@ impl Clerk {
         loop {
             // A change is a wake-up and no more: nothing is lost when the wait ends first.
             let _ = timeout(LOOK, self.book.change()).await;
-            if !self.leads_until.lock().is_some_and(|until| Instant::now() < until) {
+            if !self.term.is_on() {
                 self.metrics.approvals_pending(None);
                 self.metrics.grants(None);
                 continue;

@@ -35,6 +35,7 @@ use self::fact::Fact;
 use self::queue::{Mark, Next, Queue};
 use super::book::Book;
 use super::request::Request;
+use crate::leader::Term;
 use crate::metrics::Metrics;
 
 /// Of its own part of the status.
@@ -43,8 +44,6 @@ const FIELD_MANAGER: &str = "agentaccess-notifier";
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two looks at the requests.
 const LOOK: Duration = Duration::from_millis(500);
-/// How long one word that this replica leads is good.
-const TERM: Duration = Duration::from_secs(20);
 
 pub(super) struct Notifier {
     client: Client,
@@ -55,7 +54,7 @@ pub(super) struct Notifier {
     queue: Mutex<Queue>,
     /// There may be something to do.
     work: Notify,
-    leads_until: Mutex<Option<Instant>>,
+    term: Term,
 }
 
 // === impl Notifier ===
@@ -78,13 +77,13 @@ impl Notifier {
             files: tokio::sync::Mutex::new(Files::new(folder, allow_http)),
             queue: Mutex::default(),
             work: Notify::new(),
-            leads_until: Mutex::default(),
+            term: Term::default(),
         }
     }
 
     /// This replica leads, for now; to be said again and again.
     pub(super) fn lead(&self) {
-        *self.leads_until.lock() = Instant::now().checked_add(TERM);
+        self.term.begin();
     }
 
     /// Works until it is dropped, while this replica leads.
@@ -94,14 +93,10 @@ impl Notifier {
         tokio::join!(self.look(), self.tell(), self.write_down());
     }
 
-    fn leads(&self) -> bool {
-        self.leads_until.lock().is_some_and(|until| Instant::now() < until)
-    }
-
     async fn look(&self) {
         loop {
             tokio::time::sleep(LOOK).await;
-            if !self.leads() {
+            if !self.term.is_on() {
                 *self.queue.lock() = Queue::default();
                 self.metrics.notifications_waiting(0, Duration::ZERO);
                 continue;
@@ -132,7 +127,7 @@ impl Notifier {
         let mut unfit = None;
         loop {
             self.work.notified().await;
-            while self.leads() {
+            while self.term.is_on() {
                 if self.queue.lock().waiting() == 0 {
                     break;
                 }
@@ -155,7 +150,7 @@ impl Notifier {
     async fn write_down(&self) {
         loop {
             tokio::time::sleep(LOOK).await;
-            let marks = if self.leads() { self.queue.lock().marks(Instant::now()) } else { Vec::new() };
+            let marks = if self.term.is_on() { self.queue.lock().marks(Instant::now()) } else { Vec::new() };
             for mark in &marks {
                 self.mark(mark).await;
             }

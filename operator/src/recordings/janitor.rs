@@ -13,12 +13,12 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
 
 use super::key::Held;
 use super::loss::Loss;
 use crate::index::Index;
+use crate::leader::Term;
 use crate::metrics::Metrics;
 
 /// Between two looks for pods that are gone, and for what is too old.
@@ -28,8 +28,6 @@ const EXPIRY: Duration = Duration::from_secs(3600);
 const IDLE: Duration = Duration::from_secs(5);
 /// From the moment that a pod is found to be gone.
 const GRACE: Duration = Duration::from_secs(30);
-/// How long one word that this replica leads is good.
-const TERM: Duration = Duration::from_secs(20);
 /// For one request to the API server.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Recordings that are known to be settled; with more than that all are looked at again.
@@ -38,13 +36,13 @@ const SETTLED: usize = 200_000;
 const MARK: &str = "incomplete";
 
 pub(super) struct Janitor {
-    store: Store,
-    witness: Held,
-    retention: Duration,
-    index: Arc<Index>,
-    events: Recorder,
-    metrics: Arc<Metrics>,
-    leads_until: Mutex<Option<Instant>>,
+    pub(super) store: Store,
+    pub(super) witness: Held,
+    pub(super) retention: Duration,
+    pub(super) index: Arc<Index>,
+    pub(super) events: Recorder,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) term: Term,
 }
 
 /// What is known of a recording whose pod is gone.
@@ -68,30 +66,15 @@ impl std::fmt::Debug for Janitor {
 }
 
 impl Janitor {
-    pub(super) fn new(
-        store: Store,
-        witness: Held,
-        retention: Duration,
-        index: Arc<Index>,
-        events: Recorder,
-        metrics: Arc<Metrics>,
-    ) -> Arc<Self> {
-        Arc::new(Self { store, witness, retention, index, events, metrics, leads_until: Mutex::default() })
-    }
-
     /// This replica leads, for now; to be said again and again.
     pub(super) fn lead(&self) {
-        *self.leads_until.lock() = Instant::now().checked_add(TERM);
-    }
-
-    fn leads(&self) -> bool {
-        self.leads_until.lock().is_some_and(|until| Instant::now() < until)
+        self.term.begin();
     }
 
     pub(super) async fn work(self: Arc<Self>) {
         let (mut gone, mut expired) = (BTreeMap::new(), None::<Instant>);
         loop {
-            if !self.leads() {
+            if !self.term.is_on() {
                 gone.clear();
                 sleep(IDLE).await;
                 continue;
@@ -99,7 +82,7 @@ impl Janitor {
             if let Err(error) = self.look(&mut gone).await {
                 tracing::warn!(event = "recordings_not_looked_at", %error);
             }
-            if expired.is_none_or(|at| at.elapsed() >= EXPIRY) && self.leads() {
+            if expired.is_none_or(|at| at.elapsed() >= EXPIRY) && self.term.is_on() {
                 expired = Some(Instant::now());
                 if let Err(error) = self.expire().await {
                     tracing::warn!(event = "recordings_not_expired", %error);
@@ -118,7 +101,7 @@ impl Janitor {
         while let Some(page) = pages.next().await? {
             for id in page {
                 // An index that is not whole would say of pods that live that they are gone.
-                if !self.leads() || !self.index.whole() {
+                if !self.term.is_on() || !self.index.whole() {
                     return Ok(());
                 }
                 self.metrics.recorded(id.namespace());
@@ -192,7 +175,7 @@ impl Janitor {
         let mut pages = self.store.recordings();
         while let Some(page) = pages.next().await? {
             for id in page {
-                if !self.leads() {
+                if !self.term.is_on() {
                     return Ok(());
                 }
                 let (namespace, uid) = (id.namespace(), id.pod_uid());
@@ -246,7 +229,8 @@ mod tests {
         let client = Client::try_from(kube::Config::new("http://127.0.0.1:9".parse().unwrap())).unwrap();
         let witness = Held::of(SigningKey::generate("witness").unwrap());
         let metrics = Arc::new(Metrics::new("0").unwrap());
-        Janitor::new(store, witness, Duration::from_secs(3600), index, recorder(&client, "a"), metrics)
+        let (retention, events) = (Duration::from_secs(3600), recorder(&client, "a"));
+        Arc::new(Janitor { store, witness, retention, index, events, metrics, term: Term::default() })
     }
 
     fn told(janitor: &Janitor) -> bool {
