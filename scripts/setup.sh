@@ -101,6 +101,7 @@ chart() {
 pictures() {
     have python3 || need python3 -- 'Python (draws the dashboards)'
     have chromium || need chromium fonts-dejavu-core -- 'Chromium (photographs them)'
+    have pngquant || need pngquant -- 'pngquant (a third of the bytes of each picture)'
 }
 
 # python_tool NAME REQUIREMENTS WHAT: Python packages in an environment of their own below the target folder. An environment
