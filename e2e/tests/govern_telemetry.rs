@@ -87,6 +87,13 @@ fn sessions_operations_and_log_lines_arrive() {
     thread::sleep(Duration::from_millis(300));
     world.sidecar.vote(ALICE, &request, "approve").unwrap();
     assert_eq!(held.join().unwrap().unwrap().fault, None);
+    // Two more, in the place of a database and of a parameter: the connection is refused, which is a line of the log.
+    for (name, value) in [("database", "exfil_4713"), ("exfil_4714", "x")] {
+        let mut login = world.sidecar.login();
+        login.parameters.retain(|(known, _)| known != name);
+        login.parameters.push((name.to_owned(), value.to_owned()));
+        assert!(Wire::connect(world.sidecar.port(), &login).is_err());
+    }
     drop(wire);
 
     let read = operation(&collector, "SELECT public.orders");
@@ -196,8 +203,13 @@ fn sessions_operations_and_log_lines_arrive() {
     assert_eq!(ready.text("severityText"), "INFO");
     assert_eq!(ready.of_resource("service.name").as_deref(), Some("agentaccess-sidecar"));
     says(&ready, &[("version", env!("CARGO_PKG_VERSION"))]);
+    let body = "connection refused at startup";
+    eventually("two lines about refused connections", SOON, || {
+        collector.logs().unwrap().iter().filter(|line| line.json["body"]["stringValue"] == body).count() == 2
+    })
+    .unwrap();
     let told = String::from_utf8(collector.bytes().unwrap()).unwrap();
-    for never in [LITERAL, "my_password", "WHERE", "LIMIT"] {
+    for never in [LITERAL, "my_password", "4713", "4714", "WHERE", "LIMIT"] {
         assert!(!told.contains(never), "{never}");
     }
     assert_eq!((dropped(&world.sidecar, "traces"), dropped(&world.sidecar, "logs")), (0, 0));

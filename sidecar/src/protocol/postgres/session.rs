@@ -77,7 +77,8 @@ pub async fn serve(connection: Connection, core: Arc<Core>) {
                 startup::StartupError::Authentication(_) => What::AuthenticationFailed,
                 _ => What::Malformed,
             };
-            tracing::warn!(target: "agentaccess", %peer, %error, access_target = %target.key, "connection refused at startup");
+            let (why, access_target) = (error.logged(), &target.key);
+            tracing::warn!(target: "agentaccess", %peer, error = why, %access_target, "connection refused at startup");
             core.gate.recorder().marker(None, what, format!("{peer} to {}: {error}", target.key));
         }
     }

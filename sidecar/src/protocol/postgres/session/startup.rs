@@ -77,6 +77,16 @@ pub(super) enum StartupError {
     NoRandomness,
 }
 
+impl StartupError {
+    /// For the log, which may go further than the recording: no name that the agent chose.
+    pub(super) fn logged(&self) -> String {
+        match self {
+            Self::Refused(words) => format!("refused with sqlstate {}; the recording says why", words.sqlstate),
+            other => other.to_string(),
+        }
+    }
+}
+
 /// Takes a connection to the point where the agent is known.
 pub(super) async fn begin(
     stream: Box<dyn Stream>,
