@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use e2e::cluster::Cluster;
@@ -31,7 +32,7 @@ fn restart() {
     wait::eventually("it is gone", START, || !Path::new(&format!("/proc/{pid}/cmdline")).exists()).unwrap();
     let network = Path::new("/run/netns").join(state.file_name().unwrap());
     let log = fs::OpenOptions::new().append(true).open(state.join("log/kube-apiserver")).unwrap();
-    let child = Command::new("nsenter")
+    let mut child = Command::new("nsenter")
         .arg(format!("--net={}", network.display()))
         .args(words.split_terminator('\0'))
         .stdin(Stdio::null())
@@ -41,6 +42,8 @@ fn restart() {
         .spawn()
         .unwrap();
     fs::write(pids, child.id().to_string()).unwrap();
+    // It outlives this test; until then whoever started it waits for it.
+    thread::spawn(move || child.wait());
 }
 
 /// How often the operator heard that what it knew is too old.
