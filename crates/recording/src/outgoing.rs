@@ -149,7 +149,8 @@ impl Outgoing {
         let mut rest = all.iter().skip_while(|s| s.number != start.number).peekable();
         'all: while let Some(segment) = rest.next() {
             let next = rest.peek().map(|next| header(&*self.storage, &next.name)).transpose()?.flatten();
-            at = Place { number: segment.number, offset: if at.number == segment.number { at.offset } else { 0 }, ..at };
+            at =
+                Place { number: segment.number, offset: if at.number == segment.number { at.offset } else { 0 }, ..at };
             let mut lines = self.lines(segment, next.as_ref(), at.offset)?;
             while at.seq < until
                 && let Some(line) = lines.next(next.is_some(), at.seq)?

@@ -276,10 +276,8 @@ fn a_line_that_could_not_be_synced_does_not_count_and_what_went_out_stays() {
         recorded.writer.close().unwrap();
         assert_eq!(verify(&storage, &public, None).unwrap().verdict, Verdict::Intact, "{what}");
         // What went out is the recording, in the order of its numbers, without what was cut.
-        let seqs: Vec<u64> = sent
-            .iter()
-            .map(|line| serde_json::from_slice::<recording::Line>(line).unwrap().seq)
-            .collect();
+        let seqs: Vec<u64> =
+            sent.iter().map(|line| serde_json::from_slice::<recording::Line>(line).unwrap().seq).collect();
         assert_eq!(seqs, (0..u64::try_from(sent.len()).unwrap()).collect::<Vec<_>>(), "{what}");
         let end = recording::tail::follow(&sent.concat(), recording::tail::End::default()).unwrap();
         assert_eq!(usize::try_from(end.size).unwrap(), sent.len());
