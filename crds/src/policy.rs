@@ -114,6 +114,8 @@ pub enum Durability {
     Written,
     /// Survives power loss.
     Synced,
+    /// Survives the loss of pod and node: the operator has it in its store. Without a store everything is denied.
+    Replicated,
 }
 
 // CEL's duration() knows no days, and days have no leading zero (`DurationText`): a `d` means at least 24 hours.

@@ -29,6 +29,7 @@ use tokio::sync::watch;
 pub use self::content::{SecretKey, secret_keys};
 pub(crate) use self::feed::said as watch_error;
 pub use self::hosts::{Hosts, NotFor, place};
+pub(crate) use self::object::NO_STORE;
 pub use self::object::{Kind, Object, Wrong};
 use self::patience::Pauses;
 pub use self::pod::Pod;
@@ -54,8 +55,13 @@ pub struct Index {
 impl Index {
     /// `max_age` is what sidecars are told, in seconds.
     pub fn new(max_age: u32) -> Arc<Self> {
+        Self::storing(max_age, false)
+    }
+
+    /// The same for an operator that has a store of recordings, or has none.
+    pub fn storing(max_age: u32, stores: bool) -> Arc<Self> {
         let (changed, noted) = (watch::Sender::new(0), watch::Sender::new(0));
-        Arc::new(Self { world: RwLock::new(World::new(max_age)), changed, noted })
+        Arc::new(Self { world: RwLock::new(World::new(max_age).storing(stores)), changed, noted })
     }
 
     /// Begins to follow the API server. `named_hosts`: a Secret that does not say for which hosts it is, is for none.

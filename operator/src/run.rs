@@ -66,7 +66,7 @@ pub async fn run(config: Config, telemetry: Telemetry) -> Result<()> {
     let replica = Replica::new(authority.clone(), config.names());
     let bundle = Bundle::new(&client, &config.webhook_configuration);
     let keeper = Keeper::new(authority, bundle, Profile::new(client.clone(), &config.injection_profile));
-    let index = Index::new(config.max_policy_age);
+    let index = Index::storing(config.max_policy_age, store.is_some());
     let enrol = Arc::new(Enrol::new(client.clone(), &config.namespace, &config.audience, replica.current()));
     let work = Mutex::new(Work { keeper, enrol: Arc::clone(&enrol), index: Arc::clone(&index), swept: None });
     let watching = self::client(WATCH).await?;

@@ -37,7 +37,7 @@ use self::revoked::changed;
 use crate::failpoint::failpoint;
 use crate::metrics::Metrics;
 use crate::outside::{Approvals, Ask, AskError, Lease, Policies, Standing, Subjects, Target, Ticket};
-use crate::recorder::{OpRef, Recorder, SessionRef};
+use crate::recorder::{OpRef, Recorder, SessionRef, Unrecorded};
 use crate::used::Used;
 
 /// How long the approval service may take to open a request.
@@ -244,7 +244,7 @@ impl Desk {
                 Err(self.refuse(&op_ref, op, Some(&verdict), refusal, agent).await)
             }
             (Decision::Allow, _) | (Decision::RequireApproval(_), Stage::Prepare) => {
-                self.permit(op_ref, op, &verdict, None).await
+                self.permit(op_ref, op, &verdict, None, agent).await
             }
             (Decision::RequireApproval(_), Stage::Plan) => {
                 Err(self.refuse(&op_ref, op, Some(&verdict), Refusal::NotAlone, agent).await)
@@ -252,7 +252,7 @@ impl Desk {
             (Decision::RequireApproval(_), Stage::Continue(released))
                 if released.covers(op) && !self.is_over(released.request()) =>
             {
-                let permit = self.permit(op_ref, op, &verdict, Some(released.request())).await?;
+                let permit = self.permit(op_ref, op, &verdict, Some(released.request()), agent).await?;
                 Ok(permit.released(released.clone()))
             }
             (Decision::RequireApproval(terms), Stage::Run | Stage::Continue(_)) => {
@@ -390,7 +390,7 @@ impl Desk {
                 }
                 // Its use took its time, too.
                 let verdict = self.still(&op_ref, op, agent).await?;
-                let permit = self.permit(op_ref, op, &verdict, Some(&ticket.name)).await?;
+                let permit = self.permit(op_ref, op, &verdict, Some(&ticket.name), agent).await?;
                 Ok(permit.released(Released::new(ticket.name, op)))
             }
             Ok(Err(why)) => {
@@ -420,12 +420,13 @@ impl Desk {
     }
 
     /// Records the intent at the durability that policy asks for; only then the permit.
-    async fn permit(
+    async fn permit<A: AgentSide>(
         &mut self,
         op_ref: OpRef,
         op: &Operation,
         verdict: &Verdict,
         approval: Option<&str>,
+        agent: &A,
     ) -> Result<Permit, Refused> {
         failpoint("before_intent");
         match self.gate.recorder.intent(&op_ref, op, verdict, approval).await {
@@ -433,6 +434,10 @@ impl Desk {
                 failpoint("after_intent");
                 let running = Running::new(op_ref, Arc::clone(&self.gate.recorder));
                 Ok(Permit::new(op.payload, op.digest, verdict.obligations.clone(), running))
+            }
+            // It can be recorded here, and so can the refusal.
+            Err(Unrecorded::NotReplicated(missing)) => {
+                Err(self.refuse(&op_ref, op, Some(verdict), Refusal::NotReplicated(missing), agent).await)
             }
             Err(error) => {
                 self.gate.recorder.unrecorded_refusal();

@@ -23,6 +23,7 @@ mod pod;
 pub mod protocol;
 pub mod proxy;
 pub mod recorder;
+pub mod replicas;
 pub mod secret;
 mod serving;
 mod socket;

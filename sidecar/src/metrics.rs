@@ -68,6 +68,8 @@ pub enum Kept {
     Checkpointed,
     Countersigned,
     Stored,
+    /// Before it was sealed.
+    Replicated,
 }
 
 /// Why everything is being refused.
@@ -312,6 +314,7 @@ impl Metrics {
             Kept::Checkpointed => "checkpointed",
             Kept::Countersigned => "countersigned",
             Kept::Stored => "stored",
+            Kept::Replicated => "replicated",
         };
         self.recording_entries.with_label_values(&[kept]).set(i64::try_from(entries).unwrap_or(i64::MAX));
     }

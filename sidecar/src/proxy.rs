@@ -20,10 +20,11 @@ use crate::config::Listener;
 use crate::control::approvals::ClusterApprovals;
 use crate::control::feed::Feed;
 use crate::control::identity::{self, Claim, NoKey};
-use crate::control::shipping::{Pace, Shipping};
+use crate::control::shipping::{Pace, Replicating, Shipping};
 use crate::listen::Doorman;
 use crate::outside::{ClientAuth, Target};
 use crate::pod;
+use crate::replicas::Replicas;
 use crate::serving::{Ground, Readiness, Serving, Signals, StartError};
 use crate::state::StateDir;
 use crate::tls::{self, Downstream, LocalCa};
@@ -63,7 +64,8 @@ async fn start(settings: Settings, telemetry: Telemetry) -> Result<Serving, Prox
     let ca = LocalCa::open_in_pod(&folders.at(CA_FOLDER)).map_err(StartError::from)?;
     agent_files::write(&folders, &ca, pod.namespace())?;
     let tls = Arc::new(Downstream::new(ca, &[]).map_err(StartError::from)?);
-    let ground = Ground::open(state, limits, recording_bytes, 1, telemetry)?;
+    let (replicas, behind) = Replicas::new();
+    let ground = Ground::open(state, limits, recording_bytes, 1, replicas, telemetry)?;
 
     let readiness = Readiness::waiting("it starts");
     let everywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, HEALTH_PORT));
@@ -82,6 +84,7 @@ async fn start(settings: Settings, telemetry: Telemetry) -> Result<Serving, Prox
     };
     let line = identity::enrol(claim, tell.clone()).await?;
     let metrics = Arc::clone(&ground.metrics);
+    Replicating::start(line.clone(), &ground.outbox, behind, Arc::clone(&metrics));
     let shipping = Shipping::start(line.clone(), ground.outbox.clone(), Pace::default(), metrics);
     readiness.waits("the first policy from the operator is waited for".to_owned());
     let feed = Feed::first(line.clone(), pod, tell, Arc::clone(&ground.metrics), ground.ledger()).await;

@@ -1,8 +1,8 @@
 //! The one place that turns operations, verdicts and approvals into entries of the recording.
 //!
-//! It takes only redacted text. Invariant: `intent` answers `Ok` only when the writer said that the entry is in the
-//! recording at the durability that policy asks for; an answer that comes too late is `Err`, and the entry that may
-//! still land is followed by an outcome `not_sent`.
+//! It takes only redacted text. Invariant: `intent` answers `Ok` only when the entry is in the recording at the
+//! durability that policy asks for: by the writer's word, and for `Replicated` by the operator's too; an answer that
+//! comes too late is `Err`, and the entry that may still land is followed by an outcome `not_sent`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,10 +13,11 @@ use policy::verdict::{Durability, Level, Verdict};
 use recording::entry::{self, Body, Entry, What};
 use recording::{WriteError, Writer};
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::gate::{OpTrace, Outcome, Refused, Told};
 use crate::metrics::Metrics;
+use crate::replicas::{Missing, Replicas};
 
 /// A session in the recording; cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,10 +76,14 @@ pub enum Unrecorded {
     Busy,
     #[error("the recording did not answer within {0:?}")]
     Slow(Duration),
+    /// It is recorded here, and has to be elsewhere too.
+    #[error("policy wants it recorded outside of the pod first, and {0}")]
+    NotReplicated(Missing),
 }
 
 pub struct Recorder {
     writer: Writer,
+    replicas: Replicas,
     wait: Duration,
     metrics: Arc<Metrics>,
 }
@@ -92,7 +97,12 @@ impl fmt::Debug for Recorder {
 impl Recorder {
     /// `wait`: how long an operation may wait for its intent.
     pub fn new(writer: Writer, wait: Duration, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { writer, wait, metrics })
+        Self::replicating(writer, Replicas::none(), wait, metrics)
+    }
+
+    /// The same, where entries may be replicated.
+    pub fn replicating(writer: Writer, replicas: Replicas, wait: Duration, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self { writer, replicas, wait, metrics })
     }
 
     /// Whether an operation would be admitted now.
@@ -199,9 +209,13 @@ impl Recorder {
             // A caller that waits no longer has counted the refusal itself.
             let _ = done.send(result);
         });
+        let deadline = Instant::now() + self.wait;
         let result = match sent {
             Err(_) => Err(Unrecorded::Busy),
-            Ok(()) => match timeout(self.wait, answer).await {
+            Ok(()) => match timeout_at(deadline, answer).await {
+                Ok(Ok(Ok(position))) if level == Durability::Replicated => {
+                    self.replicas.until(position.seq, deadline).await.map_err(Unrecorded::NotReplicated)
+                }
                 Ok(Ok(Ok(_position))) => Ok(()),
                 Ok(Ok(Err(error))) => Err(Unrecorded::Write(error)),
                 Ok(Err(_)) => Err(Unrecorded::Write(WriteError::Closed)),
@@ -235,6 +249,7 @@ impl Unrecorded {
             Self::Write(_) => "io",
             Self::Busy => "busy",
             Self::Slow(_) => "slow",
+            Self::NotReplicated(_) => "not_replicated",
         }
     }
 }
@@ -247,6 +262,7 @@ fn durability(level: Durability) -> entry::Durability {
     match level {
         Durability::Written => entry::Durability::Written,
         Durability::Synced => entry::Durability::Synced,
+        Durability::Replicated => entry::Durability::Replicated,
     }
 }
 

@@ -29,6 +29,7 @@ use crate::outside::{Answer, Approvals, Credentials, Policies};
 use crate::pod::{PodError, Served};
 use crate::protocol;
 use crate::recorder::Recorder;
+use crate::replicas::Replicas;
 use crate::secret::Secrets;
 use crate::state::{StateDir, StateError, write_whole};
 use crate::tls::{CaError, Downstream};
@@ -105,6 +106,7 @@ impl Ground {
         limits: Limits,
         recording_max_bytes: u64,
         threads: usize,
+        replicas: Replicas,
         telemetry: Telemetry,
     ) -> Result<Self, StartError> {
         let key = SigningKey::load_or_create(&state.keys().join(CHECKPOINT_KEY))?;
@@ -128,9 +130,11 @@ impl Ground {
             let (entries, cut, interrupted) = (recovery.entries, recovery.cut_bytes, recovery.interrupted);
             tracing::info!(event = "recording_continued", entries, cut_bytes = cut, interrupted);
         }
-        let recorder = Recorder::new(writer.clone(), limits.recording_append, Arc::clone(&metrics));
+        let (wait, counts) = (limits.recording_append, Arc::clone(&metrics));
+        let recorder = Recorder::replicating(writer.clone(), replicas, wait, counts);
         let outbox = Outbox { writer: writer.clone(), storage, key: checkpoint_key.clone(), told };
-        Ok(Self { state, limits, metrics, recorder, checkpoint_key, outbox, drain: Drain::new(), writer, telemetry })
+        let drain = Drain::new();
+        Ok(Self { state, limits, metrics, recorder, checkpoint_key, outbox, drain, writer, telemetry })
     }
 
     pub(crate) fn ledger(&self) -> Arc<dyn Ledger> {

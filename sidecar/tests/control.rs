@@ -116,6 +116,13 @@ impl Control for Served {
     async fn keep(&self, _: Request<Streaming<SegmentPart>>) -> Result<Response<RecordingStanding>, Status> {
         Err(Status::unimplemented("no store"))
     }
+
+    async fn replicate(
+        &self,
+        _: Request<control::v1::ReplicateRequest>,
+    ) -> Result<Response<control::v1::Replicated>, Status> {
+        Err(Status::unimplemented("no store"))
+    }
 }
 
 #[derive(Default)]

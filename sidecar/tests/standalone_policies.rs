@@ -158,6 +158,21 @@ fn bad_folders_name_file_and_remedy() {
         &["policy.yaml", "spec.approvals[0].scope: Task needs the operator of a cluster", "write `scope: Once`"],
     );
     refused(
+        |dir| {
+            let hard = "recording: {durability: Replicated}\n  targets:";
+            write(dir, "policy.yaml", 0o644, &POLICY.replacen("targets:", hard, 1))
+        },
+        &["policy.yaml", "spec.recording.durability: Replicated needs the operator", "write `durability: Synced`"],
+    );
+    refused(
+        |dir| {
+            let everywhere = "---\napiVersion: agentaccess.dev/v1alpha1\nkind: ClusterAgentAccessPolicy\nmetadata: {name: all}\n\
+                              spec: {namespaceSelector: {}, podSelector: {}, recording: {durability: Replicated}}\n";
+            write(dir, "cluster.yaml", 0o644, everywhere)
+        },
+        &["cluster.yaml", "ClusterAgentAccessPolicy all", "spec.recording.durability: Replicated needs the operator"],
+    );
+    refused(
         |dir| write(dir, "secrets.yaml", 0o600, &SECRETS.replace("name: agent-login", "name: other")),
         &["listeners[0].clientAuth.scram.passwordSecretRef", "no Secret `agent-login`"],
     );

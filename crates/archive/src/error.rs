@@ -93,7 +93,8 @@ pub(crate) fn told(error: &Raw) -> StoreError {
     }
 }
 
-fn by_kind(error: &io::Error) -> StoreError {
+/// Of the file system.
+pub(crate) fn by_kind(error: &io::Error) -> StoreError {
     use io::ErrorKind as Kind;
     let why = error.to_string();
     match error.kind() {

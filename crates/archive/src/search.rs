@@ -86,24 +86,27 @@ impl Shelf {
     ) -> Result<ControlFlow<()>, ShelfError> {
         let meta = self.meta().await?;
         let whose = Whose { id: self.id(), pod: &meta.pod, service_account: &meta.service_account };
-        let Some((first, newest)) = self.range().await? else { return Ok(ControlFlow::Continue(())) };
-        let mut at = match query.since {
-            Some(since) => self.first_until(first, newest, before(since)).await?,
-            None => first,
-        };
-        while at <= newest {
-            let (summary, rows) = self.rows(at).await?;
-            if query.until.is_some_and(|until| time(&summary.from).is_some_and(|from| from > after(until))) {
-                break;
-            }
-            for row in rows.into_iter().filter(|row| query.matches(&whose, row)) {
-                if each(whose.found(row)).is_break() {
+        let tails = self.tail_numbers().await?;
+        if let Some((first, newest)) = self.range().await? {
+            let mut at = match query.since {
+                Some(since) => self.first_until(first, newest, before(since)).await?,
+                None => first,
+            };
+            while at <= newest {
+                let (summary, rows) = self.rows(at).await?;
+                if query.until.is_some_and(|until| time(&summary.from).is_some_and(|from| from > after(until))) {
+                    return Ok(ControlFlow::Continue(()));
+                }
+                if whose.found_of(rows, query, each).is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
+                at = at.saturating_add(1);
             }
-            at = at.saturating_add(1);
         }
-        Ok(ControlFlow::Continue(()))
+        if tails.is_empty() {
+            return Ok(ControlFlow::Continue(()));
+        }
+        Ok(whose.found_of(self.unsealed_rows(&tails).await?, query, each))
     }
 
     /// The first segment that ends at or after `since`.
@@ -129,6 +132,15 @@ struct Whose<'a> {
 }
 
 impl Whose<'_> {
+    fn found_of(
+        &self,
+        rows: Vec<Row>,
+        query: &Query,
+        each: &mut dyn FnMut(Found) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        rows.into_iter().filter(|row| query.matches(self, row)).try_for_each(|row| each(self.found(row)))
+    }
+
     fn found(&self, row: Row) -> Found {
         let (namespace, pod_uid) = (self.id.namespace().to_owned(), self.id.pod_uid().to_owned());
         let service_account = row.service_account.clone().or_else(|| Some(self.service_account.to_owned()));

@@ -1,7 +1,8 @@
 //! The recording of one pod in the store: its key, what was countersigned, and what is kept.
 //!
 //! Invariant: there is one line of countersigned heads, each of which extends the one before it, and one line of
-//! segments, each of which continues the one before it and agrees with the heads. Any number of replicas may write.
+//! segments, each of which continues the one before it and agrees with the heads and with what came before it was
+//! sealed. Any number of replicas may write.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,9 +24,12 @@ use crate::store::{Store, within};
 
 mod expiry;
 mod keep;
+mod tail;
 
 pub use expiry::Expired;
 pub use keep::MAX_SEGMENT;
+pub use tail::MAX_STRETCH;
+pub(crate) use tail::{Tail, Unsealed};
 
 /// Most line hashes in one call: what a sidecar writes in some minutes under load.
 pub const MAX_LINES: usize = 1 << 16;
@@ -38,6 +42,8 @@ const ATTEMPTS: usize = 8;
 /// Heads that no segment covers are thinned out above this.
 const MANY_HEADS: usize = 512;
 const FEW_HEADS: usize = 256;
+/// One of so many heads is made after a look at all of them.
+const FRESH: u64 = 64;
 
 /// How far a recording has come in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +52,8 @@ pub struct Standing {
     pub countersigned: u64,
     /// Entries that are kept, those that expired included.
     pub archived: u64,
+    /// The same with those that came before they were sealed.
+    pub replicated: u64,
     /// Number of the object that the next segment becomes.
     pub next_segment: u64,
     /// What is kept ends as a recorder that stopped in order leaves it.
@@ -62,6 +70,8 @@ pub struct Shelf {
     path: Path,
     heads: Series,
     segments: Series,
+    /// Lines that are in no segment yet.
+    tails: Series,
     indexes: Series,
     expiries: Series,
     meta: Arc<OnceCell<Meta>>,
@@ -85,6 +95,7 @@ impl Shelf {
         Self {
             heads: series("heads", ".json"),
             segments: series("segments", ".jsonl.zst"),
+            tails: series("tails", ".jsonl"),
             indexes: series("segments", ".index.zst"),
             expiries: series("expired", ".json"),
             meta: Arc::new(OnceCell::new()),
@@ -141,9 +152,8 @@ impl Shelf {
     /// [`ShelfError::NotBegun`] when nothing is known of it.
     pub async fn standing(&self) -> Result<Standing, ShelfError> {
         timely(async {
-            self.meta().await?;
-            let (head, end) = (self.newest_head().await?, self.end().await?);
-            Ok(end.standing(head.as_ref()))
+            let ((tail, end), head) = (self.look_for_tail().await?, self.newest_head().await?);
+            Ok(end.standing(head.as_ref(), tail.edge.size))
         })
         .await
     }
@@ -166,8 +176,15 @@ impl Shelf {
         if lines.len() > MAX_LINES {
             return Err(ShelfError::Refused(format!("at most {MAX_LINES} lines may be sent at once")));
         }
+        // Who goes on from what this replica countersigned last needs no other look; heads are thinned out by others now
+        // and then.
+        let known = self.store.heads.get(&self.id).filter(|(number, _)| number % FRESH != 0);
+        let mut known = known.filter(|(_, head)| head.chain.size() < asked.head.size);
         for _ in 0..ATTEMPTS {
-            let newest = self.newest_head().await?;
+            let (newest, remembered) = match known.take() {
+                Some(newest) => (Some(newest), true),
+                None => (self.newest_head().await?, false),
+            };
             let (number, before) = match &newest {
                 Some((number, head)) => (*number, head.chain.clone()),
                 None => (0, Chain::default()),
@@ -179,18 +196,24 @@ impl Shelf {
                     Again::Unsigned => {}
                 }
             }
-            let chain = asked.extend(before, lines)?;
+            let chain = match asked.extend(before, lines) {
+                Err(_) if remembered => continue,
+                extended => extended?,
+            };
             let head = Head { chain, note: asked.countersigned(witness), binding: meta.bound(&self.id, witness) };
             let text = head.render().map_err(|error| ShelfError::Refused(error.to_string()))?;
             let mine = number.saturating_add(1);
             if !self.heads.create(mine, text.into()).await? {
                 continue;
             }
+            self.store.heads.forget(&self.id);
             if !self.heads.above(Some(mine)).await?.is_empty() {
                 // This head stands behind others, where nobody looks; whether it agrees with them is not known.
                 return Err(StoreError::Away("another replica countersigned meanwhile: ask again".to_owned()).into());
             }
-            return Ok(head.note);
+            let note = head.note.clone();
+            self.store.heads.set(&self.id, (mine, head));
+            return Ok(note);
         }
         Err(StoreError::Away("other replicas write all the time: ask again".to_owned()).into())
     }

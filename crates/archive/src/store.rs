@@ -3,9 +3,9 @@
 //! Refused: an object larger than what was asked for, whatever its server says of its size; in a folder what is no plain
 //! file; and a store that makes an object which exists already ([`Store::probe`]). Invariant: every call ends within [`DEADLINE`], a list within [`LISTING`].
 
-use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,14 +18,16 @@ use object_store::{
     BackoffConfig, ClientOptions, Error, GetResult, GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt as _,
     PutMode, PutOptions, RetryConfig,
 };
-use parking_lot::Mutex;
 use tokio_stream::StreamExt as _;
 
 use crate::credentials::{Credentials, FromFolder, load};
-use crate::error::{StoreError, absent, told};
+use crate::error::{StoreError, absent, by_kind, told};
+use crate::folder::Folder;
+use crate::head::Head;
 use crate::id::RecordingId;
 use crate::location::{Kind, Location};
-use crate::shelf::Shelf;
+use crate::remembered::Remembered;
+use crate::shelf::{Shelf, Tail};
 use crate::trust::Trust;
 
 /// How long one call may take, with what is tried again within it.
@@ -37,8 +39,6 @@ const CONNECT: Duration = Duration::from_secs(5);
 const LISTING: Duration = Duration::from_secs(120);
 /// Most objects of one folder that are looked at: half as many segments, one a minute for a year.
 const MAX_LISTED: usize = 1_000_000;
-/// Most recordings of which the newest segment is remembered.
-const MAX_REMEMBERED: usize = 20_000;
 /// Most recordings on one page.
 const PAGE: usize = 1_000;
 
@@ -46,12 +46,16 @@ const PAGE: usize = 1_000;
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<dyn ObjectStore>,
-    /// The same, where it is a folder.
-    folder: Option<Arc<LocalFileSystem>>,
     root: Path,
     shown: Arc<str>,
-    /// The newest segment of recordings as last seen, so that the next look begins there.
-    newest: Arc<Mutex<HashMap<RecordingId, u64>>>,
+    /// Of a directory: how it is written.
+    folder: Option<Folder>,
+    /// The newest segment of recordings.
+    pub(crate) newest: Remembered<u64>,
+    /// The newest countersigned head of recordings.
+    pub(crate) heads: Remembered<(u64, Head)>,
+    /// Where the lines of recordings end, those that are in no segment yet included.
+    pub(crate) tails: Remembered<Tail>,
 }
 
 impl fmt::Debug for Store {
@@ -94,10 +98,9 @@ impl Store {
                 if !std::fs::metadata(folder).map_err(not_there)?.is_dir() {
                     return Err(StoreError::Unfit(format!("`{}` is no folder", folder.display())));
                 }
-                let inner = LocalFileSystem::new_with_prefix(folder).map_err(|error| told(&error))?.with_fsync(true);
-                let inner = Arc::new(inner);
-                let folder = Some(Arc::clone(&inner));
-                Ok(Self { inner, folder, root: Path::default(), shown, newest: Arc::default() })
+                let inner = Arc::new(LocalFileSystem::new_with_prefix(folder).map_err(|error| told(&error))?);
+                let (root, folder) = (Path::default(), Some(Folder::new(folder)));
+                Ok(Self::of(inner, root, shown, folder))
             }
             Kind::S3 { bucket, prefix, region, endpoint } => {
                 let builder = match credentials {
@@ -119,9 +122,14 @@ impl Store {
                 };
                 let inner = builder.build().map_err(|error| unbuilt(&error))?;
                 let root = Path::parse(prefix).map_err(|_| StoreError::Unfit("its prefix is none".into()))?;
-                Ok(Self { inner: Arc::new(inner), folder: None, root, shown, newest: Arc::default() })
+                Ok(Self::of(Arc::new(inner), root, shown, None))
             }
         }
+    }
+
+    fn of(inner: Arc<dyn ObjectStore>, root: Path, shown: Arc<str>, folder: Option<Folder>) -> Self {
+        let (newest, heads, tails) = (Remembered::default(), Remembered::default(), Remembered::default());
+        Self { inner, root, shown, folder, newest, heads, tails }
     }
 
     /// Where the recording of a pod is kept.
@@ -158,19 +166,6 @@ impl Store {
         tried.and(removed)
     }
 
-    /// Where the newest segment was last seen. It may have expired since, and others may have come.
-    pub(crate) fn last_seen(&self, id: &RecordingId) -> Option<u64> {
-        self.newest.lock().get(id).copied()
-    }
-
-    pub(crate) fn saw(&self, id: &RecordingId, newest: u64) {
-        let mut all = self.newest.lock();
-        if all.len() >= MAX_REMEMBERED && !all.contains_key(id) {
-            all.clear();
-        }
-        all.insert(id.clone(), newest);
-    }
-
     pub(crate) fn shelf_path(&self, id: &RecordingId) -> Path {
         self.root.clone().join("recordings").join(id.namespace()).join(id.pod_uid())
     }
@@ -193,9 +188,8 @@ impl Store {
     /// False for what is there in a folder and would lead elsewhere, or could be waited for without end.
     async fn is_plain(&self, path: &Path) -> Result<bool, StoreError> {
         let Some(folder) = &self.folder else { return Ok(true) };
-        let real = folder.path_to_filesystem(path).map_err(|error| told(&error))?;
         // What cannot be looked at cannot be read either, which is said then.
-        Ok(timed(tokio::fs::symlink_metadata(real)).await?.map_or(true, |there| there.is_file()))
+        Ok(timed(tokio::fs::symlink_metadata(folder.place(path))).await?.map_or(true, |there| there.is_file()))
     }
 
     /// Size of the object; none when there is none.
@@ -207,8 +201,12 @@ impl Store {
         }
     }
 
-    /// Makes the object; false when there is one already, which then stays as it is.
+    /// Makes the object for good; false when there is one already, which then stays as it is.
     pub(crate) async fn create(&self, path: &Path, content: Bytes) -> Result<bool, StoreError> {
+        if let Some(folder) = self.folder.clone() {
+            let path = path.clone();
+            return blocking_io(move || folder.create(&path, &content)).await;
+        }
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         match timed(self.inner.put_opts(path, content.into(), options)).await? {
             Ok(_) => Ok(true),
@@ -219,6 +217,10 @@ impl Store {
 
     /// For what can be made again from other objects.
     pub(crate) async fn replace(&self, path: &Path, content: Bytes) -> Result<(), StoreError> {
+        if let Some(folder) = self.folder.clone() {
+            let path = path.clone();
+            return blocking_io(move || folder.replace(&path, &content)).await;
+        }
         timed(self.inner.put(path, content.into())).await?.map(|_| ()).map_err(|error| told(&error))
     }
 
@@ -228,6 +230,21 @@ impl Store {
             Err(error) if absent(&error) => Ok(()),
             Err(error) => Err(told(&error)),
         }
+    }
+
+    /// Removes what is there of these, as many at a time as the store takes.
+    pub(crate) async fn remove_all(&self, paths: Vec<Path>) -> Result<(), StoreError> {
+        let mut gone = self.inner.delete_stream(Box::pin(tokio_stream::iter(paths.into_iter().map(Ok))));
+        let all = async {
+            while let Some(removed) = gone.next().await {
+                match removed {
+                    Err(error) if !absent(&error) => return Err(told(&error)),
+                    _ => {}
+                }
+            }
+            Ok(())
+        };
+        timed(all).await?
     }
 
     /// Names of the objects of a folder that come after `after`.
@@ -361,6 +378,13 @@ fn retries() -> RetryConfig {
     let backoff =
         BackoffConfig { init_backoff: Duration::from_millis(100), max_backoff: Duration::from_secs(2), base: 2.0 };
     RetryConfig { backoff, max_retries: 3, retry_timeout: REQUEST }
+}
+
+async fn blocking_io<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, StoreError> {
+    let stopping = |_| StoreError::Away("this program is stopping".to_owned());
+    timed(tokio::task::spawn_blocking(work)).await?.map_err(stopping)?.map_err(|error| by_kind(&error))
 }
 
 async fn timed<T>(call: impl Future<Output = T>) -> Result<T, StoreError> {

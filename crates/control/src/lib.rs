@@ -26,3 +26,5 @@ pub const LINE_HASHES: usize = 65_536;
 pub const SEGMENT_LIMIT: usize = 16 * 1024 * 1024;
 /// Of one part of a segment.
 pub const SEGMENT_PART: usize = 256 * 1024;
+/// Lines in one request to replicate, in bytes.
+pub const REPLICATE_LIMIT: usize = 1024 * 1024;

@@ -187,6 +187,9 @@ pub enum Durability {
     Written,
     /// `fdatasync` returned: survives power loss where the volume does.
     Synced,
+    /// Synced here, and then acknowledged from a store elsewhere: survives the loss of this volume. The writer does the
+    /// first half; whoever takes lines elsewhere ([`crate::outgoing`]) says when the second is done.
+    Replicated,
 }
 
 /// One use of one resource. Names only, never a value.

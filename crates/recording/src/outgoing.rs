@@ -1,10 +1,10 @@
-//! Reads a recording while it is written, for who keeps it elsewhere too: hashes of lines up to a checkpoint, and whole
-//! segments that nobody writes to any more.
+//! Reads a recording while it is written, for who keeps it elsewhere too: hashes of lines up to a checkpoint, whole
+//! segments that nobody writes to any more, and lines that were asked for by `seq` before they are sealed.
 //!
-//! Nothing is verified here; who gets it does. Refused: a line that is not the next one, a stretch of lines without a
+//! Nothing is verified here; who gets it does. Refused: a line that is not the next one, too many lines without a
 //! checkpoint, and lines that were removed here before they were asked for. Invariant: what is given out is never taken
-//! back by the writer: it stops before the first checkpoint that was not told, and a segment is sealed only when the
-//! header of the next one stands.
+//! back by the writer: it stops before the first checkpoint that was not told, a segment is sealed only when the header
+//! of the next one stands, and of lines by `seq` the caller asks up to one that the writer acknowledged as synced.
 
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::sync::Arc;
@@ -63,6 +63,8 @@ pub struct Outgoing {
     storage: Arc<dyn Storage>,
     /// Of the last checkpoint that was given out, so that it need not be looked for again.
     at: Option<Place>,
+    /// Behind the last line of the last stretch.
+    stretched: Option<Place>,
 }
 
 /// The checkpoint that is the newest so far.
@@ -73,7 +75,7 @@ struct Newest {
 
 impl Outgoing {
     pub fn new(storage: Arc<dyn Storage>) -> Self {
-        Self { storage, at: None }
+        Self { storage, at: None, stretched: None }
     }
 
     /// How many segments there are.
@@ -129,6 +131,63 @@ impl Outgoing {
         hashes.truncate(usize::try_from(place.seq.saturating_sub(from)).unwrap_or(usize::MAX));
         self.at = Some(place);
         Ok(Some(Proof { note, size: place.seq, hashes }))
+    }
+
+    /// The lines from `from` up to `until`, as they were written, and no more of them than `most` bytes hold: one at
+    /// least, where there is one. The caller knows that the writer takes none of them back.
+    ///
+    /// # Errors
+    /// See [`OutgoingError`].
+    pub fn stretch(&mut self, from: u64, until: u64, most: usize) -> Result<Vec<u8>, OutgoingError> {
+        let all = segments(&*self.storage)?;
+        let known = self.stretched.filter(|at| at.seq == from && all.iter().any(|s| s.number == at.number));
+        let Some(start) = known.map_or_else(|| self.find(&all, from), |place| Ok(Some(place)))? else {
+            return Ok(Vec::new());
+        };
+        let mut stretch = Vec::new();
+        let mut at = start;
+        let mut rest = all.iter().skip_while(|s| s.number != start.number).peekable();
+        'all: while let Some(segment) = rest.next() {
+            let next = rest.peek().map(|next| header(&*self.storage, &next.name)).transpose()?.flatten();
+            at =
+                Place { number: segment.number, offset: if at.number == segment.number { at.offset } else { 0 }, ..at };
+            let mut lines = self.lines(segment, next.as_ref(), at.offset)?;
+            while at.seq < until
+                && let Some(line) = lines.next(next.is_some(), at.seq)?
+            {
+                if at.seq >= from {
+                    if !stretch.is_empty() && stretch.len().saturating_add(line.len()) > most {
+                        break 'all;
+                    }
+                    stretch.extend_from_slice(&line);
+                }
+                at = Place { offset: at.offset.saturating_add(len(line.len())), seq: at.seq.saturating_add(1), ..at };
+            }
+            if next.is_none() || at.seq >= until {
+                break;
+            }
+        }
+        self.stretched = Some(at).filter(|at| at.seq >= from);
+        Ok(stretch)
+    }
+
+    /// The hash of the line before `size`, which the line with that `seq` has to continue; none when neither is here.
+    ///
+    /// # Errors
+    /// See [`OutgoingError`].
+    pub fn behind(&mut self, size: u64) -> Result<Option<Hash>, OutgoingError> {
+        let Some(last) = size.checked_sub(1) else { return Ok(Some(Hash::default())) };
+        match self.stretch(last, size, 0) {
+            Ok(line) if line.is_empty() => Ok(None),
+            Ok(line) => Ok(Some(Hash::of(&line))),
+            // It was removed here; the first line that is left says what it continues.
+            Err(OutgoingError::Removed { first, .. }) if first == size => {
+                let name = segments(&*self.storage)?.into_iter().next().map(|segment| segment.name);
+                let header = name.map(|name| header(&*self.storage, &name)).transpose()?.flatten();
+                Ok(header.filter(|header| header.seq == size).and_then(|header| Hash::from_prev(&header.prev)))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The segment that begins with entry `from`, once nobody writes to it: the next one has begun, or the writer is
@@ -200,8 +259,7 @@ impl Outgoing {
             _ => None,
         };
         let io = |source| ReadError::Io { file: segment.name.to_string(), source };
-        let mut reader = self.storage.read(&segment.name).map_err(io)?;
-        io::copy(&mut (&mut reader).take(offset), &mut io::sink()).map_err(io)?;
+        let reader = self.storage.read_from(&segment.name, offset).map_err(io)?;
         let left = cut.map_or(u64::MAX, |cut| cut.saturating_sub(offset));
         Ok(Lines { name: Arc::clone(&segment.name), reader: BufReader::with_capacity(128 * 1024, reader.take(left)) })
     }

@@ -3,7 +3,6 @@
 //! Refused: what does not continue the chain, half a line, a line that is no entry, a checkpoint that the key did not
 //! sign or whose root is another. Invariant: what passes here passes `verify` too, in its place.
 
-use std::any::Any;
 use std::io::{self, Cursor, Read};
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use crate::chain::Chain;
 use crate::entry::{Body, Line};
 use crate::keys::VerifyingKey;
 use crate::reader::{ReadError, segment_name};
-use crate::spool::{FileInfo, SegmentFile, Storage};
+use crate::spool::{FileInfo, ReadOnly};
 use crate::walk::{Fault, Step, Walk};
 
 #[derive(Debug, thiserror::Error)]
@@ -78,41 +77,13 @@ struct One {
     segment: Arc<[u8]>,
 }
 
-impl Storage for One {
-    fn exclusive(&self) -> io::Result<Box<dyn Any + Send>> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
+impl ReadOnly for One {
     fn list(&self) -> io::Result<Vec<FileInfo>> {
         let bytes = u64::try_from(self.segment.len()).map_err(io::Error::other)?;
         Ok(vec![FileInfo { name: segment_name(1), bytes }])
     }
 
-    fn create(&self, _name: &str) -> io::Result<Arc<dyn SegmentFile>> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
     fn read(&self, _name: &str) -> io::Result<Box<dyn Read + Send>> {
         Ok(Box::new(Cursor::new(Arc::clone(&self.segment))))
-    }
-
-    fn truncate(&self, _name: &str, _bytes: u64) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn sync(&self, _name: &str) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn replace(&self, _name: &str, _content: &[u8]) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn remove(&self, _name: &str) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn free_space(&self) -> io::Result<u64> {
-        Ok(0)
     }
 }

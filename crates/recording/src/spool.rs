@@ -51,6 +51,13 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Removes the file, durably.
     fn remove(&self, name: &str) -> io::Result<()>;
 
+    /// The same from byte `offset` on.
+    fn read_from(&self, name: &str, offset: u64) -> io::Result<Box<dyn Read + Send>> {
+        let mut reader = self.read(name)?;
+        io::copy(&mut (&mut reader).take(offset), &mut io::sink())?;
+        Ok(reader)
+    }
+
     /// Bytes that can still be written here.
     fn free_space(&self) -> io::Result<u64>;
 
@@ -61,6 +68,15 @@ pub trait Storage: Send + Sync + fmt::Debug {
     }
 }
 
+/// What can be looked at and nothing else: it is a [`Storage`] that refuses every write.
+pub trait ReadOnly: Send + Sync + fmt::Debug {
+    /// All files, in order of name.
+    fn list(&self) -> io::Result<Vec<FileInfo>>;
+
+    /// The content from the start.
+    fn read(&self, name: &str) -> io::Result<Box<dyn Read + Send>>;
+}
+
 /// One file, open for appending.
 pub trait SegmentFile: Send + Sync + fmt::Debug {
     /// Appends all of `bytes`. After an error the end of the file is undefined until it is truncated.
@@ -68,4 +84,46 @@ pub trait SegmentFile: Send + Sync + fmt::Debug {
 
     /// Returns when everything appended is durable (`fdatasync`).
     fn sync(&self) -> io::Result<()>;
+}
+
+fn read_only<T>() -> io::Result<T> {
+    Err(io::ErrorKind::ReadOnlyFilesystem.into())
+}
+
+impl<T: ReadOnly> Storage for T {
+    fn exclusive(&self) -> io::Result<Box<dyn Any + Send>> {
+        read_only()
+    }
+
+    fn list(&self) -> io::Result<Vec<FileInfo>> {
+        ReadOnly::list(self)
+    }
+
+    fn create(&self, _name: &str) -> io::Result<Arc<dyn SegmentFile>> {
+        read_only()
+    }
+
+    fn read(&self, name: &str) -> io::Result<Box<dyn Read + Send>> {
+        ReadOnly::read(self, name)
+    }
+
+    fn truncate(&self, _name: &str, _bytes: u64) -> io::Result<()> {
+        read_only()
+    }
+
+    fn sync(&self, _name: &str) -> io::Result<()> {
+        read_only()
+    }
+
+    fn replace(&self, _name: &str, _content: &[u8]) -> io::Result<()> {
+        read_only()
+    }
+
+    fn remove(&self, _name: &str) -> io::Result<()> {
+        read_only()
+    }
+
+    fn free_space(&self) -> io::Result<u64> {
+        Ok(0)
+    }
 }

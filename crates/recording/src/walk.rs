@@ -38,11 +38,11 @@ pub(crate) struct Lean<'a> {
     #[serde(borrow, default)]
     pub(crate) op: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    prev: Cow<'a, str>,
+    pub(crate) prev: Cow<'a, str>,
 }
 
 impl Lean<'_> {
-    fn links(&self, last: &Hash) -> bool {
+    pub(crate) fn links(&self, last: &Hash) -> bool {
         Hash::from_prev(&self.prev) == Some(*last)
     }
 }

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{config, intent, key_file, marker, outcome, write};
-use recording::chain::Chain;
+use recording::chain::{Chain, Hash};
 use recording::note::countersigned_head;
 use recording::outgoing::{Outgoing, OutgoingError};
-use recording::spool::faulty::{ENOSPC, FaultyStorage};
+use recording::spool::faulty::{EIO, ENOSPC, FaultyStorage};
 use recording::verify::{Verdict, verify};
 use recording::{Durability, Storage, WriteError, Writer, WriterConfig};
 
@@ -200,4 +200,106 @@ fn without_a_store_the_spool_fills_and_then_refuses() {
     assert!(write(&recorded.writer, intent(10_001), Durability::Written).is_err());
     let chain = recorded.outgoing.sealed(0, false).unwrap().map(|sealed| sealed.first);
     assert_eq!(chain, Some(0));
+}
+
+/// Everything up to `until`, in stretches of at most `most` bytes.
+fn stretch(recorded: &mut Recorded, sent: &mut Vec<Vec<u8>>, until: u64, most: usize) {
+    let size = |sent: &Vec<Vec<u8>>| u64::try_from(sent.len()).unwrap();
+    while size(sent) < until {
+        let lines = recorded.outgoing.stretch(size(sent), until, most).unwrap();
+        let count = lines.split_inclusive(|byte| *byte == b'\n').count();
+        assert!(count == 1 || (count > 1 && lines.len() <= most), "{count} lines of {} bytes", lines.len());
+        sent.extend(lines.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec));
+    }
+    let last = sent.last().map_or(Hash::default(), |line| Hash::of(line));
+    assert_eq!(recorded.outgoing.behind(size(sent)).unwrap(), Some(last));
+}
+
+fn all_lines(storage: &FaultyStorage) -> Vec<Vec<u8>> {
+    let all: Vec<u8> = storage.files().into_iter().flat_map(|(_, content)| content).collect();
+    all.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect()
+}
+
+#[test]
+fn lines_that_are_to_be_replicated_are_synced_first_and_never_taken_back() {
+    let (_dir, key) = key_file();
+    let storage = FaultyStorage::new();
+    storage.set(|faults| faults.fast = true);
+    let mut sent = Vec::new();
+    // Over segments, and over restarts, at each of which power is lost.
+    let mut disk = storage.clone();
+    for life in 0..3_u64 {
+        let mut recorded = record(&disk, key(), small());
+        for n in 0..60 {
+            let n = life * 100 + n;
+            let level = if n % 3 == 0 { Durability::Replicated } else { Durability::Written };
+            let position = write(&recorded.writer, intent(n), level).unwrap();
+            write(&recorded.writer, outcome(n), Durability::Written).unwrap();
+            if level == Durability::Replicated {
+                stretch(&mut recorded, &mut sent, position.seq + 1, if n % 2 == 0 { 100_000 } else { 700 });
+                let left = all_lines(&disk.power_lost());
+                assert!(left.starts_with(&sent), "{n}: what went out would be gone after power loss");
+            }
+        }
+        assert!(recorded.outgoing.segments().unwrap() > 3);
+        disk = disk.power_lost();
+    }
+    assert!(sent.len() > 200);
+    // Less than what went out is here: there is no line before it.
+    let mut short = record(&FaultyStorage::new(), key(), small());
+    assert_eq!(short.outgoing.behind(u64::try_from(sent.len()).unwrap()).unwrap(), None);
+    assert!(short.outgoing.stretch(50, 60, MOST).unwrap().is_empty());
+}
+
+#[test]
+fn a_line_that_could_not_be_synced_does_not_count_and_what_went_out_stays() {
+    type Break = fn(&mut recording::spool::faulty::Faults);
+    let breaks: [(&str, Break); 3] = [
+        ("sync fails", |faults| faults.sync = Some(EIO)),
+        ("no space after half a line", |faults| faults.append = Some((40, ENOSPC))),
+        ("an error after whole lines", |faults| faults.append = Some((100_000, EIO))),
+    ];
+    for (what, fault) in breaks {
+        let (_dir, key) = key_file();
+        let storage = FaultyStorage::new();
+        let public = key().public().clone();
+        let mut recorded = record(&storage, key(), config());
+        let mut sent = Vec::new();
+        let position = write(&recorded.writer, intent(1), Durability::Replicated).unwrap();
+        stretch(&mut recorded, &mut sent, position.seq + 1, MOST);
+        storage.set(fault);
+        assert!(write(&recorded.writer, intent(2), Durability::Replicated).is_err(), "{what}");
+        storage.set(|faults| *faults = Default::default());
+        until("it goes on", || write(&recorded.writer, intent(3), Durability::Replicated).is_ok());
+        let position = write(&recorded.writer, intent(4), Durability::Replicated).unwrap();
+        stretch(&mut recorded, &mut sent, position.seq + 1, MOST);
+        recorded.writer.close().unwrap();
+        assert_eq!(verify(&storage, &public, None).unwrap().verdict, Verdict::Intact, "{what}");
+        // What went out is the recording, in the order of its numbers, without what was cut.
+        let seqs: Vec<u64> =
+            sent.iter().map(|line| serde_json::from_slice::<recording::Line>(line).unwrap().seq).collect();
+        assert_eq!(seqs, (0..u64::try_from(sent.len()).unwrap()).collect::<Vec<_>>(), "{what}");
+        let end = recording::tail::follow(&sent.concat(), recording::tail::End::default()).unwrap();
+        assert_eq!(usize::try_from(end.size).unwrap(), sent.len());
+    }
+}
+
+#[test]
+fn what_is_kept_elsewhere_and_was_removed_here_is_still_continued() {
+    let (_dir, key) = key_file();
+    let storage = FaultyStorage::new();
+    let mut recorded = record(&storage, key(), small());
+    recorded.write(0..100);
+    let (mut sent, mut shipped) = (Vec::new(), Chain::default());
+    let position = write(&recorded.writer, intent(500), Durability::Replicated).unwrap();
+    stretch(&mut recorded, &mut sent, position.seq + 1, 5_000);
+    recorded.ship(&mut shipped, false);
+    assert!(shipped.size() > 50);
+    recorded.writer.remove_stored(shipped.size()).unwrap();
+    assert_eq!(recorded.outgoing.behind(shipped.size()).unwrap(), Some(shipped.last()));
+    assert!(matches!(recorded.outgoing.stretch(3, 9, MOST), Err(OutgoingError::Removed { from: 3, .. })));
+    assert!(matches!(recorded.outgoing.behind(3), Err(OutgoingError::Removed { .. })));
+    recorded.write(101..110);
+    let position = write(&recorded.writer, intent(501), Durability::Replicated).unwrap();
+    stretch(&mut recorded, &mut sent, position.seq + 1, 5_000);
 }

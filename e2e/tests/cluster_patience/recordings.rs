@@ -1,5 +1,5 @@
 //! Recordings outlive their pods: one that ended in order is whole, one that was taken away is there up to its last
-//! sealed segment, and what is lost of it is told.
+//! sealed segment, and what is lost of it is told; with durability Replicated no statement that was executed is lost.
 
 use std::process::Command;
 use std::time::Duration;
@@ -103,4 +103,39 @@ fn of_a_pod_that_is_taken_away_the_loss_is_told() {
     assert_eq!((&told["type"], &told["regarding"]["name"]), (&json!("Warning"), &json!("worker")));
     let note = told["note"].as_str().unwrap();
     assert!(note.contains(&format!("{size} entries")) && note.contains("countersigned and are lost"), "{note}");
+}
+
+/// The same with a policy that says Replicated: whatever the database has logged is in the store.
+#[test]
+fn of_a_pod_that_is_taken_away_no_replicated_statement_is_lost() {
+    let world = World::new(&Policy { recording: "Statements, durability: Replicated", ..Policy::default() });
+    let recordings = Recordings::open(&world.cluster);
+    let name = world.namespace.name.clone();
+    let id = worker(&world);
+    // In the middle of its work, well before a segment is sealed.
+    std::thread::sleep(Duration::from_secs(7));
+    let sidecar = super::node::sidecar(&super::node::nonce(&world.cluster, &name, "worker"));
+    assert!(Command::new("kill").args(["-STOP", &sidecar]).status().unwrap().success());
+    let kill = ["-n", name.as_str(), "delete", "pod", "worker", "--force", "--grace-period=0"];
+    world.cluster.run(&kill, None).unwrap().accepted("the pod").unwrap();
+    gone(&world.cluster, &name);
+
+    let numbers = |text: &str| {
+        let number = text.split_once("SELECT ")?.1.split_once(" AS asked")?.0;
+        number.trim().parse::<u64>().ok()
+    };
+    let executed: Vec<u64> = world.server.executed().iter().filter_map(|text| numbers(text)).collect();
+    let stored = recordings.library.stored(&id).unwrap();
+    let intents: Vec<u64> = recording::reader::entries(&stored)
+        .unwrap()
+        .filter_map(|line| match line.unwrap().body {
+            recording::Body::Intent(intent) => numbers(&intent.decided.display?),
+            _ => None,
+        })
+        .collect();
+    let lost: Vec<&u64> = executed.iter().filter(|number| !intents.contains(number)).collect();
+    assert!(lost.is_empty() && executed.len() > 5, "executed {executed:?}, in the store {intents:?}");
+    let audit = recordings.audit(&id).unwrap();
+    assert!(!matches!(audit.report.verdict, Verdict::Fault { .. } | Verdict::OtherHead { .. }), "{:?}", audit.report);
+    assert!(!audit.report.orderly_stop);
 }

@@ -8,8 +8,8 @@ use control::v1::control_server::Control;
 use control::v1::enrolment_server::Enrolment;
 use control::v1::{
     BeginRecordingRequest, Certificate, ConsumeRequest, Consumed, CountersignRequest, Countersigned, IssueRequest,
-    Name, Question, RecordingStanding, RenewRequest, ReportRequest, Reported, SegmentPart, Update, WatchRequest,
-    Withdrawn,
+    Name, Question, RecordingStanding, RenewRequest, ReplicateRequest, Replicated, ReportRequest, Reported,
+    SegmentPart, Update, WatchRequest, Withdrawn,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -196,5 +196,10 @@ impl Control for Service {
     async fn keep(&self, request: Request<Streaming<SegmentPart>>) -> Result<Response<RecordingStanding>, Status> {
         let peer = peer(&request)?;
         self.recordings.keep(&peer.pod, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn replicate(&self, request: Request<ReplicateRequest>) -> Result<Response<Replicated>, Status> {
+        let peer = peer(&request)?;
+        self.recordings.replicate(&peer.pod, request.into_inner()).await.map(Response::new)
     }
 }

@@ -5,11 +5,17 @@ use std::fmt;
 use std::path::Path;
 
 use crds::manifest::{self, MAX_OBJECT_BYTES, Manifest};
+use crds::policy::Durability;
 use policy::subject::Subject;
 use policy::{Input, Named, Selection};
 use serde_json::{Value, json};
 
 use super::told::Told;
+
+const REPLICATED: &str = "spec.recording.durability";
+/// What that means where there is nothing to replicate to.
+pub(crate) const NO_STORE: &str = "Replicated needs a store of recordings and the operator has none: set `recordings.store` \
+     of the chart, or write Synced; everything is denied until then";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -112,6 +118,16 @@ impl Object {
             _ => None,
         };
         policy.into_iter().flat_map(|policy| &policy.spec.targets).map(|target| target.target_ref.name.as_str())
+    }
+
+    /// Where it says that recordings are to be Replicated, if it does.
+    pub(crate) fn replicated(&self) -> Option<&'static str> {
+        let recording = match &self.read {
+            Ok(Manifest::AgentAccessPolicy(policy)) => Some(&policy.spec.recording),
+            Ok(Manifest::ClusterAgentAccessPolicy(policy)) => policy.spec.recording.as_ref(),
+            Ok(Manifest::AccessTarget(_) | Manifest::Secret(_)) | Err(_) => None,
+        };
+        recording.is_some_and(|recording| recording.durability == Durability::Replicated).then_some(REPLICATED)
     }
 
     /// For messages.

@@ -52,6 +52,8 @@ pub struct World {
     synced: BTreeSet<Feed>,
     /// The API server answers.
     alive: bool,
+    /// The operator keeps recordings.
+    stores: bool,
     /// Counts what changed of objects and no sidecar is told of.
     noted: u64,
 }
@@ -112,6 +114,7 @@ impl World {
             secrets: BTreeMap::new(),
             synced: BTreeSet::new(),
             alive: false,
+            stores: false,
             noted: 0,
         }
     }
@@ -119,6 +122,17 @@ impl World {
     /// `feed` was listed and is followed, or is not any more.
     pub fn sync(&mut self, feed: Feed, synced: bool) -> bool {
         if synced { self.synced.insert(feed) } else { self.synced.remove(&feed) }
+    }
+
+    /// Whether the operator has a store of recordings, which it has from its start on, or never. No sidecar is told.
+    #[must_use]
+    pub fn storing(self, stores: bool) -> Self {
+        Self { stores, ..self }
+    }
+
+    /// Whether recordings can be replicated.
+    pub(crate) fn stores(&self) -> bool {
+        self.stores
     }
 
     /// The API server answered just now, or did not.

@@ -1,6 +1,6 @@
-//! What sidecars ask of the store: begin, countersign, keep. Every replica answers.
+//! What sidecars ask of the store: begin, countersign, keep, replicate. Every replica answers.
 //!
-//! One call of a pod at a time, and a bound on the segments that are in memory. A call goes on when the sidecar has given
+//! One call of a pod at a time, beside it one to replicate, for which operations wait, and a bound on the segments that are in memory. A call goes on when the sidecar has given
 //! it up: what is slow is done at the next attempt. Refused: a pod that is not known and was not before, hashes that are
 //! none, a segment that is too long, and whatever the shelf refuses, which is evidence and logged as an error.
 
@@ -10,8 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use archive::{Meta, RecordingId, Shelf, ShelfError, Standing, Store};
-use control::v1::{BeginRecordingRequest, CountersignRequest, Countersigned, RecordingStanding, SegmentPart};
-use control::{LINE_HASHES, PodName, SEGMENT_LIMIT};
+use control::v1::{
+    BeginRecordingRequest, CountersignRequest, Countersigned, RecordingStanding, ReplicateRequest, Replicated,
+    SegmentPart,
+};
+use control::{LINE_HASHES, PodName, REPLICATE_LIMIT, SEGMENT_LIMIT};
 use jiff::Timestamp;
 use recording::VerifyingKey;
 use recording::chain::Hash;
@@ -44,6 +47,7 @@ pub struct Desk {
     store: Option<Store>,
     witness: Held,
     calls: Arc<Places>,
+    replicating: Arc<Places>,
     segments: Arc<Semaphore>,
     large: Arc<Semaphore>,
     metrics: Arc<Metrics>,
@@ -64,6 +68,7 @@ impl Desk {
             store,
             witness,
             calls: Places::new(1),
+            replicating: Places::new(1),
             segments: Arc::new(Semaphore::new(SEGMENTS)),
             large: Arc::new(Semaphore::new(LARGE)),
             metrics,
@@ -80,7 +85,7 @@ impl Desk {
         known: Option<Known>,
         request: &BeginRecordingRequest,
     ) -> Result<RecordingStanding, Status> {
-        let (shelf, place) = self.shelf(pod)?;
+        let (shelf, place) = self.shelf(pod, &self.calls)?;
         let key: VerifyingKey =
             request.key.parse().map_err(|_| Status::invalid_argument("the key is none of the form NAME+ID+BASE64"))?;
         let begun = self.done("begin", pod, place, async move {
@@ -97,7 +102,7 @@ impl Desk {
     /// # Errors
     /// In the codes of the contract.
     pub async fn countersign(&self, pod: &PodName, request: CountersignRequest) -> Result<Countersigned, Status> {
-        let (shelf, place) = self.shelf(pod)?;
+        let (shelf, place) = self.shelf(pod, &self.calls)?;
         let CountersignRequest { note, hashes, from } = request;
         let hashes = lines(&hashes)?;
         let Some(witness) = self.witness.get() else {
@@ -125,7 +130,7 @@ impl Desk {
         pod: &PodName,
         parts: impl Stream<Item = Result<SegmentPart, Status>> + Unpin,
     ) -> Result<RecordingStanding, Status> {
-        let (shelf, place) = self.shelf(pod)?;
+        let (shelf, place) = self.shelf(pod, &self.calls)?;
         let room = room(&self.segments).await?;
         let (segment, more) = self.read(parts).await?;
         let kept = self.done("keep", pod, place, async move {
@@ -134,6 +139,23 @@ impl Desk {
             kept
         });
         kept.await.map(|standing| said(&standing))
+    }
+
+    /// Lines that are in the store for good once this answers.
+    ///
+    /// # Errors
+    /// In the codes of the contract.
+    pub async fn replicate(&self, pod: &PodName, request: ReplicateRequest) -> Result<Replicated, Status> {
+        let (shelf, place) = self.shelf(pod, &self.replicating)?;
+        let ReplicateRequest { from, lines } = request;
+        if lines.len() > REPLICATE_LIMIT {
+            return Err(Status::invalid_argument(format!(
+                "at most {REPLICATE_LIMIT} bytes of lines are taken at once"
+            )));
+        }
+        let lines = lines.into();
+        let kept = self.done("replicate", pod, place, async move { shelf.replicate(from, lines).await }).await?;
+        Ok(Replicated { size: kept.size, last: kept.last.0.to_vec() })
     }
 
     /// The whole segment, and the place that a long one takes.
@@ -156,12 +178,12 @@ impl Desk {
         Ok((segment, large))
     }
 
-    fn shelf(&self, pod: &PodName) -> Result<(Shelf, Place), Status> {
+    fn shelf(&self, pod: &PodName, calls: &Arc<Places>) -> Result<(Shelf, Place), Status> {
         let store = self.store.as_ref().ok_or_else(|| Status::unimplemented("no store of recordings is configured"))?;
         let id = RecordingId::new(pod.namespace(), pod.uid());
         let id = id.map_err(|error| Status::invalid_argument(error.to_string()))?;
         let busy = || Status::unavailable("a call of this pod is under way: try again");
-        Ok((store.shelf(&id), self.calls.take(pod).ok_or_else(busy)?))
+        Ok((store.shelf(&id), calls.take(pod).ok_or_else(busy)?))
     }
 
     /// Does it to its end, whether somebody waits for it or not.

@@ -1,5 +1,5 @@
-//! The leader's part: it removes what is older than the retention, and says once of each pod that is gone whether the end
-//! of its recording is missing.
+//! The leader's part: it removes what is older than the retention, says once of each pod that is gone whether the end of
+//! its recording is missing, and makes segments of what came of it before it was sealed.
 //!
 //! Nothing is decided by it. A store that is away is looked at again later; a pod that is gone is given time, for what it
 //! sent last may be under way.
@@ -28,6 +28,9 @@ const EXPIRY: Duration = Duration::from_secs(3600);
 const IDLE: Duration = Duration::from_secs(5);
 /// From the moment that a pod is found to be gone.
 const GRACE: Duration = Duration::from_secs(30);
+/// From then on until what came before it was sealed is made a segment: after it nobody has a certificate any more to
+/// send the segment itself.
+const ABANDONED: Duration = Duration::from_secs(2 * 3600);
 /// For one request to the API server.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Recordings that are known to be settled; with more than that all are looked at again.
@@ -49,6 +52,8 @@ pub(super) struct Janitor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gone {
     Since(Instant),
+    /// It was said what is missing; some of it is in no segment yet.
+    Unsealed(Instant),
     Settled,
 }
 
@@ -109,13 +114,15 @@ impl Janitor {
                     gone.remove(&id);
                     continue;
                 }
-                match gone.entry(id.clone()).or_insert_with(|| Gone::Since(Instant::now())) {
+                let settled = match *gone.entry(id.clone()).or_insert_with(|| Gone::Since(Instant::now())) {
                     Gone::Settled => continue,
                     Gone::Since(at) if at.elapsed() < GRACE => continue,
-                    Gone::Since(_) => {}
-                }
-                match self.settle(&id).await {
-                    Ok(()) => drop(gone.insert(id, Gone::Settled)),
+                    Gone::Unsealed(at) if at.elapsed() < ABANDONED => continue,
+                    Gone::Since(at) => self.settle(&id, at).await,
+                    Gone::Unsealed(_) => self.complete(&id).await,
+                };
+                match settled {
+                    Ok(settled) => drop(gone.insert(id, settled)),
                     Err(error) => {
                         let (namespace, uid) = (id.namespace(), id.pod_uid());
                         tracing::warn!(event = "recording_not_judged", namespace, uid, %error);
@@ -127,20 +134,32 @@ impl Janitor {
     }
 
     /// Says what is missing of a recording that gets no longer, if anything is and nobody said it.
-    async fn settle(&self, id: &RecordingId) -> Result<(), ShelfError> {
+    async fn settle(&self, id: &RecordingId, since: Instant) -> Result<Gone, ShelfError> {
         let shelf = self.store.shelf(id);
         let standing = shelf.standing().await?;
-        let Some(loss) = Loss::of(&standing) else { return Ok(()) };
+        let settled = match standing.replicated > standing.archived {
+            true => Gone::Unsealed(since),
+            false => Gone::Settled,
+        };
+        let Some(loss) = Loss::of(&standing) else { return Ok(settled) };
         let meta = shelf.meta().await?.clone();
         if !shelf.mark(MARK).await? {
-            return Ok(());
+            return Ok(settled);
         }
         let (namespace, uid) = (id.namespace(), id.pod_uid());
         let until = standing.until.as_deref().unwrap_or("never");
         self.metrics.recording_incomplete(namespace);
         tracing::warn!(event = "recording_incomplete", namespace, uid, pod = meta.pod, until, "{loss}");
         self.tell(id, &meta, &loss).await;
-        Ok(())
+        Ok(settled)
+    }
+
+    /// From then on what came last of it is found and expires as the rest.
+    async fn complete(&self, id: &RecordingId) -> Result<Gone, ShelfError> {
+        let standing = self.store.shelf(id).complete().await?;
+        let (namespace, uid, entries) = (id.namespace(), id.pod_uid(), standing.archived);
+        tracing::info!(event = "recording_completed", namespace, uid, entries);
+        Ok(Gone::Settled)
     }
 
     async fn tell(&self, id: &RecordingId, meta: &Meta, loss: &Loss) {
@@ -269,5 +288,33 @@ mod tests {
         gone.insert(id.clone(), Gone::Since(long_ago));
         janitor.look(&mut gone).await.unwrap();
         assert!(gone.get(&id) == Some(&Gone::Settled) && told(&janitor), "once");
+    }
+
+    #[tokio::test]
+    async fn what_came_before_it_was_sealed_is_made_a_segment_once_nobody_can_send_it() {
+        let (folder, disk) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let janitor = janitor(folder.path());
+        let id = RecordingId::new("shop", UID).unwrap();
+        let key = SigningKey::generate("pod").unwrap();
+        let (pod, service_account, begun) = ("agent-0".to_owned(), "agent".to_owned(), Timestamp::now());
+        let shelf = janitor.store.shelf(&id);
+        shelf.begin(&Meta { pod, service_account, key: key.public().clone(), begun }).await.unwrap();
+        let storage = Arc::new(recording::FsStorage::open(disk.path()).unwrap());
+        let (_writer, _) = recording::Writer::open(Default::default(), storage, key, Box::new(|_| ())).unwrap();
+        let lines = std::fs::read(disk.path().join(recording::reader::segment_name(1))).unwrap();
+        let end = shelf.replicate(0, lines.into()).await.unwrap();
+        assert!(end.size > 1);
+
+        janitor.lead();
+        let long_ago = Instant::now().checked_sub(GRACE).unwrap();
+        let mut gone = BTreeMap::from([(id.clone(), Gone::Since(long_ago))]);
+        for _ in 0..2 {
+            janitor.look(&mut gone).await.unwrap();
+            assert!(matches!(gone.get(&id), Some(Gone::Unsealed(at)) if *at == long_ago) && told(&janitor));
+            assert_eq!(shelf.standing().await.unwrap().archived, 0, "it may still come");
+        }
+        assert_eq!(janitor.complete(&id).await.unwrap(), Gone::Settled);
+        let standing = shelf.standing().await.unwrap();
+        assert_eq!((standing.archived, standing.replicated), (end.size, end.size));
     }
 }

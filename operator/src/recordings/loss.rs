@@ -13,7 +13,8 @@ pub(super) enum Loss {
 
 impl Loss {
     pub(super) fn of(standing: &Standing) -> Option<Self> {
-        let Standing { countersigned, archived: stored, orderly_stop, .. } = *standing;
+        // What came before it was sealed is there, too.
+        let Standing { countersigned, replicated: stored, orderly_stop, .. } = *standing;
         match orderly_stop {
             _ if stored < countersigned => Some(Self::Entries { stored, countersigned }),
             false => Some(Self::End { stored }),
@@ -49,13 +50,24 @@ mod tests {
     #[test]
     fn only_what_ends_in_order_and_has_all_that_was_vouched_for_is_whole() {
         let of = |countersigned, archived, orderly_stop| {
-            Loss::of(&Standing { countersigned, archived, next_segment: 2, orderly_stop, until: None })
+            let replicated = archived;
+            Loss::of(&Standing { countersigned, archived, replicated, next_segment: 2, orderly_stop, until: None })
         };
         assert_eq!(of(9, 10, true), None);
         assert_eq!(of(0, 10, true), None, "nobody was there to countersign");
         assert_eq!(of(10, 10, false), Some(Loss::End { stored: 10 }));
         assert_eq!(of(0, 0, false), Some(Loss::End { stored: 0 }));
         assert_eq!(of(12, 10, false), Some(Loss::Entries { stored: 10, countersigned: 12 }));
+        // Nothing is lost that came before it was sealed, but its end is not known.
+        let tail = Standing {
+            countersigned: 30,
+            archived: 10,
+            replicated: 40,
+            next_segment: 2,
+            orderly_stop: false,
+            until: None,
+        };
+        assert_eq!(Loss::of(&tail), Some(Loss::End { stored: 40 }));
         // It stopped once, started again, and what came then was countersigned.
         let lost = of(30, 10, true).unwrap();
         assert_eq!(lost, Loss::Entries { stored: 10, countersigned: 30 });

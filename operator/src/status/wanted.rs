@@ -5,7 +5,7 @@ use crds::manifest::Manifest;
 use crds::status::{ACCEPTED, ConditionStatus, PROGRAMMED, RESOLVED_REFS};
 use crds::target::{AccessTargetSpec, HOSTS_ANNOTATION};
 
-use crate::index::{Key, Kind, NotFor, Object, SecretKey, SecretState, Tally, World, place, secret_keys};
+use crate::index::{Key, Kind, NO_STORE, NotFor, Object, SecretKey, SecretState, Tally, World, place, secret_keys};
 
 /// Of one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,9 +165,10 @@ fn policy(world: &World, kind: Kind, object: &Object, tally: &Tally) -> Wanted {
     let (resolved, unknown) = match &object.read {
         Ok(Manifest::AgentAccessPolicy(policy)) => {
             let names = policy.spec.targets.iter().map(|target| target.target_ref.name.as_str());
-            references(targets(world, &object.namespace, names))
+            let found = targets(world, &object.namespace, names);
+            references(found.map(|found| store(world, object).into_iter().chain(found).collect()))
         }
-        Ok(_) => references(Some(Vec::new())),
+        Ok(_) => references(Some(store(world, object).into_iter().collect())),
         Err(_) => (unread(RESOLVED_REFS), false),
     };
     let accepted = match &tally.blocked {
@@ -191,6 +192,12 @@ fn policy(world: &World, kind: Kind, object: &Object, tally: &Tally) -> Wanted {
     };
     let unsure = unknown || (tally.unsure > 0 && tally.blocked.is_none());
     Wanted { said: vec![accepted, resolved, programmed], pods: Some(pods), unsure }
+}
+
+/// A store that a policy wants and the operator does not have.
+fn store(world: &World, object: &Object) -> Option<Fault> {
+    let path = object.replicated().filter(|_| !world.stores())?;
+    Some(("NoRecordingStore", format!("{path}: {NO_STORE}")))
 }
 
 /// What is wrong with the targets that a policy names.

@@ -1,9 +1,13 @@
 //! Recordings leave their pods: the sidecar's side against the operator's own service over its own TLS, with a store in a
 //! directory. What a cluster adds, pods that vanish and the chart, is tried in `e2e`.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
+mod late;
+mod pod;
+mod replicated;
 mod scene;
+mod way;
 
 use std::path::Path;
 use std::process::Command;
@@ -15,11 +19,10 @@ use control::{SEGMENT_LIMIT, SEGMENT_PART};
 use recording::verify::Verdict;
 use recording::{WriteError, WriterConfig};
 use scene::{Recorder, Replica, config, eventually, standing, store, stored, whole, witness};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::Code;
+use way::{Way, relay};
 
 /// Folders of one test: the store, the pod's disk, and keys.
 struct Folders(tempfile::TempDir);
@@ -227,40 +230,19 @@ async fn a_store_that_is_full_loses_nothing() {
     holds(&folders, "full", breaks, mends).await;
 }
 
-/// Hands on what it reads while the gate is open.
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut gate: watch::Receiver<bool>) {
-    let mut buffer = [0; 4096];
-    while let Ok(bytes) = from.read(&mut buffer).await
-        && bytes > 0
-    {
-        if gate.wait_for(|open| *open).await.is_err() || to.write_all(&buffer[..bytes]).await.is_err() {
-            return;
-        }
-    }
-}
-
 /// Every byte to the operator waits; operations do not.
 #[tokio::test]
 async fn a_store_that_is_slow_delays_no_operation() {
     let folders = Folders::new();
     let replica = folders.replica().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (slow, operator) = (listener.local_addr().unwrap(), replica.address);
-    let (open, gate) = watch::channel(true);
-    tokio::spawn(async move {
-        loop {
-            let (here, _) = listener.accept().await.unwrap();
-            let (from, to) = here.into_split();
-            let (back, forth) = TcpStream::connect(operator).await.unwrap().into_split();
-            tokio::spawn(pump(from, forth, gate.clone()));
-            tokio::spawn(pump(back, to, gate.clone()));
-        }
-    });
+    let (slow, (way, gate)) = (listener.local_addr().unwrap(), watch::channel(Way::Open));
+    tokio::spawn(relay(listener, replica.address, gate));
     let recorder = folders.recorder(config());
     let shipping = recorder.ship(replica.client_at(slow, scene::NAMESPACE));
     recorder.operations(0..100).await;
     eventually("it ships", || whole(&stored(&folders.store())) > 50).await;
-    open.send_replace(false);
+    way.send_replace(Way::Frozen);
     let mut slowest = Duration::ZERO;
     for number in 100..400 {
         let begun = Instant::now();
@@ -269,7 +251,7 @@ async fn a_store_that_is_slow_delays_no_operation() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert!(slowest < Duration::from_millis(500), "{slowest:?}");
-    open.send_replace(true);
+    way.send_replace(Way::Open);
     recorder.end(shipping).await;
     assert!(recorder.lines() == stored(&folders.store()), "to the byte");
 }

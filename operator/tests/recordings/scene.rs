@@ -20,14 +20,15 @@ use operator::recordings::key::Held;
 use operator::status::Acks;
 use rcgen::{CertificateParams, KeyPair};
 use recording::entry::{Body, Decided, Entry, Intent, Outcome, Status};
-use recording::{Durability, FsStorage, SigningKey, Storage, WriteError, Writer, WriterConfig};
+use recording::{Durability, FsStorage, Position, SigningKey, Storage, WriteError, Writer, WriterConfig};
 use sidecar::control::line::Line;
-use sidecar::control::shipping::{Outbox, Pace, Shipping};
+use sidecar::control::shipping::{Outbox, Pace, Replicating, Shipping};
+use sidecar::replicas::Replicas;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
-const NAME: &str = "operator.agentaccess-system.svc";
+pub(crate) const NAME: &str = "operator.agentaccess-system.svc";
 pub(crate) const UID: &str = "0f8b1c9e-6a0d-4a57-9c1d-0123456789ab";
 pub(crate) const NAMESPACE: &str = "shop";
 
@@ -60,12 +61,18 @@ pub(crate) fn witness(folder: &Path) -> Held {
 
 impl Replica {
     pub(crate) async fn serve(store: Option<Store>, witness: Held) -> Self {
+        // Nobody is there: what asks the API server fails.
+        Self::claimed_at(None, store, witness).await
+    }
+
+    /// The same with somebody who answers for the API server.
+    pub(crate) async fn claimed_at(api: Option<SocketAddr>, store: Option<Store>, witness: Held) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let (current, metrics) = (Current::default(), Arc::new(Metrics::new("0").unwrap()));
         let index = Index::new(60);
         let (stop, stopped) = watch::channel(false);
-        // Nobody is there: what asks the API server fails.
-        let client = kube::Client::try_from(kube::Config::new("http://127.0.0.1:9".parse().unwrap())).unwrap();
+        let api = api.map_or("http://127.0.0.1:9".to_owned(), |api| format!("http://{api}"));
+        let client = kube::Client::try_from(kube::Config::new(api.parse().unwrap())).unwrap();
         let key = operator::approvals::key::Store::new(client.clone(), "agentaccess-system", "none").held();
         let book = Arc::new(Book::new(key.clone(), Arc::clone(&metrics), None));
         let desk = Arc::new(Desk::new(client.clone(), book, key));
@@ -88,7 +95,7 @@ impl Replica {
                 world.sync(feed, true);
             }
             world.set_namespace(NAMESPACE, Default::default());
-            world.set_pod(pod())
+            world.set_pod(pod_of(UID))
         });
         replica
     }
@@ -118,14 +125,19 @@ impl Replica {
         text.lines().any(|one| one.starts_with(line))
     }
 
+    /// As the sidecar's argument has them.
+    pub(crate) fn roots(&self) -> String {
+        self.authority.pem().lines().filter(|line| !line.starts_with('-')).collect()
+    }
+
     pub(crate) fn stop(&self) {
         self.stop.send_replace(true);
     }
 }
 
-fn pod() -> Pod {
+pub(crate) fn pod_of(uid: &str) -> Pod {
     Pod {
-        uid: UID.to_owned(),
+        uid: uid.to_owned(),
         namespace: NAMESPACE.to_owned(),
         name: "agent-0".to_owned(),
         service_account: "agent".to_owned(),
@@ -182,27 +194,29 @@ impl Recorder {
         Shipping::start(line.into(), self.outbox.clone(), PACE, Arc::clone(&self.metrics))
     }
 
-    async fn entry(&self, entry: Entry) -> Result<(), WriteError> {
+    /// What takes lines to the operator before they are sealed, for who waits for them.
+    pub(crate) fn replicate(&self, line: impl Into<Line>) -> Replicas {
+        let (replicas, behind) = Replicas::new();
+        Replicating::start(line.into(), &self.outbox, behind, Arc::clone(&self.metrics));
+        replicas
+    }
+
+    async fn entry(&self, entry: Entry, level: Durability) -> Result<Position, WriteError> {
         let (done, answer) = oneshot::channel();
-        self.writer.submit(entry, Durability::Written, move |result| drop(done.send(result))).unwrap();
-        answer.await.unwrap().map(drop)
+        self.writer.submit(entry, level, move |result| drop(done.send(result))).unwrap();
+        answer.await.unwrap()
+    }
+
+    /// An intent that is to be replicated, as far as the writer goes with it.
+    pub(crate) async fn replicated(&self, number: u64) -> Position {
+        self.entry(intent(number), Durability::Replicated).await.unwrap()
     }
 
     /// One operation: its intent, which may be refused, and its outcome.
     pub(crate) async fn operation(&self, number: u64) -> Result<(), WriteError> {
-        let decided = Decided {
-            protocol: "postgres".to_owned(),
-            action: "SELECT".to_owned(),
-            resources: vec!["Select Relation public.orders".to_owned()],
-            digest: "hmac-sha256:00".to_owned(),
-            display: Some(format!("SELECT {number} FROM orders WHERE id = $1")),
-            ..Decided::default()
-        };
-        let (session, op) = ("s-1", format!("o-{number}"));
-        let intent = Body::Intent(Box::new(Intent { decided, ..Intent::default() }));
-        self.entry(Entry::operation(session, op.clone(), intent)).await?;
+        self.entry(intent(number), Durability::Written).await?;
         let outcome = Body::Outcome(Outcome::bare(Status::Ok));
-        self.entry(Entry::operation(session, op, outcome)).await.unwrap();
+        self.entry(Entry::operation("s-1", format!("o-{number}"), outcome), Durability::Written).await.unwrap();
         Ok(())
     }
 
@@ -224,6 +238,11 @@ impl Recorder {
         text.lines().any(|one| one == line)
     }
 
+    pub(crate) fn counted(&self, line: &str) -> bool {
+        let text = String::from_utf8(self.metrics.render().unwrap()).unwrap();
+        text.lines().any(|one| one.starts_with(line))
+    }
+
     /// Every line that is here, in order.
     pub(crate) fn lines(&self) -> Vec<u8> {
         let mut names: Vec<_> = std::fs::read_dir(&self.folder).unwrap().map(|e| e.unwrap().path()).collect();
@@ -231,6 +250,19 @@ impl Recorder {
         names.sort();
         names.iter().flat_map(|path| std::fs::read(path).unwrap()).collect()
     }
+}
+
+fn intent(number: u64) -> Entry {
+    let decided = Decided {
+        protocol: "postgres".to_owned(),
+        action: "SELECT".to_owned(),
+        resources: vec!["Select Relation public.orders".to_owned()],
+        digest: "hmac-sha256:00".to_owned(),
+        display: Some(format!("SELECT {number} FROM orders WHERE id = $1")),
+        ..Decided::default()
+    };
+    let intent = Body::Intent(Box::new(Intent { decided, ..Intent::default() }));
+    Entry::operation("s-1", format!("o-{number}"), intent)
 }
 
 // === the store ===

@@ -25,7 +25,10 @@ use crate::vital;
 
 mod calls;
 mod failed;
+mod replicating;
 mod spool;
+
+pub use self::replicating::Replicating;
 
 const LEFT: &str = "the end of the recording is not in the operator's store";
 

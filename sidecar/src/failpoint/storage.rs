@@ -45,6 +45,10 @@ impl Storage for Spool {
         self.0.read(name)
     }
 
+    fn read_from(&self, name: &str, offset: u64) -> io::Result<Box<dyn Read + Send>> {
+        self.0.read_from(name, offset)
+    }
+
     fn truncate(&self, name: &str, bytes: u64) -> io::Result<()> {
         self.0.truncate(name, bytes)
     }

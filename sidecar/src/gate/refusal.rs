@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use policy::verdict::DenyReason;
 
+use crate::replicas::Missing;
+
 /// Why an operation was not let out. Texts hold names of rules and resources, never values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -27,6 +29,8 @@ pub enum Refusal {
     CannotAsk(String),
     /// It could not be recorded, so it was not sent.
     Unrecorded(String),
+    /// It is recorded here and could not be recorded outside of the pod first, so it was not sent.
+    NotReplicated(Missing),
     /// The policy was last known to be current so long ago, which is longer than it counts.
     PolicyTooOld(Duration),
     /// The session may not go on at all.
@@ -51,6 +55,7 @@ impl Refusal {
             Self::CannotShow => "cannot_show",
             Self::CannotAsk(_) => "cannot_ask",
             Self::Unrecorded(_) => "unrecorded",
+            Self::NotReplicated(_) => "not_replicated",
             Self::PolicyTooOld(_) => "policy_too_old",
             Self::Revoked(_) => "revoked",
             Self::Limit(_) => "limit",
@@ -71,6 +76,7 @@ impl Refusal {
             | Self::CannotShow
             | Self::CannotAsk(_)
             | Self::Unrecorded(_)
+            | Self::NotReplicated(_)
             | Self::PolicyTooOld(_)
             | Self::Revoked(_)
             | Self::Limit(_)

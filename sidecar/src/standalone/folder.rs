@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use crds::manifest::{self, MAX_FILE_BYTES, MAX_FILES, Manifest};
-use crds::policy::{ApprovalSettings, Scope};
+use crds::policy::{ApprovalSettings, Durability, Scope};
 use policy::PolicySet;
 use zeroize::Zeroizing;
 
@@ -73,6 +73,7 @@ pub fn load(folder: &Path, listeners: &[Listener]) -> Result<Held, Unusable> {
         }
     };
     lines.extend(grants(&input, &files));
+    lines.extend(replicated(&input, &files));
     lines.extend(references(listeners, &set, &secrets));
     if lines.is_empty() { Ok(Held { set, secrets }) } else { Err(unusable(lines)) }
 }
@@ -100,6 +101,29 @@ fn grants(input: &policy::Input, files: &BTreeMap<String, String>) -> Vec<String
         look(format!("ClusterAgentAccessPolicy {}", policy.name), &policy.spec.approvals);
     }
     lines
+}
+
+/// Without an operator there is nothing to replicate to, and less than what is asked for is never in its place.
+fn replicated(input: &policy::Input, files: &BTreeMap<String, String>) -> Vec<String> {
+    let of_policies = input.policies.iter().map(|policy| {
+        (format!("AgentAccessPolicy {}/{}", policy.namespace, policy.name), policy.spec.recording.durability)
+    });
+    let of_cluster = input.cluster.iter().filter_map(|policy| {
+        let recording = policy.spec.recording.as_ref()?;
+        Some((format!("ClusterAgentAccessPolicy {}", policy.name), recording.durability))
+    });
+    let wanting = of_policies.chain(of_cluster).filter(|(_, durability)| *durability == Durability::Replicated);
+    let line = |(object, _)| {
+        let object = match files.get(&object) {
+            Some(file) => format!("{file} ({object})"),
+            None => object,
+        };
+        format!(
+            "{object}: spec.recording.durability: Replicated needs the operator of a cluster and its store; without one \
+             write `durability: Synced`"
+        )
+    };
+    wanting.map(line).collect()
 }
 
 /// What listeners refer to: without it no agent could ever connect, so that it is said at once.

@@ -19,6 +19,7 @@ use crate::core::Core;
 use crate::listen::{self, Door, Doorman, ListenError};
 use crate::outside::{ClientAuth, Target};
 use crate::pod;
+use crate::replicas::Replicas;
 use crate::secret::Secrets;
 use crate::serving::{Ground, Serving, Signals, StartError};
 use crate::state::StateDir;
@@ -58,7 +59,7 @@ async fn start(config: Config, telemetry: Telemetry) -> Result<Serving, RunError
     listen::unix::check(&state.approve_socket()).map_err(RunError::Approvals)?;
 
     let (limits, most) = (config.limits.clone(), config.recording_max_bytes);
-    let ground = Ground::open(state, limits, most, config.threads, telemetry)?;
+    let ground = Ground::open(state, limits, most, config.threads, Replicas::none(), telemetry)?;
     let (state, ledger) = (&ground.state, ground.ledger());
     let approvals = LocalApprovals::new(
         state,

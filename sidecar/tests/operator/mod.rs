@@ -362,6 +362,12 @@ impl Control for Served {
         kept.lines.extend(segment);
         Ok(Response::new(kept.standing()))
     }
+
+    /// As an operator of a version before there was this call.
+    async fn replicate(&self, request: Request<ReplicateRequest>) -> Result<Response<Replicated>, Status> {
+        certificate(&request)?;
+        Err(Status::unimplemented("no such method"))
+    }
 }
 
 impl Kept {

@@ -48,6 +48,13 @@ pub(crate) struct Expiry {
     sessions: BTreeMap<String, Session>,
 }
 
+impl Expiry {
+    /// Entries that went.
+    pub(crate) fn size(&self) -> u64 {
+        self.chain.size
+    }
+}
+
 /// Where the segments that are left begin.
 #[derive(Clone, Debug)]
 pub(super) struct Base {
@@ -70,6 +77,11 @@ impl Shelf {
             self.remove_below(base.next).await?;
         }
         let (number, mut checkpoints) = newest.map_or((0, Vec::new()), |(number, expiry)| (number, expiry.checkpoints));
+        // What a kept segment holds is gone already, but for what could not be removed then.
+        let tails = self.tails.all().await?;
+        if !tails.is_empty() {
+            self.clear_tails(&tails, self.end().await?.chain.size()).await?;
+        }
         let mut expired = Expired::default();
         let mut cut: Option<(u64, Summary)> = None;
         let last = self.newest_segment(base.next).await?.unwrap_or(0);

@@ -56,14 +56,14 @@ impl Shelf {
             }
             if first.seq < expected {
                 self.same(&base, &end, first.seq, &segment).await?;
-                return Ok(end.standing(self.newest_head().await?.as_ref()));
+                return Ok(end.standing(self.newest_head().await?.as_ref(), 0));
             }
             if first.prev != end.chain.last().to_string() {
                 let why = format!("the segment at entry {expected} continues other lines than those that are kept");
                 return Err(ShelfError::NotAnExtension(why));
             }
             if let Some(end) = self.add(&end, &segment).await? {
-                return Ok(end.standing(self.newest_head().await?.as_ref()));
+                return Ok(end.standing(self.newest_head().await?.as_ref(), 0));
             }
         }
         Err(StoreError::Away("other replicas write all the time: ask again".to_owned()).into())
@@ -86,9 +86,9 @@ impl Shelf {
     }
 
     pub(super) async fn newest_segment(&self, from: u64) -> Result<Option<u64>, StoreError> {
-        let newest = self.segments.newest_from(from, self.store.last_seen(&self.id)).await?;
+        let newest = self.segments.newest_from(from, self.store.newest.get(&self.id)).await?;
         if let Some(newest) = newest {
-            self.store.saw(&self.id, newest);
+            self.store.newest.set(&self.id, newest);
         }
         Ok(newest)
     }
@@ -206,6 +206,7 @@ impl Shelf {
         let (read, covering) = self.judge(end, segment).await?;
         let read = read.map_err(|error| ShelfError::Refused(error.to_string()))?;
         agrees(end, &read, covering.as_ref())?;
+        let tails = self.agrees_with_tails(end, segment).await?;
         let lines = Arc::clone(segment);
         let packed = blocking(move || pack(&lines)).await?.map_err(|error| ShelfError::Refused(error.to_string()))?;
         if !self.segments.create(end.next, packed.into()).await? {
@@ -216,7 +217,8 @@ impl Shelf {
             return Err(StoreError::Away("segments expired meanwhile: ask again".to_owned()).into());
         }
         self.put_index(end.next, &read).await?;
-        self.store.saw(&self.id, end.next);
+        self.store.newest.set(&self.id, end.next);
+        self.clear_tails(&tails, read.summary.end.size).await?;
         if let Some((number, _)) = covering {
             for old in self.heads.all().await?.into_iter().filter(|old| *old < number) {
                 self.heads.remove(old).await?;
@@ -319,12 +321,14 @@ impl End {
         Ok(Self { next: number.saturating_add(1), chain, sessions, orderly_stop, until: Some(until) })
     }
 
-    pub(super) fn standing(self, head: Option<&(u64, Head)>) -> Standing {
+    /// `replicated`: entries up to the last one that came before it was sealed.
+    pub(super) fn standing(self, head: Option<&(u64, Head)>, replicated: u64) -> Standing {
         Standing {
             countersigned: head.map_or(0, |(_, head)| head.chain.size()),
             archived: self.chain.size(),
+            replicated: replicated.max(self.chain.size()),
             next_segment: self.next,
-            orderly_stop: self.orderly_stop,
+            orderly_stop: self.orderly_stop && replicated <= self.chain.size(),
             until: self.until,
         }
     }
@@ -358,7 +362,7 @@ impl First {
 }
 
 /// Hashing and compressing megabytes is no work for the threads that answer.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StoreError> {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StoreError> {
     let failed = |_| StoreError::Away("this program is stopping".to_owned());
     tokio::task::spawn_blocking(work).await.map_err(failed)
 }

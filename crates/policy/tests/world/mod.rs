@@ -124,7 +124,7 @@ fn mask() -> impl Strategy<Value = PostgresMask> {
 
 fn recording() -> impl Strategy<Value = RecordingSettings> {
     let level = select(vec![Level::Metadata, Level::Statements, Level::Payload]);
-    (level, select(vec![Durability::Written, Durability::Synced]))
+    (level, select(vec![Durability::Written, Durability::Synced, Durability::Replicated]))
         .prop_map(|(level, durability)| RecordingSettings { level, durability })
 }
 

@@ -4,7 +4,7 @@
 
 use std::any::Any;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -111,6 +111,12 @@ impl Storage for FsStorage {
 
     fn read(&self, name: &str) -> io::Result<Box<dyn Read + Send>> {
         Ok(Box::new(self.open_file(OpenOptions::new().read(true), name)?))
+    }
+
+    fn read_from(&self, name: &str, offset: u64) -> io::Result<Box<dyn Read + Send>> {
+        let mut file = self.open_file(OpenOptions::new().read(true), name)?;
+        file.seek(SeekFrom::Start(offset))?;
+        Ok(Box::new(file))
     }
 
     fn truncate(&self, name: &str, bytes: u64) -> io::Result<()> {

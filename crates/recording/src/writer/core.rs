@@ -156,7 +156,7 @@ impl Core {
             let mut sync = false;
             while let Some(item) = items.next_if(|_| buffer.len() < CHUNK) {
                 let answer = self.place(&item, &mut buffer);
-                sync |= answer.is_ok() && item.durability == Durability::Synced;
+                sync |= answer.is_ok() && item.durability >= Durability::Synced;
                 batch.push((item, answer));
             }
             let written = if buffer.is_empty() { Ok(()) } else { self.append(&buffer, before, sync) };

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{Space, State, World};
 use crate::index::content::{SecretKey, secret_keys};
-use crate::index::object::{self, Kind, Object, Wrong};
+use crate::index::object::{self, Kind, NO_STORE, Object, Wrong};
 use crate::index::pod::Pod;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -138,6 +138,9 @@ impl World {
         let mut odd: Vec<Odd> = warnings
             .map(|warning| Odd { path: warning.path, text: warning.text, of_others: warning.of_others })
             .collect();
+        // Of the operator itself: what it has is known, whole or not.
+        let storeless = object.replicated().filter(|_| !self.stores());
+        odd.extend(storeless.map(|path| Odd { path: path.to_owned(), text: NO_STORE.to_owned(), of_others: true }));
         if whole {
             odd.extend(self.selects_nobody(kind, object));
             odd.extend(self.without_secret(manifest));

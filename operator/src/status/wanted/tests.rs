@@ -116,6 +116,35 @@ fn what_is_missing_is_named_with_what_to_do() {
 }
 
 #[test]
+fn a_policy_that_wants_a_store_says_that_there_is_none() {
+    let spec = |durability: &str| {
+        json!({"podSelector": {}, "recording": {"durability": durability}, "targets": [{"targetRef": {"name": "db"},
+            "postgres": {"rules": [{"name": "r", "action": "Allow", "verbs": ["Select"], "relations": ["public.orders"]}]}}]})
+    };
+    let cluster =
+        |durability: &str| json!({"namespaceSelector": {}, "podSelector": {}, "recording": {"durability": durability}});
+    for (durability, stores, fine) in
+        [("Written", false, true), ("Synced", false, true), ("Replicated", false, false), ("Replicated", true, true)]
+    {
+        let mut world = world().storing(stores);
+        world.set_object(Kind::Policy, Object::read(Kind::Policy, "shop", "p", &spec(durability)));
+        let everywhere = Object::read(Kind::ClusterPolicy, "", "all", &cluster(durability));
+        assert_eq!(everywhere.read.as_ref().err(), None);
+        world.set_object(Kind::ClusterPolicy, everywhere);
+        for key in [key(Kind::Policy, "shop", "p"), key(Kind::ClusterPolicy, "", "all")] {
+            let found = wanted(&world, &marks(&world, 1), &key);
+            if fine {
+                assert_eq!(words(&found), FINE, "{durability} {stores}");
+                continue;
+            }
+            assert!(words(&found).contains("Accepted=True/Accepted ResolvedRefs=False/NoRecordingStore"));
+            let text = message(&found, RESOLVED_REFS);
+            assert!(text.contains("spec.recording.durability: ") && text.contains("`recordings.store`"), "{text}");
+        }
+    }
+}
+
+#[test]
 fn a_secret_for_another_host_is_named_with_what_its_owner_types() {
     let there = "$(kubectl get secret login -n shop -o jsonpath='{.metadata.annotations.agentaccess\\.dev/hosts}')";
     let added =

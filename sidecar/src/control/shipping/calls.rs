@@ -1,11 +1,15 @@
-//! The three calls, each with a deadline, and what their answers must be.
+//! The calls, each with a deadline, and what their answers must be.
 
 use std::time::Duration;
 
-use control::v1::{BeginRecordingRequest, CountersignRequest, RecordingStanding, SegmentPart};
+use control::v1::{
+    BeginRecordingRequest, CountersignRequest, RecordingStanding, ReplicateRequest, Replicated, SegmentPart,
+};
 use control::{SEGMENT_LIMIT, SEGMENT_PART};
+use recording::chain::Hash;
 use recording::note::SignedNote;
 use recording::outgoing::Proof;
+use recording::tail::End;
 use tokio::time::timeout;
 
 use super::failed::Failed;
@@ -13,6 +17,9 @@ use crate::control::line::Line;
 
 /// For one answer; longer than the operator takes to say that it is late.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The same where operations wait: twice as long as they do, so that a call that hangs is given up soon after them.
+const IMPATIENCE: Duration = Duration::from_secs(2);
 
 pub(super) struct Calls {
     pub(super) line: Line,
@@ -61,6 +68,15 @@ impl Calls {
         });
         let answer = timeout(PATIENCE, self.line.client().keep(tokio_stream::iter(parts))).await;
         Ok(answer.map_err(|_| Failed::late())??.into_inner().into())
+    }
+
+    /// Without lines: how far it has come.
+    pub(super) async fn replicate(&mut self, from: u64, lines: Vec<u8>) -> Result<End, Failed> {
+        let request = ReplicateRequest { from, lines };
+        let answer = timeout(IMPATIENCE, self.line.client().replicate(request)).await;
+        let Replicated { size, last } = answer.map_err(|_| Failed::late())??.into_inner();
+        let last = last.try_into().map_err(|_| Failed::Answer("no hash of a line"))?;
+        Ok(End { size, last: Hash(last) })
     }
 }
 

@@ -11,6 +11,8 @@ pub(super) enum Failed {
     /// The operator has none, or is of a version that knows of none.
     #[error("the operator has no store of recordings")]
     NoStore,
+    #[error("the operator is away: {0}")]
+    Operator(String),
     #[error("the store is away: {0}")]
     Away(String),
     /// It is asked anew how far it has come.
@@ -48,7 +50,7 @@ impl Failed {
     pub(super) fn word(&self) -> &'static str {
         match self {
             Self::NoStore => "no_store",
-            Self::Away(_) => "away",
+            Self::Operator(_) | Self::Away(_) => "away",
             Self::OutOfStep(_) => "out_of_step",
             Self::Full(_) => "full",
             Self::Forbidden(_) => "forbidden",
@@ -60,7 +62,7 @@ impl Failed {
     }
 
     pub(super) fn late() -> Self {
-        Self::Away("no answer in time".to_owned())
+        Self::Operator("no answer in time".to_owned())
     }
 }
 
@@ -73,6 +75,8 @@ impl From<Status> for Failed {
             Code::Aborted => Self::OutOfStep(text),
             Code::PermissionDenied => Self::Forbidden(text),
             Code::FailedPrecondition | Code::InvalidArgument => Self::Refused(text),
+            // It never got an answer: there is a reason of this side.
+            _ if std::error::Error::source(&status).is_some() => Self::Operator(text),
             _ => Self::Away(text),
         }
     }

@@ -94,6 +94,10 @@ pub fn words(refused: &Refused) -> Words {
         }
         Refusal::Unrecorded(why) => Words::new("PX004", format!("refused because it cannot be recorded: {why} ({id})"))
             .hint("Nothing was executed. Try again later."),
+        Refusal::NotReplicated(missing) => {
+            let why = format!("refused because policy wants it recorded outside of the pod first, and {missing} ({id})");
+            Words::new("PX004", why).hint(missing.hint())
+        }
         Refusal::PolicyTooOld(age) => {
             let age = age.as_secs();
             Words::new("42501", format!("denied: the access policy was last confirmed {age} s ago, too long ({id})"))

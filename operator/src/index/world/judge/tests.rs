@@ -255,6 +255,23 @@ fn a_world_that_is_not_whole_says_nothing_of_others() {
 }
 
 #[test]
+fn a_store_that_is_not_there_is_a_warning() {
+    let mut hard = policy(1);
+    hard["recording"] = json!({"durability": "Replicated"});
+    let mut everywhere = guardrail(1);
+    everywhere["recording"] = json!({"durability": "Replicated"});
+    for (kind, namespace, spec) in [(Policy, "shop", &hard), (ClusterPolicy, "", &everywhere)] {
+        let judged = world().judge(kind, namespace, "new", spec);
+        assert_eq!((judged.wrong, judged.odd.len()), (Vec::new(), 1));
+        assert_eq!(judged.odd[0].path, "spec.recording.durability");
+        assert!(judged.odd[0].text.contains("the operator has none: set `recordings.store`"), "{:?}", judged.odd[0]);
+        // It is the operator's own, so that nothing has to be listed for it.
+        assert_eq!(World::new(900).judge(kind, namespace, "new", spec).odd.len(), 1);
+        assert_eq!(world().storing(true).judge(kind, namespace, "new", spec), Judged::default());
+    }
+}
+
+#[test]
 fn what_is_not_there_is_a_warning_and_never_an_error() {
     let odd = |world: &World, kind, spec: &Value| {
         let judged = world.judge(kind, if kind == ClusterPolicy { "" } else { "shop" }, "new", spec);
