@@ -42,6 +42,8 @@ pub const ASKED_LABEL: &str = "agentaccess.dev/asked";
     printcolumn(name = "ACTION", type_ = "string", json_path = ".spec.action.verb"),
     printcolumn(name = "NEEDS", type_ = "integer", json_path = ".spec.requiredApprovals"),
     printcolumn(name = "HAVE", type_ = "integer", json_path = ".status.approvals"),
+    printcolumn(name = "ROWS", type_ = "integer", json_path = ".spec.impact.countedRows", priority = 1),
+    printcolumn(name = "ESTIMATE", type_ = "integer", json_path = ".spec.impact.estimatedRows", priority = 1),
     printcolumn(name = "PHASE", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "EXPIRES", type_ = "string", json_path = ".spec.expiresAt"),
     printcolumn(name = "GRANTED", type_ = "string", json_path = ".status.grant.notAfter", priority = 1),
@@ -85,9 +87,36 @@ pub struct ApprovalRequestSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = limits::GRANT_CHARS))]
     pub break_glass: Option<String>,
+    /// What it would do, as it was found out when it was asked. Absent: the policy wants no preview.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub impact: Option<RequestImpact>,
     /// RFC 3339. Until then people may decide.
     #[schemars(length(max = 30), regex(pattern = limits::INSTANT))]
     pub expires_at: String,
+}
+
+/// Numbers, and words of ours: nothing of a row, of a plan or of an error of the target.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RequestImpact {
+    /// All of it in a sentence.
+    #[schemars(length(min = 1, max = limits::IMPACT_CHARS))]
+    pub means: String,
+    /// Rows that the target's planner expects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = limits::ROWS))]
+    pub estimated_rows: Option<i64>,
+    /// Rows that would have been changed when it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = limits::ROWS))]
+    pub counted_rows: Option<i64>,
+    /// Counting stopped there: there are more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
+    /// When it runs and changes more rows than this, all of it is rolled back. Absent: nothing is compared then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = limits::ROWS))]
+    pub rollback_above: Option<i64>,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]

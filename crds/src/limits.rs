@@ -5,6 +5,8 @@
 
 /// Entries of `spec.targets`.
 pub const TARGETS: usize = 16;
+/// Kinds of preview; there are no more.
+pub const PREVIEWS: usize = 3;
 /// Rules, and masks, of one target or of one cluster policy.
 pub const RULES: usize = 64;
 /// Entries of `spec.approvals`.
@@ -58,6 +60,11 @@ pub const FUNCTION_CHARS: usize = 512;
 pub const TEXT_CHARS: usize = 256;
 /// Characters of the sentence that says what a grant covers.
 pub const GRANT_CHARS: usize = 2_048;
+/// Characters of the sentence that says what an operation would do, and of the remark in it.
+pub const IMPACT_CHARS: usize = 1_024;
+pub const REMARK_CHARS: usize = 512;
+/// The largest number of rows that is shown: what every reader of JSON takes for a whole number.
+pub const ROWS: i64 = 9_007_199_254_740_991;
 /// Characters of a condition's message.
 pub const CONDITION_CHARS: usize = 2_048;
 /// Characters of the redacted statement in an ApprovalRequest.

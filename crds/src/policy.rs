@@ -169,6 +169,21 @@ pub struct ApprovalSettings {
     /// Absent: an operation inside a transaction is never held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_transaction: Option<InTransaction>,
+    /// What a request shows besides the statement: its impact, as far as it can be told before it runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = limits::PREVIEWS), extend("x-kubernetes-list-type" = "set"))]
+    pub preview: Vec<Preview>,
+}
+
+/// What is found out for the people who decide. It never changes the verdict, and never runs the statement.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Preview {
+    /// How many rows the target's planner expects: a guess from statistics.
+    Explain,
+    /// How many rows an UPDATE or DELETE of one table would change now, counted in the target. It costs the target a read.
+    Count,
+    /// The statement itself, redacted. It is shown whether this stands here or not.
+    MaskedStatement,
 }
 
 fn one() -> i32 {

@@ -16,6 +16,7 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::outside::{Credentials, Target};
 use crate::protocol::postgres::cancel::CancelKeys;
+use crate::protocol::postgres::preview::Previews;
 use crate::protocol::postgres::session::login::{self, LoggedIn, LoginError};
 use crate::protocol::postgres::session::snapshot::Catalogs;
 use crate::tls::Downstream;
@@ -32,6 +33,7 @@ pub struct Core {
     pub digest_key: hmac::Key,
     pub catalogs: Catalogs,
     pub cancel_keys: CancelKeys,
+    pub previews: Previews,
     /// Where catalog snapshots are saved for `simulate`.
     pub catalog_dir: Option<PathBuf>,
     random: SystemRandom,
@@ -71,6 +73,7 @@ impl Core {
             digest_key: hmac::Key::new(hmac::HMAC_SHA256, &key),
             catalogs: Catalogs::default(),
             cancel_keys: CancelKeys::default(),
+            previews: Previews::default(),
             catalog_dir,
             random,
             saved: parking_lot::Mutex::default(),

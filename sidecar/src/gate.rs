@@ -5,6 +5,7 @@
 //! asks for, under a verdict of the policy in force at that moment, and after the approval it needed was used.
 //! The gate knows no protocol: it says hold, progress and refuse, and the protocol folder finds the words.
 
+mod foresight;
 mod labels;
 mod lease;
 mod permit;
@@ -252,7 +253,7 @@ impl Desk {
             (Decision::RequireApproval(_), Stage::Continue(released))
                 if released.covers(op) && !self.is_over(released.request()) =>
             {
-                let permit = self.permit(op_ref, op, &verdict, Some(released.request()), agent).await?;
+                let permit = self.permit(op_ref, op, &verdict, Some((released.request(), None)), agent).await?;
                 Ok(permit.released(released.clone()))
             }
             (Decision::RequireApproval(terms), Stage::Run | Stage::Continue(_)) => {
@@ -279,7 +280,7 @@ impl Desk {
         if !op.display.is_whole() || !op.display.is_flat() {
             return Err(Refusal::CannotShow);
         }
-        let ask = Ask {
+        let mut ask = Ask {
             subject: Arc::clone(&self.subject),
             target: self.target.key.clone(),
             host: self.target.host.clone(),
@@ -293,7 +294,12 @@ impl Desk {
             revision: op.planned,
             cover: policy::cover::of(op),
             session: self.session.as_str().to_owned(),
+            impact: None,
         };
+        // Those who asked before know it already.
+        if terms.preview.any() && !self.gate.approvals.knows(&ask) {
+            ask.impact = Some(foresight::impact(op, terms, moment, agent).await);
+        }
         let ticket = match timeout(ASK_DEADLINE, self.gate.approvals.ask(ask.clone())).await {
             Ok(Ok(ticket)) => ticket,
             Ok(Err(error @ (AskError::TooMany(_) | AskError::Away))) => {
@@ -390,8 +396,9 @@ impl Desk {
                 }
                 // Its use took its time, too.
                 let verdict = self.still(&op_ref, op, agent).await?;
-                let permit = self.permit(op_ref, op, &verdict, Some(&ticket.name), agent).await?;
-                Ok(permit.released(Released::new(ticket.name, op)))
+                let bound = used.rollback_above;
+                let permit = self.permit(op_ref, op, &verdict, Some((&ticket.name, bound)), agent).await?;
+                Ok(permit.released(Released::new(ticket.name, op, bound)))
             }
             Ok(Err(why)) => {
                 let refusal = Refusal::NotConsumed { request: ticket.name, why: why.0 };
@@ -425,11 +432,12 @@ impl Desk {
         op_ref: OpRef,
         op: &Operation,
         verdict: &Verdict,
-        approval: Option<&str>,
+        approval: Option<(&str, Option<u64>)>,
         agent: &A,
     ) -> Result<Permit, Refused> {
         failpoint("before_intent");
-        match self.gate.recorder.intent(&op_ref, op, verdict, approval).await {
+        let (approval, rollback_above) = (approval.map(|(name, _)| name), approval.and_then(|(_, bound)| bound));
+        match self.gate.recorder.intent(&op_ref, op, verdict, approval, rollback_above).await {
             Ok(()) => {
                 failpoint("after_intent");
                 let running = Running::new(op_ref, Arc::clone(&self.gate.recorder));

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use policy::impact::Impact;
 use policy::operation::Digest;
 use policy::redact::Redacted;
 use policy::subject::Subject;
@@ -86,6 +87,8 @@ pub struct Ask {
     pub cover: Option<crds::approval::Cover>,
     /// Of the session that asks.
     pub session: String,
+    /// What it would do, where the policy wants people to be told.
+    pub impact: Option<Impact>,
 }
 
 /// Where a request stands.
@@ -122,6 +125,8 @@ pub struct Used {
     pub by: Vec<String>,
     /// It was not used up, and what it let through ends with it.
     pub lease: Option<Lease>,
+    /// If it changes more rows than this, it has to be rolled back: from the numbers that were shown with the request.
+    pub rollback_above: Option<u64>,
 }
 
 /// A grant that let an operation through.
@@ -155,6 +160,8 @@ pub struct NotConsumed(pub &'static str);
 pub trait Approvals: Send + Sync {
     /// Opens a request, or finds the open or approved one of the same subject, target and digest, or one that grants it.
     fn ask(&self, ask: Ask) -> Answer<'_, Result<Ticket, AskError>>;
+    /// Whether a request or a grant for this is known here already, so that nothing has to be found out for people.
+    fn knows(&self, ask: &Ask) -> bool;
     /// The agent no longer wants it.
     fn withdraw(&self, name: &str) -> Answer<'_, ()>;
     /// Uses an approval for what `ask` asks. One that is good once is used up, atomically: of many callers at most one is

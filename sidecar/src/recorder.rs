@@ -126,6 +126,7 @@ impl Recorder {
         operation: &Operation,
         verdict: &Verdict,
         approval: Option<&str>,
+        rollback_above: Option<u64>,
     ) -> Result<(), Unrecorded> {
         let obligations = &verdict.obligations;
         let mut duties: Vec<String> = obligations.masks.iter().map(|rule| format!("mask:{rule}")).collect();
@@ -135,6 +136,7 @@ impl Recorder {
             obligations: duties,
             durability: durability(obligations.durability),
             approval: approval.map(str::to_owned),
+            rollback_above,
         };
         let result = self.append(entry_of(op, Body::Intent(Box::new(intent))), obligations.durability).await;
         if result.is_err() {
@@ -301,6 +303,17 @@ fn access(access: &Access) -> entry::Access {
         },
         bounded: access.bounded,
         indirect: access.indirect,
+    }
+}
+
+/// What approvers were told that it would do.
+pub fn impact(impact: &policy::impact::Impact) -> entry::Impact {
+    entry::Impact {
+        means: impact.means(),
+        estimated_rows: impact.estimated,
+        counted_rows: impact.counted.map(|counted| counted.rows),
+        more: impact.counted.is_some_and(|counted| counted.more),
+        rollback_above: impact.rollback_above(),
     }
 }
 

@@ -95,14 +95,14 @@ impl Control for Served {
         let mut consumed = self.0.consumed.lock();
         self.0.used.lock().push(request.get_ref().clone());
         if let Some(grant) = self.0.grant.lock().clone() {
-            return Ok(Response::new(Consumed { by: vec!["alice".to_owned()], grant: Some(grant?) }));
+            return Ok(Response::new(Consumed { by: vec!["alice".to_owned()], grant: Some(grant?), rollback_above: None }));
         }
         let digest = request.into_inner().digest;
         if consumed.contains(&digest) {
             return Err(Status::failed_precondition("used"));
         }
         consumed.push(digest);
-        Ok(Response::new(Consumed { by: vec!["alice".to_owned()], grant: None }))
+        Ok(Response::new(Consumed { by: vec!["alice".to_owned()], grant: None, rollback_above: None }))
     }
 
     async fn begin_recording(&self, _: Request<BeginRecordingRequest>) -> Result<Response<RecordingStanding>, Status> {
@@ -399,10 +399,12 @@ fn ask(digest: Digest) -> Ask {
             hold_for: Duration::from_secs(5),
             reason_required: false,
             max_hold_in_transaction: None,
+            preview: policy::verdict::Preview::default(),
         },
         revision: Revision([1; 32]),
         cover: None,
         session: "s-1".to_owned(),
+        impact: None,
     }
 }
 

@@ -270,9 +270,11 @@ fn ask() -> Ask {
             hold_for: Duration::from_secs(5),
             reason_required: false,
             max_hold_in_transaction: None,
+            preview: policy::verdict::Preview::default(),
         },
         revision: Revision([1; 32]),
         cover: None,
         session: "s-1".to_owned(),
+        impact: None,
     }
 }

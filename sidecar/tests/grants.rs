@@ -81,6 +81,10 @@ impl Approvals for People {
         Box::pin(async { Ok(ticket) })
     }
 
+    fn knows(&self, _: &Ask) -> bool {
+        false
+    }
+
     fn withdraw(&self, name: &str) -> Answer<'_, ()> {
         self.withdrawn.lock().push(name.to_owned());
         Box::pin(async {})
@@ -95,7 +99,7 @@ impl Approvals for People {
             of_session: self.of_session,
         };
         let counts = matches!(*self.granted.borrow(), Standing::Approved { .. });
-        let used = Used { by: vec!["alice".to_owned()], lease: Some(lease) };
+        let used = Used { by: vec!["alice".to_owned()], lease: Some(lease), rollback_above: None };
         Box::pin(async move { if counts { Ok(used) } else { Err(NotConsumed("it was revoked")) } })
     }
 }

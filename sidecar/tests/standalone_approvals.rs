@@ -135,10 +135,12 @@ fn ask(digest: u8, need: u8, ttl: Duration) -> Ask {
             hold_for: ttl,
             reason_required: false,
             max_hold_in_transaction: None,
+            preview: policy::verdict::Preview::default(),
         },
         revision: Revision([7; 32]),
         cover: None,
         session: "s-1".to_owned(),
+        impact: None,
     }
 }
 

@@ -69,6 +69,10 @@ impl Approvals for Nobody {
         Box::pin(async { Err(AskError::Away) })
     }
 
+    fn knows(&self, _: &Ask) -> bool {
+        false
+    }
+
     fn withdraw(&self, _name: &str) -> Answer<'_, ()> {
         Box::pin(async {})
     }

@@ -35,6 +35,9 @@ pub(super) fn say(screen: &mut Screen, item: &ApprovalRequest, cluster: bool) ->
     let denials = count(number(spec.deny_threshold), "denial ends it", "denials end it");
     screen.say(&field("needs", &format!("{needs}{reason}, has {have}; {denials}")))?;
     screen.say(&field("expires", &line(&spec.expires_at)))?;
+    if let Some(impact) = &spec.impact {
+        screen.say(&field("impact", &line(&impact.means)))?;
+    }
     if let Some(grant) = &spec.grant {
         screen.say(&field("grants", &line(&grant.means)))?;
     }
@@ -74,6 +77,9 @@ pub(super) fn say_change(screen: &mut Screen, item: &ApprovalRequest, cluster: b
     screen.say(&format!("{name}  {phase_text}  {} on {target}, {tally}{by}", agent(item)))?;
     if phase(item) == Phase::Pending {
         screen.say(&indent(&statement(item), "    "))?;
+        if let Some(impact) = &item.spec.impact {
+            screen.say(&format!("  impact: {}", line(&impact.means)))?;
+        }
         say_commands(screen, item, "  ", cluster)?;
     }
     Ok(())

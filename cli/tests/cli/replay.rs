@@ -47,6 +47,7 @@ fn approval(event: ApprovalEvent) -> Entry {
         reason: vote.then(|| "INC-1".into()),
         shared_user: false,
         display: (event == ApprovalEvent::Requested).then(|| "UPDATE orders SET status = 'paid'\n$1 = 7".into()),
+        impact: None,
     })))
 }
 

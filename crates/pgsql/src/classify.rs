@@ -113,6 +113,12 @@ fn finish(judged: Judged, parsed: &Parsed, ctx: &Context<'_>) -> Result<Plan, Re
         }
     };
     let findings = judged.findings;
+    let no_preview = match ceiling {
+        Strictness::Deny => Some("it is never allowed"),
+        Strictness::Allow | Strictness::RequireApproval => {
+            crate::preview::unseen(parsed, &judged.effect, &findings, ctx)
+        }
+    };
     let masked = findings
         .touched
         .iter()
@@ -152,6 +158,7 @@ fn finish(judged: Judged, parsed: &Parsed, ctx: &Context<'_>) -> Result<Plan, Re
         hidden_params,
         checked_params: judged.checked_params,
         params: findings.params,
+        no_preview,
     })
 }
 
@@ -217,6 +224,7 @@ fn empty() -> Plan {
         hidden_params: Vec::new(),
         checked_params: Vec::new(),
         params: 0,
+        no_preview: Some("it is no statement"),
     }
 }
 

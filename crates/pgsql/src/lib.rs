@@ -15,6 +15,7 @@ pub mod names;
 pub mod outputs;
 pub mod parse;
 pub mod plan;
+pub mod preview;
 pub mod refused;
 pub mod render;
 mod resolve;

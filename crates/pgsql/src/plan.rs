@@ -52,6 +52,8 @@ pub struct Plan {
     pub checked_params: Vec<SettingParam>,
     /// The highest `$n`.
     pub params: u32,
+    /// Why nobody but the statement itself may have it planned or counted; `None`: see [`crate::preview`].
+    pub no_preview: Option<&'static str>,
 }
 
 /// A parameter that becomes the value of a session setting.

@@ -304,7 +304,7 @@ impl Findings {
 }
 
 /// Everything that a view, or a view behind it, reads; with the families of partitions and inheritance.
-fn behind_view(catalog: &Catalog, oid: Oid) -> BTreeSet<Oid> {
+pub(crate) fn behind_view(catalog: &Catalog, oid: Oid) -> BTreeSet<Oid> {
     static NONE: BTreeSet<Oid> = BTreeSet::new();
     let based = |relation: &Relation| matches!(relation.kind, RelationKind::View | RelationKind::Materialized);
     if !catalog.relation(oid).is_some_and(based) {

@@ -115,12 +115,18 @@ fn shown_terms(terms: &ApprovalTerms) -> String {
         Some(hold) => format!(", inside a transaction up to {}s", hold.as_secs()),
         None => ", never inside a transaction".to_owned(),
     };
+    let preview = match (terms.preview.explain, terms.preview.count) {
+        (false, false) => "",
+        (true, false) => ", shown with the planner's estimate",
+        (false, true) => ", shown with a count of rows",
+        (true, true) => ", shown with the planner's estimate and a count of rows",
+    };
     let granted = match terms.max_grant {
         Some(longest) => format!(", granting scope {:?} for {}s at most", terms.scope, longest.as_secs()),
         None => String::new(),
     };
     format!(
-        "{} of {} approvals{reason} within {}s, {} denials end it, held {}s{transaction}{granted}",
+        "{} of {} approvals{reason} within {}s, {} denials end it, held {}s{transaction}{granted}{preview}",
         asked.join(" and "),
         terms.required_approvals,
         terms.pending_ttl.as_secs(),

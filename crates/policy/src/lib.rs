@@ -9,6 +9,7 @@ pub mod compile;
 pub mod cover;
 pub mod decide;
 pub mod explain;
+pub mod impact;
 pub mod operation;
 pub mod redact;
 pub mod render;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crds::duration::DurationText;
 use crds::policy::{
     Action, AgentAccessPolicySpec, ApprovalSettings, ClusterAgentAccessPolicySpec, ClusterMask, ClusterPostgresColumns,
-    ClusterPostgresMatch, ClusterRule, InTransaction, OnTimeout, PostgresMask, PostgresRule, PostgresRules, Reason,
+    ClusterPostgresMatch, ClusterRule, InTransaction, OnTimeout, PostgresMask, PostgresRule, PostgresRules, Preview, Reason,
     RecordingSettings, RuleLimits, TargetRules,
 };
 use crds::shared::LocalRef;
@@ -137,6 +137,10 @@ fn approval(terms: &Terms) -> ApprovalSettings {
         in_transaction: terms
             .max_hold_in_transaction
             .map(|hold| InTransaction { max_hold: seconds(hold), on_timeout: OnTimeout::Rollback }),
+        preview: [(terms.preview.explain, Preview::Explain), (terms.preview.count, Preview::Count)]
+            .into_iter()
+            .filter_map(|(wanted, preview)| wanted.then_some(preview))
+            .collect(),
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crds::policy::Scope;
 
 use crate::operation::{Access, Attribute, Fields, Operation, ResourceKind, Strictness, Verb};
-use crate::verdict::RuleId;
+use crate::verdict::{Preview, RuleId};
 
 /// A name, where each `*` stands for any run of characters, the empty one included.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -125,6 +125,7 @@ pub(crate) struct Terms {
     pub(crate) hold_for: Duration,
     pub(crate) reason_required: bool,
     pub(crate) max_hold_in_transaction: Option<Duration>,
+    pub(crate) preview: Preview,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -40,6 +40,23 @@ pub struct ApprovalTerms {
     pub reason_required: bool,
     /// `None`: never held inside a transaction. At most 30 s.
     pub max_hold_in_transaction: Option<Duration>,
+    /// What those who decide are shown besides the statement.
+    pub preview: Preview,
+}
+
+/// What is found out before people are asked: all that any rule wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Preview {
+    /// The planner's estimate.
+    pub explain: bool,
+    /// A bounded count.
+    pub count: bool,
+}
+
+impl Preview {
+    pub fn any(self) -> bool {
+        self.explain || self.count
+    }
 }
 
 /// Why it was denied. The texts hold names of resources and rules, never values.

@@ -20,6 +20,7 @@ fn tally(required: u8, denials: u8, reason_required: bool) -> Tally {
         hold_for: Duration::from_secs(10),
         reason_required,
         max_hold_in_transaction: None,
+        preview: policy::verdict::Preview::default(),
     };
     Tally::new(&terms, "agent")
 }

@@ -222,6 +222,7 @@ proptest! {
             prop_assert!(a.pending_ttl <= b.pending_ttl && a.hold_for <= b.hold_for && a.hold_for <= a.pending_ttl);
             prop_assert!(a.max_hold_in_transaction <= b.max_hold_in_transaction);
             prop_assert!(a.reason_required >= b.reason_required);
+            prop_assert!(a.preview.explain >= b.preview.explain && a.preview.count >= b.preview.count);
             prop_assert!(a.scope <= b.scope && a.max_grant <= b.max_grant);
             prop_assert_eq!(a.scope == Scope::Once, a.max_grant.is_none());
         }

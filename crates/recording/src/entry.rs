@@ -257,6 +257,9 @@ pub struct Intent {
     /// The approval that released it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<String>,
+    /// If it changes more rows than this, it is rolled back: a bound on what its approvers were shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback_above: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
@@ -329,6 +332,26 @@ pub struct Approval {
     /// The redacted statement the reviewers saw; with `requested` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub display: Option<String>,
+    /// What the reviewers were told that it would do; with `requested` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub impact: Option<Impact>,
+}
+
+/// Numbers, and words of ours.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Impact {
+    /// The sentence that they read.
+    pub means: String,
+    /// The planner's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimated_rows: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted_rows: Option<u64>,
+    /// Counting stopped there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback_above: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]

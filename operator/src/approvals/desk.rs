@@ -188,7 +188,7 @@ impl Desk {
                     let broken = broken.map(|(_, reason)| reason.clone()).unwrap_or_default();
                     let scope = super::cover::said(grant.scope).into();
                     let grant = v1::Grant { scope, left_milliseconds: left, broken };
-                    return Ok(Consumed { by: tally.approvers, grant: Some(grant) });
+                    return Ok(Consumed { by: tally.approvers, grant: Some(grant), rollback_above: None });
                 }
                 if request.spec.digest != format!("hmac-sha256:{}", hex(&digest)) {
                     return Err(another());
@@ -200,7 +200,10 @@ impl Desk {
                     tracing::info!(event = "approval_used", namespace = request.id.0, name);
                     let broken = tally.grant.and_then(|grant| grant.broken);
                     let once = |(_, broken)| v1::Grant { scope: v1::Scope::Once.into(), left_milliseconds: 0, broken };
-                    return Ok(Consumed { by: tally.approvers, grant: broken.map(once) });
+                    // From what was stored, which is what people read.
+                    let shown = request.spec.impact.as_ref().and_then(|impact| impact.rollback_above);
+                    let rollback_above = shown.and_then(|rows| u64::try_from(rows).ok());
+                    return Ok(Consumed { by: tally.approvers, grant: broken.map(once), rollback_above });
                 }
             }
             Err(Status::unavailable("the request changes too fast"))

@@ -17,6 +17,7 @@ use crds::policy::{Action, AgentAccessPolicySpec, ApprovalSettings, ClusterAgent
 use crds::shared::Protocol;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use policy::impact::{Counted, Impact};
 use policy::redact::{Redacted, summary};
 
 use super::asker::Asker;
@@ -59,6 +60,8 @@ pub(super) struct Checked {
     pub(super) asking: BTreeSet<Asking>,
     /// What a grant of it would cover.
     cover: Option<Cover>,
+    /// For those who decide; nothing is decided by it.
+    impact: Option<Impact>,
     terms: Terms,
 }
 
@@ -104,7 +107,9 @@ impl Checked {
         let terms = terms(&question).ok_or(Refused::Malformed("terms are missing or out of range"))?;
         malformed(!is_line(&question.session, 0, limits::LABEL_CHARS), "session is not one short line")?;
         let cover = cover::read(&question).map_err(Refused::Malformed)?;
-        Ok(Self { digest: format!("hmac-sha256:{}", hex(&question.digest)), question, asking, cover, terms })
+        let impact = question.impact.as_ref().map(impact);
+        malformed(impact.as_ref().is_some_and(|impact| !impact.fits()), "impact is not one that can be shown")?;
+        Ok(Self { digest: format!("hmac-sha256:{}", hex(&question.digest)), question, asking, cover, impact, terms })
     }
 
     /// By which an open request of the same pod for the same operation is found.
@@ -215,6 +220,7 @@ impl Checked {
             grant,
             cover: self.cover.clone(),
             break_glass: None,
+            impact: None,
             expires_at: expires.to_string(),
         };
         if let (Some(cover), Some(longest)) = (&self.cover, grant::longest(&spec, Word::BreakGlass)) {
@@ -222,6 +228,11 @@ impl Checked {
             let means = cover::means(cover, &self.question.target, Scope::Duration, longest.as_str(), asker);
             spec.break_glass = Some(means);
         }
+        // A grant is good for other values too: what this one would do says nothing about those.
+        spec.impact = self.impact.clone().map(|impact| {
+            let compared = impact.compared && scope == Scope::Once;
+            Impact { compared, ..impact }.shown()
+        });
         let job = spec.grant.as_ref().and_then(|grant| grant.job.clone());
         let how = how(name, &spec, asker.pod.namespace());
         let mut object = ApprovalRequest::new(name, spec);
@@ -391,6 +402,15 @@ fn terms(question: &Question) -> Option<Terms> {
         ttl: Some(ttl).filter(|ttl| !ttl.is_zero() && *ttl <= LONGEST_TTL)?,
         reason: if terms.reason_required { Reason::Required } else { Reason::Optional },
     })
+}
+
+fn impact(told: &control::v1::Impact) -> Impact {
+    Impact {
+        estimated: told.estimated_rows,
+        counted: told.counted_rows.map(|rows| Counted { rows, more: told.more }),
+        compared: told.compared,
+        remark: told.remark.clone(),
+    }
 }
 
 fn is_seen(text: &str) -> bool {

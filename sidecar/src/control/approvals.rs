@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use control::v1::{self, ConsumeRequest, Name, Question, standing};
 use crds::approval::Cover;
+use policy::impact::Impact;
 use policy::operation::Digest;
 use policy::verdict::Scope;
 use recording::entry::{Approval, ApprovalEvent, Vote};
@@ -21,6 +22,7 @@ use super::granted::Granted;
 use super::line::Line;
 use super::why;
 use crate::ledger::{Ledger, NotRecorded};
+use crate::recorder;
 use crate::outside::{Answer, Approvals, Ask, AskError, Lease, NotConsumed, Standing, Ticket, Used};
 
 /// For a single answer.
@@ -70,6 +72,7 @@ impl Approvals for ClusterApprovals {
             let mut asked = entry(&name, ask.digest, ApprovalEvent::Requested);
             asked.expires = expires(ask.terms.pending_ttl);
             asked.display = Some(question.statement.clone());
+            asked.impact = ask.impact.as_ref().map(recorder::impact);
             if self.ledger.approval(asked).await.is_err() {
                 self.withdraw(&name).await;
                 return Err(AskError::Away);
@@ -79,6 +82,11 @@ impl Approvals for ClusterApprovals {
             tokio::spawn(follow(line, question, denials, stream, sender));
             Ok(Ticket { name, standing })
         })
+    }
+
+    fn knows(&self, ask: &Ask) -> bool {
+        // Of requests that are open the operator knows alone.
+        self.granted.find(ask).is_some()
     }
 
     fn withdraw(&self, name: &str) -> Answer<'_, ()> {
@@ -101,14 +109,14 @@ impl Approvals for ClusterApprovals {
             match timeout(PATIENCE, client.consume(request)).await {
                 // It is used from here on, also when that cannot be recorded.
                 Ok(Ok(consumed)) => {
-                    let v1::Consumed { by, grant } = consumed.into_inner();
+                    let v1::Consumed { by, grant, rollback_above } = consumed.into_inner();
                     let broken = grant.as_ref().map(|grant| grant.broken.clone()).unwrap_or_default();
                     let lease = grant.and_then(|grant| lease(&grant, begun, ticket, &ask));
                     let first = lease.as_ref().is_none_or(|lease| self.granted.keep(&ask, lease));
                     let votes = if first { by.as_slice() } else { &[] };
                     let unrecorded = |_| NotConsumed("its use could not be recorded");
                     used(&*self.ledger, &name, ask.digest, votes, &broken).await.map_err(unrecorded)?;
-                    Ok(Used { by, lease })
+                    Ok(Used { by, lease, rollback_above })
                 }
                 Ok(Err(status)) if status.code() == Code::FailedPrecondition => {
                     self.granted.forget(&name);
@@ -176,6 +184,7 @@ fn entry(name: &str, digest: Digest, event: ApprovalEvent) -> Approval {
         reason: None,
         shared_user: false,
         display: None,
+        impact: None,
     }
 }
 
@@ -299,6 +308,17 @@ fn question(ask: &Ask) -> Question {
         cover: ask.cover.as_ref().map(cover),
         session: ask.session.clone(),
         only: String::new(),
+        impact: ask.impact.as_ref().map(impact),
+    }
+}
+
+fn impact(impact: &Impact) -> v1::Impact {
+    v1::Impact {
+        estimated_rows: impact.estimated,
+        counted_rows: impact.counted.map(|counted| counted.rows),
+        more: impact.counted.is_some_and(|counted| counted.more),
+        compared: impact.compared,
+        remark: impact.remark.clone(),
     }
 }
 

@@ -127,10 +127,12 @@ mod tests {
                 hold_for: Duration::from_secs(60),
                 reason_required: false,
                 max_hold_in_transaction: None,
+                preview: policy::verdict::Preview::default(),
             },
             revision: Revision([1; 32]),
             cover: Some(Cover { action: "DELETE".to_owned(), database: "shop".to_owned(), uses: vec![used] }),
             session: "s-1".to_owned(),
+            impact: None,
         }
     }
 

@@ -24,11 +24,17 @@ pub struct Released {
     request: String,
     digest: Digest,
     revision: Revision,
+    rollback_above: Option<u64>,
 }
 
 impl Released {
-    pub(super) fn new(request: String, op: &Operation) -> Self {
-        Self { request, digest: op.digest, revision: op.planned }
+    pub(super) fn new(request: String, op: &Operation, rollback_above: Option<u64>) -> Self {
+        Self { request, digest: op.digest, revision: op.planned, rollback_above }
+    }
+
+    /// If it changes more rows than this, it has to be rolled back.
+    pub fn rollback_above(&self) -> Option<u64> {
+        self.rollback_above
     }
 
     /// Whether this is the same operation, parameters included, under the same policy.

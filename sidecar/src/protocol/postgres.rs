@@ -5,6 +5,7 @@ pub mod cancel;
 pub mod mask;
 pub mod operation;
 pub mod parameter;
+pub mod preview;
 pub mod refusal;
 pub mod session;
 pub mod settings;

@@ -12,6 +12,7 @@ use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use crds::approval::{ApprovalRequest, Decision};
 use parking_lot::Mutex;
 use policy::approval::{ConsumeError, Standing as Tallied};
+use policy::impact::Impact;
 use policy::operation::Digest;
 use policy::redact::Redacted;
 use recording::entry::{Approval, ApprovalEvent, Vote, What};
@@ -20,6 +21,7 @@ use tokio::sync::{Notify, broadcast};
 use crate::config::Approver;
 use crate::ledger::Ledger;
 use crate::metrics::{ApprovalOutcome, Metrics};
+use crate::recorder;
 use crate::outside::{Answer, Approvals, Ask, AskError, NotConsumed, Ticket, Used};
 use crate::state::StateDir;
 use crate::vital;
@@ -163,6 +165,10 @@ impl Approvals for LocalApprovals {
         Box::pin(async move { unstopped(async move { inner.ask(ask).await }).await.unwrap_or(Err(AskError::Away)) })
     }
 
+    fn knows(&self, ask: &Ask) -> bool {
+        self.inner.book.lock().open_for(&ask.subject, &ask.target, ask.digest, ask.revision).is_some()
+    }
+
     fn withdraw(&self, name: &str) -> Answer<'_, ()> {
         let (inner, name) = (Arc::clone(&self.inner), name.to_owned());
         Box::pin(async move {
@@ -206,6 +212,7 @@ impl Inner {
         };
         let mut entry = self.entry(&name, &request, ApprovalEvent::Requested);
         entry.display = Some(request.ask.statement.as_str().to_owned());
+        entry.impact = request.ask.impact.as_ref().map(recorder::impact);
         self.ledger.approval(entry).await.map_err(|_| AskError::Away)?;
         let standing = request.standing.subscribe();
         self.book.lock().insert(name.clone(), request);
@@ -234,7 +241,7 @@ impl Inner {
 
     async fn consume(&self, name: &str, digest: Digest) -> Result<Used, NotConsumed> {
         let _turn = self.turn.lock().await;
-        let (entry, deadline, by) = {
+        let (entry, deadline, by, rollback_above) = {
             let mut book = self.book.lock();
             let request = book.get_mut(name).ok_or(NotConsumed("there is no such request"))?;
             if request.ask.digest != digest {
@@ -245,7 +252,9 @@ impl Inner {
                 ConsumeError::Pending => NotConsumed("it is still pending"),
                 ConsumeError::Closed(how) => NotConsumed(how),
             })?;
-            (self.entry(name, request, ApprovalEvent::Consumed), request.deadline(), request.approvers())
+            let rollback_above = request.ask.impact.as_ref().and_then(Impact::rollback_above);
+            let entry = self.entry(name, request, ApprovalEvent::Consumed);
+            (entry, request.deadline(), request.approvers(), rollback_above)
         };
         // From here on it is used, also when the record fails: never twice is worth more than once.
         let recorded = self.ledger.approval(entry).await;
@@ -255,7 +264,7 @@ impl Inner {
         if deadline.is_some_and(|end| Instant::now() >= end) {
             return Err(NotConsumed("expired"));
         }
-        Ok(Used { by, lease: None })
+        Ok(Used { by, lease: None, rollback_above })
     }
 
     async fn vote(
@@ -391,6 +400,7 @@ impl Inner {
             reason: None,
             shared_user: self.shared_user,
             display: None,
+            impact: None,
         }
     }
 

@@ -96,6 +96,10 @@ impl Approvals for NobodyToAsk {
         Box::pin(async { Err(AskError::Away) })
     }
 
+    fn knows(&self, _: &Ask) -> bool {
+        false
+    }
+
     fn withdraw(&self, _: &str) -> Answer<'_, ()> {
         Box::pin(async {})
     }

@@ -312,7 +312,7 @@ impl Control for Served {
     async fn consume(&self, request: Request<ConsumeRequest>) -> Result<Response<Consumed>, Status> {
         certificate(&request)?;
         let grant = self.0.does.lock().grant.clone();
-        Ok(Response::new(Consumed { by: vec!["alice".to_owned()], grant }))
+        Ok(Response::new(Consumed { by: vec!["alice".to_owned()], grant, rollback_above: None }))
     }
 
     async fn begin_recording(

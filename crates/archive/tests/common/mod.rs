@@ -80,6 +80,7 @@ pub fn granted(approval: &str, reviewer: &str) -> Entry {
         reason: Some("ticket 7".into()),
         shared_user: false,
         display: None,
+        impact: None,
     })))
 }
 

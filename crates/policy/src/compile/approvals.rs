@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use crds::duration::DurationText;
 use crds::limits;
-use crds::policy::{Action, ApprovalSettings, Reason, Scope};
+use crds::policy::{Action, ApprovalSettings, Preview, Reason, Scope};
 
 use crate::compile::check;
 use crate::compile::report::{Report, shown};
 use crate::rule::Terms;
+use crate::verdict::Preview as Shown;
 
 const LONGEST_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 const LONGEST_GRANT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -24,6 +25,7 @@ pub(super) fn compile(list: &[ApprovalSettings], report: &mut Report) -> BTreeMa
 }
 
 fn terms(settings: &ApprovalSettings, path: &str, report: &mut Report) -> Terms {
+    let at = path.to_owned();
     check::label(report, &format!("{path}.name"), &settings.name);
     let required_approvals = count(report, &format!("{path}.requiredApprovals"), settings.required_approvals);
     let deny_threshold = count(report, &format!("{path}.denyThreshold"), settings.deny_threshold);
@@ -73,7 +75,19 @@ fn terms(settings: &ApprovalSettings, path: &str, report: &mut Report) -> Terms 
         hold_for,
         reason_required: settings.reason == Reason::Required,
         max_hold_in_transaction,
+        preview: preview(settings, &at, report),
     }
+}
+
+/// The redacted statement is shown whatever stands here.
+fn preview(settings: &ApprovalSettings, path: &str, report: &mut Report) -> Shown {
+    let path = format!("{path}.preview");
+    let wanted = &settings.preview;
+    check::at_most(report, &path, wanted, limits::PREVIEWS);
+    if (1..wanted.len()).any(|at| wanted.get(at).is_some_and(|one| wanted.iter().take(at).any(|two| one == two))) {
+        report.error(&path, "names the same preview twice");
+    }
+    Shown { explain: wanted.contains(&Preview::Explain), count: wanted.contains(&Preview::Count) }
 }
 
 fn count(report: &mut Report, path: &str, value: i32) -> u8 {

@@ -6,7 +6,7 @@ use crds::policy::Scope;
 
 use crate::operation::{Access, Fields, Operation, Strictness};
 use crate::rule::Rule;
-use crate::verdict::{ApprovalTerms, DenyReason, Matched};
+use crate::verdict::{ApprovalTerms, DenyReason, Matched, Preview};
 
 pub(super) struct Judgement<'a> {
     pub(super) matched: Vec<Matched>,
@@ -120,6 +120,7 @@ impl ApprovalTerms {
                 hold_for: terms.hold_for,
                 reason_required: terms.reason_required,
                 max_hold_in_transaction: terms.max_hold_in_transaction,
+                preview: terms.preview,
             };
             merged = Some(match merged {
                 None => one,
@@ -148,6 +149,10 @@ impl ApprovalTerms {
             reason_required: self.reason_required || other.reason_required,
             // A rule without it is never held inside a transaction: that is the shortest.
             max_hold_in_transaction: self.max_hold_in_transaction.min(other.max_hold_in_transaction),
+            preview: Preview {
+                explain: self.preview.explain || other.preview.explain,
+                count: self.preview.count || other.preview.count,
+            },
         }
     }
 }

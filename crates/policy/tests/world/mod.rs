@@ -6,7 +6,7 @@ use crds::duration::DurationText;
 use crds::policy::{
     Action, AgentAccessPolicySpec, ApprovalSettings, ClusterAgentAccessPolicySpec, ClusterMask, ClusterPostgresColumns,
     ClusterPostgresMatch, ClusterRule, Durability, InPredicates, InTransaction, Level, MaskMethod, Mode, OnTimeout,
-    PostgresMask, PostgresRule, PostgresRules, PostgresVerb, Reason, RecordingSettings, RuleLimits, Scope, TargetRules,
+    PostgresMask, PostgresRule, PostgresRules, PostgresVerb, Preview, Reason, RecordingSettings, RuleLimits, Scope, TargetRules,
 };
 use crds::shared::{LocalRef, Selector};
 use crds::target::AccessTargetSpec;
@@ -131,8 +131,9 @@ fn recording() -> impl Strategy<Value = RecordingSettings> {
 fn settings(name: &'static str) -> impl Strategy<Value = ApprovalSettings> {
     let scope = select(vec![Scope::Once, Scope::Session, Scope::Duration, Scope::Task]);
     let granted = (scope, 1..=86_400_u32);
-    (1..=5_i32, 1..=5_i32, 60..3_600_u32, 1..=60_u32, any::<bool>(), option::of(1..=30_u32), granted).prop_map(
-        move |(required, denials, ttl, hold, reason, inside, (scope, grant))| ApprovalSettings {
+    let preview = subsequence(vec![Preview::Explain, Preview::Count, Preview::MaskedStatement], 0..=3);
+    (1..=5_i32, 1..=5_i32, 60..3_600_u32, 1..=60_u32, any::<bool>(), option::of(1..=30_u32), granted, preview).prop_map(
+        move |(required, denials, ttl, hold, reason, inside, (scope, grant), preview)| ApprovalSettings {
             name: name.to_owned(),
             required_approvals: required,
             deny_threshold: denials,
@@ -145,6 +146,7 @@ fn settings(name: &'static str) -> impl Strategy<Value = ApprovalSettings> {
                 max_hold: DurationText(format!("{hold}s")),
                 on_timeout: OnTimeout::Rollback,
             }),
+            preview,
         },
     )
 }

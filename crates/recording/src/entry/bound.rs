@@ -65,6 +65,9 @@ pub(super) fn entry(entry: &mut Entry) {
             each(&mut a.reviewer, MAX_NAME);
             each(&mut a.reason, MAX_TEXT);
             each(&mut a.display, MAX_PAYLOAD);
+            if let Some(impact) = &mut a.impact {
+                text(&mut impact.means, MAX_TEXT);
+            }
         }
         Body::Data(d) => {
             let (Content::Text(t) | Content::Base64(t)) = &mut d.content;

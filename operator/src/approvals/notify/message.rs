@@ -76,6 +76,10 @@ fn structured(fact: &Fact) -> Value {
         "protocol": spec.protocol,
         "action": plain(&spec.action.verb),
         "summary": plain(&spec.summary),
+        "impact": spec.impact.as_ref().map(|impact| json!({
+            "means": plain(&impact.means), "estimatedRows": impact.estimated_rows, "countedRows": impact.counted_rows,
+            "more": impact.more, "rollbackAbove": impact.rollback_above,
+        })),
         "policies": policies,
         "scope": spec.scope,
         "grants": spec.grant.as_ref().map(|grant| plain(&grant.means)),
@@ -101,6 +105,9 @@ fn text(fact: &Fact) -> String {
         code(&format!("{}:{}", spec.target.host, spec.target.port))
     ));
     lines.push(format!("What: {} {}", code(&spec.action.verb), code(&spec.summary)));
+    if let Some(impact) = &spec.impact {
+        lines.push(format!("Impact: {}", code(&impact.means)));
+    }
     match fact.notice {
         Notice::Requested => {
             lines.push(format!("Asked for by: {}", asking(fact)));

@@ -124,6 +124,31 @@ pub fn internal(ctx: &Context<'_>, action: &'static str, frames: &[u8]) -> Opera
     }
 }
 
+/// A request of our own that is made from a decided statement: it reads, whatever that would change.
+#[derive(Clone, Copy, Debug)]
+pub struct Derived<'a> {
+    /// Its name in the recording; the text itself may hold what is masked there.
+    pub what: &'static str,
+    pub text: &'a str,
+    pub parameters: &'a [Parameter<'a>],
+    /// Those of the statement.
+    pub accesses: &'a [Access],
+}
+
+pub fn derived(ctx: &Context<'_>, derived: &Derived<'_>, frames: &[u8]) -> Operation {
+    let read = |access: &Access| Access { verb: Verb::Read, bounded: None, ..access.clone() };
+    let mut accesses: Vec<Access> = derived.accesses.iter().map(read).collect();
+    accesses.sort();
+    accesses.dedup();
+    Operation {
+        accesses,
+        ceiling: Strictness::Allow,
+        origin: Origin::Internal,
+        display: Redacted::constant(derived.what),
+        ..base(ctx, derived.what, derived.text, derived.parameters, frames)
+    }
+}
+
 fn base(ctx: &Context<'_>, action: &str, text: &str, parameters: &[Parameter<'_>], frames: &[u8]) -> Operation {
     Operation {
         protocol: Protocol::Postgres,

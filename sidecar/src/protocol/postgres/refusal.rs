@@ -1,7 +1,7 @@
 //! A refusal in Postgres' words: SQLSTATE, message, DETAIL and HINT. Agents read them, so they say what to do next.
 //!
 //! SQLSTATEs: 42501 denied by policy; PX001 approval pending, PX002 denied, PX003 expired, PX004 cannot be recorded or
-//! asked; 54000 a limit; 08001 the target is away; 57014 cancelled while waiting. PX is in the range that the standard
+//! asked, PX005 it changed more rows than was approved and was rolled back; 54000 a limit; 08001 the target is away; 57014 cancelled while waiting. PX is in the range that the standard
 //! leaves to implementations; class 40 is avoided, since drivers retry it by themselves.
 
 use policy::verdict::DenyReason;

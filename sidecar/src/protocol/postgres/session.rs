@@ -13,6 +13,8 @@ mod cursor;
 mod establish;
 mod extended;
 mod flight;
+mod guard;
+mod impact;
 mod inbound;
 mod internal;
 pub(crate) mod login;
@@ -39,6 +41,7 @@ use tokio::time::{sleep_until, timeout};
 
 use self::agent::Agent;
 use self::flight::{Flight, Token};
+use self::guard::Guard;
 use self::meaning::Meaning;
 use self::planner::Planner;
 use self::row_limit::BeyondLimit;
@@ -149,6 +152,8 @@ pub(super) struct Session {
     must_roll_back: bool,
     /// A result was too long, and the rest of its batch is not the agent's any more.
     beyond_limit: Option<BeyondLimit>,
+    /// A transaction of ours around the change that runs: its answers are held back.
+    guard: Option<Guard>,
     meaning: Meaning,
     listening: HashSet<String>,
     /// COMMIT or ROLLBACK was sent in this batch: nothing may follow in it, or all-or-nothing would not hold.
@@ -175,6 +180,7 @@ impl Session {
         let mut draining = false;
         let drain = self.core.drain.clone();
         loop {
+            self.settle_guard().await?;
             let all_taken = self.take_agent_messages().await?;
             if draining && self.machine.idle() && self.kept.is_empty() {
                 return Ok(End::Drained);
@@ -222,7 +228,12 @@ impl Session {
             // Nobody will send the rest of the stream; without an end to it the target would wait for ever.
             let _ = self.control(&control);
         }
-        let answers = matches!(end, End::Terminated | End::HungUp | End::Agent(_) | End::TooManyRows | End::Revoked(_));
+        let uncommitted = self.guard.as_ref().is_some_and(Guard::is_uncommitted);
+        if uncommitted {
+            // The target rolls it back when this connection closes; until then it holds locks.
+            self.cancel_upstream();
+        }
+        let answers = !uncommitted && matches!(end, End::Terminated | End::HungUp | End::Agent(_) | End::TooManyRows | End::Revoked(_));
         if answers && self.outcomes_owed() {
             if self.machine.unsynced() {
                 // Without the end of the batch the target keeps its answers to itself.
@@ -235,7 +246,7 @@ impl Session {
         let undone = self.machine.unsynced();
         for (_, flight) in std::mem::take(&mut self.flights) {
             // Nothing keeps a batch whose end was not sent; of another only ReadyForQuery tells.
-            let status = if flight.settling && undone { Status::RolledBack } else { Status::Unknown };
+            let status = if uncommitted || (flight.settling && undone) { Status::RolledBack } else { Status::Unknown };
             flight.finish(status, &recorder);
         }
         self.upstream.close().await;

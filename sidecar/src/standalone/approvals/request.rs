@@ -10,6 +10,7 @@ use crds::limits::{POLICY_REFS, REQUEST_RESOURCES, STATEMENT_CHARS, TEXT_CHARS};
 use crds::policy::{Reason, Scope};
 use jiff::Timestamp;
 use policy::approval::{Standing as Tallied, Tally, Vote};
+use policy::impact::Impact;
 use policy::redact::{Redacted, remark, summary};
 use tokio::sync::watch;
 
@@ -136,6 +137,7 @@ impl Request {
             grant: None,
             cover: None,
             break_glass: None,
+            impact: ask.impact.as_ref().map(Impact::shown),
             expires_at: self.expires(),
         };
         let mut object = ApprovalRequest::new(name, spec);

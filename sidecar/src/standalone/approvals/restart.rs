@@ -32,6 +32,7 @@ pub(super) fn take_over(files: &Files, book: &mut Book) -> io::Result<Vec<Approv
                 reason: Some("the sidecar was started again".to_owned()),
                 shared_user: false,
                 display: None,
+                impact: None,
             });
         }
         files.put(&name, &object);

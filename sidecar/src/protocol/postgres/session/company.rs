@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use pgcodec::Backend;
+use policy::impact::Impact;
+use policy::operation::Operation;
+use policy::verdict::Preview;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::super::refusal::{Words, words, words_not_planned};
 use super::agent::{Reader, Writer, fields};
+use super::impact::Sketch;
 use crate::gate::{AgentSide, Refused, Told};
 
 /// What an agent may send ahead while it waits; more is taken as giving up.
@@ -20,6 +24,8 @@ pub(super) struct Company<'a> {
     pub cancel: &'a Notify,
     /// Why the statement at hand could not be planned.
     pub not_planned: Option<&'a pgsql::Refused>,
+    /// For looking what it would do, where it is a statement that runs.
+    pub sketch: Option<Sketch<'a>>,
 }
 
 impl AgentSide for Company<'_> {
@@ -37,6 +43,13 @@ impl AgentSide for Company<'_> {
         // An agent that does not read is found by `gave_up`, or by the end of the hold.
         if self.writer.put(&Backend::NoticeResponse(fields("NOTICE", &words))).is_ok() {
             let _ = timeout(Duration::from_secs(1), self.writer.flush()).await;
+        }
+    }
+
+    async fn impact(&mut self, operation: &Operation, wanted: Preview) -> Impact {
+        match &self.sketch {
+            Some(sketch) => sketch.look(operation, wanted).await,
+            None => Impact::none("only statements are looked at"),
         }
     }
 

@@ -18,7 +18,7 @@ use super::super::refusal::{Words, words};
 use super::super::settings;
 use super::agent::Agent;
 use super::company::Company;
-use super::internal::{Asker, InternalError};
+use super::internal::{Asker, InternalError, MOST_BYTES};
 use super::login::{self, LoginError};
 use super::meaning::Meaning;
 use super::planner::Planner;
@@ -159,7 +159,7 @@ async fn prepare(
         meaning: "",
     });
     let mut company =
-        Company { reader: &mut agent.reader, writer: &mut agent.writer, cancel: &cancel, not_planned: None };
+        Company { reader: &mut agent.reader, writer: &mut agent.writer, cancel: &cancel, not_planned: None, sketch: None };
     let permit = desk.admit(&connect, Stage::Run, Moment::InBatch, &mut company).await.map_err(|refused| {
         let words = words(&refused);
         Failed(words, format!("connect refused: {}", refused.refusal.word()))
@@ -234,7 +234,7 @@ async fn pins(
     let failed = |text: String| {
         Failed(Words::new("08001", "the target is not available: the session could not be pinned"), text)
     };
-    let mut asker = Asker { upstream, framer, desk, key: &core.digest_key, database };
+    let mut asker = Asker { upstream, framer, desk, key: &core.digest_key, database, most: MOST_BYTES };
     let rows = asker.ask("pins", PINS).await.map_err(|error: InternalError| failed(error.to_string()))?;
     let row: Vec<String> = rows
         .into_iter()
@@ -284,6 +284,7 @@ impl Prepared {
             cursors: BTreeMap::new(),
             must_roll_back: false,
             beyond_limit: None,
+            guard: None,
             meaning: self.meaning,
             listening: HashSet::new(),
             batch_committed: false,

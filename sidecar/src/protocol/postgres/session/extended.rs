@@ -15,7 +15,7 @@ use super::super::refusal::{Words, words};
 use super::super::statement::{Bound, Judged, Portal, Prepared, Source};
 use super::cursor::Reading;
 use super::flight::Token;
-use super::inbound::{REPLANS, changing, copy_of, is_stale};
+use super::inbound::{About, REPLANS, changing, copy_of, is_stale, not_alone};
 use super::unit::{Kept, MOST_KEPT};
 use super::{End, Session, encoded};
 use crate::gate::Stage;
@@ -166,12 +166,22 @@ impl Session {
         operation.payload = crate::upstream::payload_hash(&frames);
         operation.planned = judged.planned;
         let stage = released.as_ref().map_or(Stage::Run, Stage::Continue);
-        match self.admit(&operation, stage).await {
+        match self.admit_about(&operation, stage, About::Portal(plan, portal_id)).await {
             Err(refused) => {
                 let words = if is_stale(&refused) { changing() } else { words(&refused) };
                 self.release_then_refuse(words).await
             }
             Ok(permit) => {
+                let token = self.token();
+                if let Some(released) = permit.approval() {
+                    self.core.previews.forget(&(operation.digest, operation.planned));
+                    if let Some(most) = released.rollback_above() {
+                        if !self.machine.idle() {
+                            return self.release_then_refuse(not_alone()).await;
+                        }
+                        self.begin_guard(token, most).await?;
+                    }
+                }
                 if !self.release().await? {
                     return Ok(());
                 }
@@ -181,7 +191,6 @@ impl Session {
                     portal.released = permit.approval().cloned();
                     portal.fetched = reading.cursor();
                 }
-                let token = self.token();
                 self.meaning.sent(token, &plan.effect);
                 self.send(token, permit, &frames, &judged, Some(statement), operation)?;
                 self.count_together(token, Some(reading));
@@ -256,7 +265,7 @@ impl Session {
         Ok(Ok(now))
     }
 
-    async fn release_then_refuse(&mut self, words: Words) -> Result<(), End> {
+    pub(super) async fn release_then_refuse(&mut self, words: Words) -> Result<(), End> {
         if self.release().await? {
             self.refuse_extended_with(words)?;
         }

@@ -43,6 +43,8 @@ pub(super) struct Flight {
     pub cancelled: bool,
     /// It failed; the rest of its answer is still to come.
     pub failed: Option<Status>,
+    /// The target did it, and we had it undone.
+    pub overruled: bool,
 }
 
 impl Flight {
@@ -73,6 +75,7 @@ impl Flight {
             settling: false,
             cancelled: false,
             failed: None,
+            overruled: false,
         }
     }
 
@@ -95,6 +98,7 @@ impl Flight {
             settling: false,
             cancelled: false,
             failed: None,
+            overruled: false,
         }
     }
 

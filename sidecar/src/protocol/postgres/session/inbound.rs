@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgcodec::machine::{Copy, StatementId};
+use pgcodec::machine::{Copy, PortalId, StatementId};
 use pgcodec::{Candidate, Control, Expect, Frontend, Step, TxState};
 use pgsql::Refused as NotPlanned;
 use pgsql::plan::{Effect, Plan};
@@ -16,6 +16,7 @@ use super::super::statement::Judged;
 use super::company::Company;
 use super::copy_in::COPY_IN_BYTES;
 use super::flight::{Flight, Token};
+use super::impact::{Sketch, Values};
 use super::unit::{Kept, not_decided};
 use super::{End, Session, agent, catalog_not_read, encoded};
 use crate::gate::{Moment, NotHeld, Permit, Refusal, Refused, Stage};
@@ -25,6 +26,17 @@ use crate::upstream::HIGH_WATER;
 pub(super) const REPLANS: usize = 3;
 /// How long the next operation waits for a cancel request that is under way.
 const MOST_CANCELLING: Duration = Duration::from_secs(2);
+
+/// What is known of the text of an operation.
+#[derive(Clone, Copy)]
+pub(super) enum About<'a> {
+    Nothing,
+    NotPlanned(&'a NotPlanned),
+    /// It runs, without parameters.
+    Query(&'a Plan),
+    /// It runs, with the values of a portal.
+    Portal(&'a Plan, PortalId),
+}
 
 impl Session {
     /// Takes messages as far as they go. `true`: until none is complete; `false`: one has to wait, or a side is full.
@@ -75,7 +87,9 @@ impl Session {
                 | Frontend::Close(_)
                 | Frontend::Sync
         );
-        begins && self.machine.in_flight() > 0 && !self.machine.unsynced() && !self.machine.copying_in()
+        // A server would have run and kept what was sent before the goodbye.
+        let leaves = self.guard.is_some() && matches!(message, Frontend::Terminate) && !self.machine.unsynced();
+        leaves || (begins && self.machine.in_flight() > 0 && !self.machine.unsynced() && !self.machine.copying_in())
     }
 
     async fn take_control(&mut self, control: Control) -> Result<(), End> {
@@ -95,6 +109,8 @@ impl Session {
             self.release().await?;
             if control.is_sync() {
                 self.batch_committed = false;
+            } else {
+                self.flush_guard()?;
             }
             return self.control(&control);
         }
@@ -103,6 +119,15 @@ impl Session {
     }
 
     async fn take_candidate(&mut self, candidate: Candidate) -> Result<(), End> {
+        if self.guard.is_some() {
+            match candidate {
+                Candidate::Query { .. } => return self.refuse_query_with(not_alone()),
+                Candidate::Prepare { .. } | Candidate::Bind { .. } | Candidate::Execute { .. } => {
+                    return self.release_then_refuse(not_alone()).await;
+                }
+                Candidate::CopyData(_) | Candidate::CopyDone | Candidate::CopyFail { .. } => {}
+            }
+        }
         match candidate {
             Candidate::Query { sql } => {
                 // If something kept back was refused, the server skips to Sync, and so does the machine with this text.
@@ -155,15 +180,15 @@ impl Session {
 
     /// Through the gate, keeping the agent company while it waits.
     pub(super) async fn admit(&mut self, operation: &Operation, stage: Stage<'_>) -> Result<Permit, Refused> {
-        self.admit_about(operation, stage, None).await
+        self.admit_about(operation, stage, About::Nothing).await
     }
 
-    /// As `admit`, for a text of which there may be no plan.
-    async fn admit_about(
+    /// As `admit`, with what is known of its text.
+    pub(super) async fn admit_about(
         &mut self,
         operation: &Operation,
         stage: Stage<'_>,
-        not_planned: Option<&NotPlanned>,
+        about: About<'_>,
     ) -> Result<Permit, Refused> {
         self.operations = self.operations.saturating_add(1);
         let moment = if self.machine.idle() {
@@ -176,11 +201,31 @@ impl Session {
         } else {
             Moment::InBatch
         };
+        let target = Arc::clone(self.desk.target());
+        let sketch = |plan, values| Sketch {
+            core: &self.core,
+            target: &target,
+            database: &self.database,
+            meaning: &self.meaning,
+            planner: &self.planner,
+            plan,
+            values,
+        };
+        let (not_planned, sketch) = match about {
+            About::Nothing => (None, None),
+            About::NotPlanned(why) => (Some(why), None),
+            About::Query(plan) => (None, Some(sketch(plan, Values::None))),
+            About::Portal(plan, id) => {
+                let bound = self.machine.portal(id).and_then(|portal| portal.bound.as_ref());
+                (None, Some(sketch(plan, bound.map_or(Values::Gone, Values::Bound))))
+            }
+        };
         let mut company = Company {
             reader: &mut self.agent.reader,
             writer: &mut self.agent.writer,
             cancel: &self.cancel,
             not_planned,
+            sketch,
         };
         let admitted = self.desk.admit(operation, stage, moment, &mut company).await;
         if let Some(cancelling) = self.cancelling.take() {
@@ -199,7 +244,7 @@ impl Session {
     /// A text without a plan, through the gate all the same: the words that refuse it, or `None` to judge it again.
     pub(super) async fn refuse_text(&mut self, sql: &str, why: &NotPlanned) -> Result<Option<Words>, End> {
         let operation = self.with_context(|ctx| operation::opaque(ctx, sql, &why.reason));
-        match self.admit_about(&operation, Stage::Run, Some(why)).await {
+        match self.admit_about(&operation, Stage::Run, About::NotPlanned(why)).await {
             Err(refused) if is_stale(&refused) => Ok(None),
             Err(refused) => Ok(Some(words_not_planned(&refused, why))),
             Ok(_) => Err(End::Caught("an internal check failed", "opaque operation permitted".into())),
@@ -225,12 +270,21 @@ impl Session {
                 Ok(reading) => reading,
                 Err(words) => return self.refuse_query_with(words),
             };
-            match self.admit(&operation, Stage::Run).await {
+            match self.admit_about(&operation, Stage::Run, About::Query(plan)).await {
                 Err(refused) if is_stale(&refused) => continue,
                 Err(refused) => return self.refuse_query(&refused),
                 Ok(permit) => {
-                    self.before_effect(&plan.effect);
                     let token = self.token();
+                    if let Some(released) = permit.approval() {
+                        self.core.previews.forget(&(operation.digest, operation.planned));
+                        if let Some(most) = released.rollback_above() {
+                            if !self.machine.idle() {
+                                return self.refuse_query_with(not_alone());
+                            }
+                            self.begin_guard(token, most).await?;
+                        }
+                    }
+                    self.before_effect(&plan.effect);
                     self.meaning.sent(token, &plan.effect);
                     self.send(token, permit, &frames, &judged, None, operation)?;
                     self.count_together(token, reading);
@@ -274,6 +328,16 @@ pub(super) fn copy_of(effect: &Effect) -> Copy {
         Effect::CopyOut => Copy::Out,
         _ => Copy::No,
     }
+}
+
+/// What is compared with the number that was approved has a transaction of its own.
+pub(super) fn not_alone() -> Words {
+    let mut words = Words::new(
+        "42501",
+        "refused: a change that was approved for a number of rows is compared with it, and has to be alone in its batch",
+    );
+    words.hint = Some("Send Sync behind it before anything else.".to_owned());
+    words
 }
 
 pub(super) fn is_stale(refused: &Refused) -> bool {

@@ -1,18 +1,20 @@
-//! Questions of our own on a logged-in connection: constant texts, each an operation with intent, permit and outcome.
+//! Questions of our own on a logged-in connection, each an operation with intent, permit and outcome: constant texts, and
+//! those that are made from a statement which was decided.
 
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use pgcodec::{Backend, Framer, Frontend};
+use policy::operation::Operation;
 use recording::entry::Status;
 
-use super::super::operation::{self, Transaction};
+use super::super::operation::{self, Derived, Transaction};
 use super::silent::Silent;
 use crate::gate::{Desk, Moment, Outcome, Refused, Stage};
 use crate::upstream::{SendError, Upstream};
 
-/// Most bytes of one answer.
-const MOST_BYTES: usize = 64 * 1024 * 1024;
+/// Most bytes of the answer to a constant text.
+pub(super) const MOST_BYTES: usize = 64 * 1024 * 1024;
 
 #[derive(Debug, thiserror::Error)]
 pub enum InternalError {
@@ -26,8 +28,8 @@ pub enum InternalError {
     Refused(Refused),
     #[error(transparent)]
     Send(#[from] SendError),
-    #[error("the answer is larger than {MOST_BYTES} bytes")]
-    TooLarge,
+    #[error("the answer is larger than {0} bytes")]
+    TooLarge(usize),
 }
 
 /// Asks on a connection that nobody else uses now.
@@ -37,6 +39,8 @@ pub(super) struct Asker<'a> {
     pub desk: &'a mut Desk,
     pub key: &'a aws_lc_rs::hmac::Key,
     pub database: &'a str,
+    /// Bytes of one answer.
+    pub most: usize,
 }
 
 /// The rows of one answer; `None` is NULL.
@@ -47,29 +51,42 @@ impl Asker<'_> {
     pub(super) async fn ask(&mut self, what: &'static str, text: &'static str) -> Result<Rows, InternalError> {
         let mut frames = BytesMut::new();
         Frontend::Query { sql: text.to_owned() }.encode(&mut frames)?;
+        let op = self.operation(|ctx| operation::internal(ctx, what, &frames));
+        self.run(&op, &frames).await
+    }
+
+    /// Runs a text that was made from a decided statement; `frames` end with a Sync.
+    pub(super) async fn derived(&mut self, derived: &Derived<'_>, frames: &[u8]) -> Result<Rows, InternalError> {
+        let op = self.operation(|ctx| operation::derived(ctx, derived, frames));
+        self.run(&op, frames).await
+    }
+
+    fn operation(&mut self, build: impl FnOnce(&operation::Context<'_>) -> Operation) -> Operation {
         let subject = Arc::clone(self.desk.subject());
         let target = Arc::clone(self.desk.target());
-        let op = operation::internal(
-            &operation::Context {
-                key: self.key,
-                subject: &subject,
-                target: &target,
-                database: self.database,
-                role: "",
-                catalog: "",
-                planned: self.desk.revision(),
-                transaction: Transaction::Idle,
-                meaning: "",
-            },
-            what,
-            &frames,
-        );
-        let admitted = self.desk.admit(&op, Stage::Run, Moment::InBatch, &mut Silent).await;
-        let (_, running) = self.upstream.send(admitted.map_err(InternalError::Refused)?, &frames)?;
+        build(&operation::Context {
+            key: self.key,
+            subject: &subject,
+            target: &target,
+            database: self.database,
+            role: "",
+            catalog: "",
+            planned: self.desk.revision(),
+            transaction: Transaction::Idle,
+            meaning: "",
+        })
+    }
+
+    async fn run(&mut self, op: &Operation, frames: &[u8]) -> Result<Rows, InternalError> {
+        let admitted = self.desk.admit(op, Stage::Run, Moment::InBatch, &mut Silent).await;
+        let (_, running) = self.upstream.send(admitted.map_err(InternalError::Refused)?, frames)?;
         self.upstream.flush().await?;
         let result = self.rows().await;
         let mut outcome = Outcome::of(if result.is_ok() { Status::Ok } else { Status::Error });
         outcome.rows = result.as_ref().map_or(0, |rows| u64::try_from(rows.len()).unwrap_or(u64::MAX));
+        if let Err(InternalError::Server(code)) = &result {
+            outcome.sqlstate = Some(code.clone());
+        }
         running.finish(&outcome);
         result
     }
@@ -83,8 +100,8 @@ impl Asker<'_> {
                 match Backend::decode(&frame)? {
                     Backend::DataRow(row) => {
                         bytes = bytes.saturating_add(frame.bytes().len());
-                        if bytes > MOST_BYTES {
-                            return Err(InternalError::TooLarge);
+                        if bytes > self.most {
+                            return Err(InternalError::TooLarge(self.most));
                         }
                         rows.push(row.columns().collect());
                     }

@@ -31,6 +31,11 @@ impl Meaning {
         &self.current
     }
 
+    /// As a connection of our own may begin with them.
+    pub(super) fn settings(&self) -> Vec<(String, String)> {
+        self.told.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
     /// A text that was parsed under one meaning and runs now.
     pub(super) fn since(&self, parsed: &Arc<str>) -> Arc<str> {
         match **parsed == *self.current {

@@ -18,10 +18,15 @@ impl Session {
     pub(super) fn take_target_messages(&mut self) -> Result<(), End> {
         while let Some(frame) = self.upstream_framer.next().map_err(End::Upstream)? {
             let message = Backend::decode(&frame).map_err(End::Upstream)?;
-            let reply = self.machine.backend(message).map_err(End::Upstream)?;
-            self.take_reply(reply)?;
+            self.take_answer(message, frame.bytes().len())?;
         }
         Ok(())
+    }
+
+    /// Attributes one answer, and passes it on.
+    pub(super) fn feed(&mut self, message: Backend) -> Result<(), End> {
+        let reply = self.machine.backend(message).map_err(End::Upstream)?;
+        self.take_reply(reply)
     }
 
     fn take_reply(&mut self, reply: Reply<Token>) -> Result<(), End> {
@@ -228,13 +233,14 @@ impl Session {
         let Backend::ErrorResponse(error) = message else { return Ok(()) };
         let flight = token.and_then(|token| self.flights.get_mut(&token));
         let near = flight.as_ref().is_none_or(|flight| flight.near_masked_data());
+        let overruled = flight.as_ref().is_some_and(|flight| flight.overruled);
         let refused = flight.and_then(|flight| {
             flight.sqlstate = Some(error.code().to_owned());
             flight.refused.clone()
         });
         // Only the error of a poison, of our own CopyFail or of our own cancel request gets other words.
         let told: ErrorFields = match refused {
-            Some(words) if failure.poison || error.code() == "57014" => fields("ERROR", &words),
+            Some(words) if failure.poison || overruled || error.code() == "57014" => fields("ERROR", &words),
             _ => mask::server_words(error, self.openness(near)),
         };
         self.put(&Backend::ErrorResponse(told))?;
@@ -256,7 +262,7 @@ impl Session {
             if last {
                 self.ended(token, status);
             } else if let Some(flight) = self.flights.get_mut(&token) {
-                flight.failed = Some(status);
+                flight.failed.get_or_insert(status);
             }
         }
         if self.stream.as_ref().is_some_and(|(stream, _)| !self.flights.contains_key(stream)) {

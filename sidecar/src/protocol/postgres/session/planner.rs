@@ -38,6 +38,10 @@ impl Planner {
         &self.loaded
     }
 
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
+    }
+
     pub(super) fn masks(&self) -> &MaskTable {
         &self.masks
     }

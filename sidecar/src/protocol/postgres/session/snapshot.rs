@@ -15,7 +15,7 @@ use policy::TargetKey;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::internal::{Asker, InternalError};
+use super::internal::{Asker, InternalError, MOST_BYTES};
 use super::login::{LoggedIn, LoginError};
 use crate::core::Core;
 use crate::gate::Gate;
@@ -173,7 +173,7 @@ pub(crate) async fn read(
 ) -> Result<Catalog, SnapshotError> {
     let mut framer = Framer::backend(&pgcodec::Limits::default());
     let mut desk = gate.internal_desk(target);
-    let mut asker = Asker { upstream: &mut logged_in.upstream, framer: &mut framer, desk: &mut desk, key, database };
+    let mut asker = Asker { upstream: &mut logged_in.upstream, framer: &mut framer, desk: &mut desk, key, database, most: MOST_BYTES };
     asker.ask("catalog snapshot: begin", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let mut rows = Vec::with_capacity(SNAPSHOT.len());
     for text in SNAPSHOT {
