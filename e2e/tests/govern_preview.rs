@@ -88,7 +88,8 @@ fn one(sql: &str) -> String {
 /// The state of everything that agents of these tests may change.
 fn content(world: &World) -> String {
     let tables = ["parts", "late", "orders", "items", "log"];
-    let each = tables.map(|table| format!("SELECT md5(coalesce(string_agg(t::text, ',' ORDER BY t::text), '')) FROM {table} t"));
+    let each = tables
+        .map(|table| format!("SELECT md5(coalesce(string_agg(t::text, ',' ORDER BY t::text), '')) FROM {table} t"));
     world.server.admin(&each.join(" UNION ALL ")).unwrap()
 }
 
@@ -125,11 +126,15 @@ fn the_card_shows_the_estimate_and_the_count_and_looks_once() {
     let show = world().sidecar.cli(Some(ALICE), &["approvals", "show", &name]).unwrap().all();
     assert!(show.contains("100 rows matched its condition"), "{show}");
     // What the planner and the count ran in could not have changed anything.
-    let read_only = world().server.executed().iter().filter(|text| text.starts_with("BEGIN TRANSACTION READ ONLY")).count();
+    let read_only =
+        world().server.executed().iter().filter(|text| text.starts_with("BEGIN TRANSACTION READ ONLY")).count();
     assert!(read_only >= 2);
     approve(&world().sidecar, &name);
     let answer = run(Form::Simple, sql, &[]);
-    assert_eq!((answer.fault, answer.tags.as_slice(), answer.status), (None, ["UPDATE 100".to_owned()].as_slice(), Some(b'I')));
+    assert_eq!(
+        (answer.fault, answer.tags.as_slice(), answer.status),
+        (None, ["UPDATE 100".to_owned()].as_slice(), Some(b'I'))
+    );
     assert_eq!(ran(" c1"), (1, 1, 1));
     assert_eq!(one("SELECT count(*) FROM parts WHERE note = 'x' AND batch = 3"), "100");
     // On record: what people were told, the bound, our own transaction, and the real number.
@@ -138,7 +143,9 @@ fn the_card_shows_the_estimate_and_the_count_and_looks_once() {
     assert_eq!((&asked["impact"]["counted_rows"], &asked["impact"]["means"]), (&shown["countedRows"], &shown["means"]));
     let intent = lines.iter().find(|line| line["kind"] == "intent" && line["approval"] == name.as_str()).unwrap();
     assert_eq!(intent["rollback_above"], 120, "{intent}");
-    let outcome = lines.iter().find(|line| line["kind"] == "outcome" && line["session"] == intent["session"] && line["op"] == intent["op"]);
+    let outcome = lines
+        .iter()
+        .find(|line| line["kind"] == "outcome" && line["session"] == intent["session"] && line["op"] == intent["op"]);
     let outcome = outcome.unwrap();
     assert_eq!((&outcome["status"], outcome["rows"].as_u64()), (&Value::from("ok"), Some(100)), "{outcome}");
     for own in ["impact preview: estimate", "impact preview: count", "guard: begin", "guard: commit"] {
@@ -205,14 +212,20 @@ fn parameters_count_in_text_and_in_binary() {
 fn what_grew_beyond_the_approval_is_rolled_back() {
     for (at, form) in [Form::Simple, Form::Extended].into_iter().enumerate() {
         let batch = 6000 + at;
-        world().server.admin(&format!("INSERT INTO parts SELECT {batch}0 + n, {batch}, 'few' FROM generate_series(1, 3) n")).unwrap();
+        world()
+            .server
+            .admin(&format!("INSERT INTO parts SELECT {batch}0 + n, {batch}, 'few' FROM generate_series(1, 3) n"))
+            .unwrap();
         let sql = format!("UPDATE parts grew{at} SET note = 'gone' WHERE grew{at}.batch = {batch} RETURNING id, note");
         let name = pending(&run(form, &sql, &[]));
         let shown = impact(&world().sidecar, &name);
         assert_eq!((&shown["countedRows"], &shown["rollbackAbove"]), (&Value::from(3), &Value::from(13)), "{shown}");
         approve(&world().sidecar, &name);
         // Between approval and run somebody else adds more.
-        world().server.admin(&format!("INSERT INTO parts SELECT {batch}00 + n, {batch}, 'more' FROM generate_series(1, 20) n")).unwrap();
+        world()
+            .server
+            .admin(&format!("INSERT INTO parts SELECT {batch}00 + n, {batch}, 'more' FROM generate_series(1, 20) n"))
+            .unwrap();
         let before = content(world());
         let answer = run(form, &sql, &[]);
         let fault = answer.fault.clone().unwrap();
@@ -241,7 +254,11 @@ fn what_grew_beyond_the_approval_is_rolled_back() {
         assert_eq!(impact(&world().sidecar, &next)["countedRows"], 23);
         approve(&world().sidecar, &next);
         let answer = run(form, &sql, &[]);
-        assert_eq!((answer.fault.clone(), answer.rows.len(), answer.tags.as_slice()), (None, 23, ["UPDATE 23".to_owned()].as_slice()), "{answer:?}");
+        assert_eq!(
+            (answer.fault.clone(), answer.rows.len(), answer.tags.as_slice()),
+            (None, 23, ["UPDATE 23".to_owned()].as_slice()),
+            "{answer:?}"
+        );
         assert_eq!(one(&format!("SELECT count(*) FROM parts WHERE note = 'gone' AND batch = {batch}")), "23");
     }
 }
@@ -386,12 +403,18 @@ fn the_card_says_what_is_not_known() {
     let mut wire = world().agent().unwrap();
     wire.query("BEGIN").unwrap();
     let inside = told(&wire.query("DELETE FROM parts nk1 WHERE nk1.id = 5").unwrap());
-    assert!(inside["means"].as_str().unwrap().starts_with("no preview: a transaction of the agent is open"), "{inside}");
+    assert!(
+        inside["means"].as_str().unwrap().starts_with("no preview: a transaction of the agent is open"),
+        "{inside}"
+    );
     assert!(inside["rollbackAbove"].is_null(), "{inside}");
     wire.query("ROLLBACK").unwrap();
 
     let joined = told(&run(Form::Simple, "UPDATE orders nk2 SET note = 'n' FROM items i WHERE i.id = nk2.id", &[]));
-    assert!(joined["means"].as_str().unwrap().contains("not counted: its FROM or USING brings other tables in"), "{joined}");
+    assert!(
+        joined["means"].as_str().unwrap().contains("not counted: its FROM or USING brings other tables in"),
+        "{joined}"
+    );
     assert!(joined["estimatedRows"].as_u64().is_some() && joined["countedRows"].is_null(), "{joined}");
 
     let many = told(&run(Form::Simple, "DELETE FROM huge nk3 WHERE nk3.id > 0", &[]));
@@ -400,7 +423,10 @@ fn the_card_says_what_is_not_known() {
     assert!(many["rollbackAbove"].as_u64().unwrap() >= 110_010, "{many}");
 
     let planner = told(&run(Form::Simple, "DELETE FROM items nk4 WHERE nk4.id <= 100", &[]));
-    assert!(planner["countedRows"].is_null() && (80..=120).contains(&planner["estimatedRows"].as_u64().unwrap()), "{planner}");
+    assert!(
+        planner["countedRows"].is_null() && (80..=120).contains(&planner["estimatedRows"].as_u64().unwrap()),
+        "{planner}"
+    );
 
     let nothing = told(&run(Form::Simple, "UPDATE items nk5 SET note = 'n' WHERE nk5.id = 1", &[]));
     assert!(nothing.is_null(), "{nothing}");
@@ -408,8 +434,13 @@ fn the_card_says_what_is_not_known() {
     let wide = told(&run(Form::Simple, "DELETE FROM log nk6 WHERE nk6.id = 1", &[]));
     assert_eq!(wide["countedRows"], 0, "{wide}");
 
-    let inserted = told(&run(Form::Simple, "INSERT INTO parts SELECT 990000 + n, 1, 'x' FROM generate_series(1, 50) n", &[]));
-    assert_eq!((&inserted["estimatedRows"], &inserted["rollbackAbove"]), (&Value::from(50), &Value::from(65)), "{inserted}");
+    let inserted =
+        told(&run(Form::Simple, "INSERT INTO parts SELECT 990000 + n, 1, 'x' FROM generate_series(1, 50) n", &[]));
+    assert_eq!(
+        (&inserted["estimatedRows"], &inserted["rollbackAbove"]),
+        (&Value::from(50), &Value::from(65)),
+        "{inserted}"
+    );
 }
 
 #[test]
@@ -473,7 +504,11 @@ fn a_preview_is_never_the_statement() {
 /// Killed between the change and our COMMIT: nothing is kept, and the record does not say more than is known.
 #[test]
 fn a_kill_before_the_commit_keeps_nothing() {
-    let setup = Setup { failpoints: true, environment: vec![("AGENTACCESS_FAILPOINT".to_owned(), "guard_ready".to_owned())], ..Setup::default() };
+    let setup = Setup {
+        failpoints: true,
+        environment: vec![("AGENTACCESS_FAILPOINT".to_owned(), "guard_ready".to_owned())],
+        ..Setup::default()
+    };
     let mut world = new_world(setup);
     let sql = "UPDATE parts SET note = 'killed' WHERE batch = 1";
     let name = pending(&world.agent().unwrap().run(Form::Simple, Format::Text, sql, &[]).unwrap());
@@ -494,7 +529,9 @@ fn a_kill_before_the_commit_keeps_nothing() {
     world.sidecar.start_again().unwrap();
     let lines = recorded::lines(&world.sidecar.recordings()).unwrap();
     let intent = lines.iter().find(|line| line["kind"] == "intent" && line["approval"] == name.as_str()).unwrap();
-    let outcome = lines.iter().find(|line| line["kind"] == "outcome" && line["session"] == intent["session"] && line["op"] == intent["op"]);
+    let outcome = lines
+        .iter()
+        .find(|line| line["kind"] == "outcome" && line["session"] == intent["session"] && line["op"] == intent["op"]);
     assert_eq!(outcome.unwrap_or_else(|| panic!("no outcome"))["status"], "interrupted");
     let verified = world.sidecar.verify(&world.sidecar.recordings(), None).unwrap();
     assert!([INTACT, UNSIGNED_TAIL].contains(&verified.status), "{verified:?}");

@@ -95,7 +95,11 @@ impl Control for Served {
         let mut consumed = self.0.consumed.lock();
         self.0.used.lock().push(request.get_ref().clone());
         if let Some(grant) = self.0.grant.lock().clone() {
-            return Ok(Response::new(Consumed { by: vec!["alice".to_owned()], grant: Some(grant?), rollback_above: None }));
+            return Ok(Response::new(Consumed {
+                by: vec!["alice".to_owned()],
+                grant: Some(grant?),
+                rollback_above: None,
+            }));
         }
         let digest = request.into_inner().digest;
         if consumed.contains(&digest) {

@@ -222,9 +222,12 @@ impl Teller {
         let time = screen.paint(clock(&entry.wall), Paint::Dim);
         let text = screen.paint(&format!("approval {text}{shared}"), paint);
         screen.say(&format!("{time}  {text}"))?;
-        match (&approval.display, approval.event) {
-            (Some(statement), ApprovalEvent::Requested) => screen.say(&format!("    {}", line(statement))),
-            _ => Ok(()),
+        if let (Some(statement), ApprovalEvent::Requested) = (&approval.display, approval.event) {
+            screen.say(&format!("    {}", line(statement)))?;
+        }
+        match &approval.impact {
+            Some(impact) => screen.say(&format!("    impact: {}", line(&impact.means))),
+            None => Ok(()),
         }
     }
 

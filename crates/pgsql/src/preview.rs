@@ -39,7 +39,12 @@ pub struct Count {
 }
 
 /// Why nothing can be found out about a statement by planning it, judged with everything that it touches.
-pub(crate) fn unseen(parsed: &Parsed, effect: &Effect, findings: &Findings, ctx: &crate::Context<'_>) -> Option<&'static str> {
+pub(crate) fn unseen(
+    parsed: &Parsed,
+    effect: &Effect,
+    findings: &Findings,
+    ctx: &crate::Context<'_>,
+) -> Option<&'static str> {
     let root = parsed.root();
     let plain = matches!(root, Node::SelectStmt(_) | Node::InsertStmt(_) | Node::UpdateStmt(_) | Node::DeleteStmt(_));
     if !plain || *effect != Effect::None {
@@ -262,11 +267,17 @@ mod tests {
                 Some(15),
             ),
             (r#"[{"Plan": {"Node Type": "Seq Scan", "Plan Rows": 1e30}}]"#, Some(1_000_000_000_000_000)),
-            (r#"[{"Plan": {"Node Type": "Seq Scan", "Plan Rows": 18446744073709551615}}]"#, Some(1_000_000_000_000_000)),
+            (
+                r#"[{"Plan": {"Node Type": "Seq Scan", "Plan Rows": 18446744073709551615}}]"#,
+                Some(1_000_000_000_000_000),
+            ),
             (r#"[{"Plan": {"Node Type": "Seq Scan", "Plan Rows": -1}}]"#, None),
             (r#"[{"Plan": {"Node Type": "Seq Scan", "Plan Rows": "12"}}]"#, None),
             (r#"[{"Plan": {"Node Type": "ModifyTable", "Plan Rows": 5}}]"#, None),
-            (r#"[{"Plan": {"Node Type": "ModifyTable", "Plans": [{"Parent Relationship": "InitPlan", "Plan Rows": 5}]}}]"#, None),
+            (
+                r#"[{"Plan": {"Node Type": "ModifyTable", "Plans": [{"Parent Relationship": "InitPlan", "Plan Rows": 5}]}}]"#,
+                None,
+            ),
             (r#"[{"Plan": {"Plan Rows": 5}}]"#, None),
             ("[]", None),
             ("{}", None),

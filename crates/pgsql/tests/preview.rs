@@ -15,8 +15,11 @@ use pgsql::preview::{count, estimate, explain};
 use pgsql::{Catalog, Limits, MaskTable};
 use support::{CANARY, Server, plan, rules};
 
-const MASKS: &[(&str, &str, &str)] =
-    &[("public.users.email", "Partial", "Allow"), ("public.users.ssn", "Redact", "Allow"), ("public.base.secret", "Redact", "Allow")];
+const MASKS: &[(&str, &str, &str)] = &[
+    ("public.users.email", "Partial", "Allow"),
+    ("public.users.ssn", "Redact", "Allow"),
+    ("public.base.secret", "Redact", "Allow"),
+];
 
 const SETUP: &str = "
 CREATE TABLE public.many (id int PRIMARY KEY, kind int, note text);
@@ -76,7 +79,10 @@ const UNSEEN: &[(&str, &str)] = &[
     ("DELETE FROM guarded WHERE id = 1", "planning it could run code of users that belongs to its tables"),
     ("DELETE FROM indexed WHERE id = 1", "planning it could run code of users that belongs to its tables"),
     ("WITH w AS (DELETE FROM plain RETURNING id) SELECT * FROM w", "a WITH of it changes data too"),
-    ("WITH w AS (DELETE FROM plain RETURNING id) DELETE FROM many WHERE id IN (SELECT id FROM w)", "a WITH of it changes data too"),
+    (
+        "WITH w AS (DELETE FROM plain RETURNING id) DELETE FROM many WHERE id IN (SELECT id FROM w)",
+        "a WITH of it changes data too",
+    ),
     ("EXPLAIN DELETE FROM many", "only SELECT, INSERT, UPDATE and DELETE are looked at"),
     ("BEGIN", "only SELECT, INSERT, UPDATE and DELETE are looked at"),
     ("COPY many TO STDOUT", "only SELECT, INSERT, UPDATE and DELETE are looked at"),
@@ -90,9 +96,14 @@ fn content(server: &Server) -> String {
     let tables = "many guarded indexed plain base child users orders";
     let each: Vec<String> = tables
         .split(' ')
-        .map(|table| format!("SELECT '{table}', count(*), md5(string_agg(t::text, ',' ORDER BY t::text)) FROM public.{table} t"))
+        .map(|table| {
+            format!("SELECT '{table}', count(*), md5(string_agg(t::text, ',' ORDER BY t::text)) FROM public.{table} t")
+        })
         .collect();
-    let (ok, text) = server.run(&[&format!("{} UNION ALL SELECT 'events', count(*), md5(string_agg(t::text, ',' ORDER BY t::text)) FROM app.events t", each.join(" UNION ALL "))]);
+    let (ok, text) = server.run(&[&format!(
+        "{} UNION ALL SELECT 'events', count(*), md5(string_agg(t::text, ',' ORDER BY t::text)) FROM app.events t",
+        each.join(" UNION ALL ")
+    )]);
     assert!(ok, "{text}");
     text
 }
@@ -119,7 +130,10 @@ fn what_is_counted_is_what_would_change(server: &Server, catalog: &Catalog, mask
         assert!(ok, "{sql}\n{}\n{counted}", counting.text);
         let (ok, changed) = server.run(&["\\set QUIET off", "BEGIN", &plan.text, "ROLLBACK"]);
         assert!(ok, "{sql}\n{changed}");
-        let tag = changed.lines().find(|line| line.starts_with("UPDATE ") || line.starts_with("DELETE ")).unwrap_or_else(|| panic!("{sql}: {changed}"));
+        let tag = changed
+            .lines()
+            .find(|line| line.starts_with("UPDATE ") || line.starts_with("DELETE "))
+            .unwrap_or_else(|| panic!("{sql}: {changed}"));
         assert_eq!(counted.trim(), tag.split(' ').next_back().unwrap(), "{sql}\n{}", counting.text);
         planned(server, sql, &explain(&plan, &Limits::default()).unwrap());
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use crds::duration::DurationText;
 use crds::policy::{
     Action, AgentAccessPolicySpec, ApprovalSettings, ClusterAgentAccessPolicySpec, ClusterMask, ClusterPostgresColumns,
-    ClusterPostgresMatch, ClusterRule, InTransaction, OnTimeout, PostgresMask, PostgresRule, PostgresRules, Preview, Reason,
-    RecordingSettings, RuleLimits, TargetRules,
+    ClusterPostgresMatch, ClusterRule, InTransaction, OnTimeout, PostgresMask, PostgresRule, PostgresRules, Preview,
+    Reason, RecordingSettings, RuleLimits, TargetRules,
 };
 use crds::shared::LocalRef;
 

@@ -22,8 +22,8 @@ use super::granted::Granted;
 use super::line::Line;
 use super::why;
 use crate::ledger::{Ledger, NotRecorded};
-use crate::recorder;
 use crate::outside::{Answer, Approvals, Ask, AskError, Lease, NotConsumed, Standing, Ticket, Used};
+use crate::recorder;
 
 /// For a single answer.
 const PATIENCE: Duration = Duration::from_secs(10);

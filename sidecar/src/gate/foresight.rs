@@ -9,8 +9,8 @@ use policy::operation::Operation;
 use policy::verdict::{ApprovalTerms, Scope};
 use tokio::time::timeout;
 
-use super::side::AgentSide;
 use super::Moment;
+use super::side::AgentSide;
 
 /// The protocol keeps to its own, which is shorter.
 const DEADLINE: Duration = Duration::from_secs(5);

@@ -21,8 +21,8 @@ use tokio::sync::{Notify, broadcast};
 use crate::config::Approver;
 use crate::ledger::Ledger;
 use crate::metrics::{ApprovalOutcome, Metrics};
-use crate::recorder;
 use crate::outside::{Answer, Approvals, Ask, AskError, NotConsumed, Ticket, Used};
+use crate::recorder;
 use crate::state::StateDir;
 use crate::vital;
 

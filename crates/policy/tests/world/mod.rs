@@ -6,7 +6,8 @@ use crds::duration::DurationText;
 use crds::policy::{
     Action, AgentAccessPolicySpec, ApprovalSettings, ClusterAgentAccessPolicySpec, ClusterMask, ClusterPostgresColumns,
     ClusterPostgresMatch, ClusterRule, Durability, InPredicates, InTransaction, Level, MaskMethod, Mode, OnTimeout,
-    PostgresMask, PostgresRule, PostgresRules, PostgresVerb, Preview, Reason, RecordingSettings, RuleLimits, Scope, TargetRules,
+    PostgresMask, PostgresRule, PostgresRules, PostgresVerb, Preview, Reason, RecordingSettings, RuleLimits, Scope,
+    TargetRules,
 };
 use crds::shared::{LocalRef, Selector};
 use crds::target::AccessTargetSpec;

@@ -123,7 +123,11 @@ mod tests {
         }
         assert_eq!(previews.found.lock().len(), MOST);
         assert_eq!(previews.recent(&key(0)), Some(Impact::none("why")));
-        assert_eq!(previews.recent(&(key(0).0, Revision([2; 32]))), None, "under another policy it is another operation");
+        assert_eq!(
+            previews.recent(&(key(0).0, Revision([2; 32]))),
+            None,
+            "under another policy it is another operation"
+        );
         previews.forget(&key(0));
         assert_eq!(previews.recent(&key(0)), None);
     }

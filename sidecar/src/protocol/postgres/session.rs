@@ -233,7 +233,8 @@ impl Session {
             // The target rolls it back when this connection closes; until then it holds locks.
             self.cancel_upstream();
         }
-        let answers = !uncommitted && matches!(end, End::Terminated | End::HungUp | End::Agent(_) | End::TooManyRows | End::Revoked(_));
+        let answers = !uncommitted
+            && matches!(end, End::Terminated | End::HungUp | End::Agent(_) | End::TooManyRows | End::Revoked(_));
         if answers && self.outcomes_owed() {
             if self.machine.unsynced() {
                 // Without the end of the batch the target keeps its answers to itself.

@@ -158,8 +158,13 @@ async fn prepare(
         transaction: Transaction::Idle,
         meaning: "",
     });
-    let mut company =
-        Company { reader: &mut agent.reader, writer: &mut agent.writer, cancel: &cancel, not_planned: None, sketch: None };
+    let mut company = Company {
+        reader: &mut agent.reader,
+        writer: &mut agent.writer,
+        cancel: &cancel,
+        not_planned: None,
+        sketch: None,
+    };
     let permit = desk.admit(&connect, Stage::Run, Moment::InBatch, &mut company).await.map_err(|refused| {
         let words = words(&refused);
         Failed(words, format!("connect refused: {}", refused.refusal.word()))

@@ -109,7 +109,9 @@ impl Guard {
         if self.bytes > MOST_HELD {
             let mut words = Words::new(
                 "54000",
-                format!("rolled back: its answer is longer than the {MOST_HELD} bytes that can be held back until its rows are compared"),
+                format!(
+                    "rolled back: its answer is longer than the {MOST_HELD} bytes that can be held back until its rows are compared"
+                ),
             );
             words.hint = Some("Leave RETURNING out, or return less. Nothing was kept.".to_owned());
             self.fail(words);
@@ -148,10 +150,7 @@ impl Guard {
     /// What the agent hears of a change that failed at its end: what came before, then the error.
     fn failing(&mut self, error: ErrorFields) -> Vec<Backend> {
         let ends = |message: &Backend| {
-            matches!(
-                message,
-                Backend::CommandComplete { .. } | Backend::PortalSuspended | Backend::EmptyQueryResponse
-            )
+            matches!(message, Backend::CommandComplete { .. } | Backend::PortalSuspended | Backend::EmptyQueryResponse)
         };
         let held = std::mem::take(&mut self.held);
         let before = held.into_iter().take_while(|message| !ends(message));
@@ -352,12 +351,15 @@ impl Session {
         let Some(guard) = &mut self.guard else { return Ok(()) };
         let Stage::Ready(state) = guard.stage else { return Ok(()) };
         if let Some(flight) = self.flights.get_mut(&guard.token) {
-            if flight.cancelled && let Some(words) = flight.refused.take() {
+            if flight.cancelled
+                && let Some(words) = flight.refused.take()
+            {
                 // Policy changed while it ran, and the target was faster than the cancel request.
                 guard.fail(words);
             }
             if let Some(most) = flight.obligations.max_rows.filter(|most| guard.rows > *most) {
-                let mut words = Words::new("54000", format!("the result has more than {most} rows, the policy's limit"));
+                let mut words =
+                    Words::new("54000", format!("the result has more than {most} rows, the policy's limit"));
                 words.hint = Some("Return less. Nothing was kept.".to_owned());
                 guard.fail(words);
             }

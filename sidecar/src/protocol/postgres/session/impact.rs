@@ -100,7 +100,8 @@ impl Sketch<'_> {
             return Err("its parameters are too long");
         }
         let explain = wanted.explain.then(|| preview::explain(self.plan, &self.planner.limits()));
-        let count = wanted.count.then(|| preview::count(self.plan, &self.planner.loaded().catalog, &self.planner.limits()));
+        let count =
+            wanted.count.then(|| preview::count(self.plan, &self.planner.loaded().catalog, &self.planner.limits()));
         for (what, why) in [
             ("no estimate", explain.as_ref().and_then(|made| made.as_ref().err())),
             ("not counted", count.as_ref().and_then(|made| made.as_ref().err())),
@@ -142,11 +143,12 @@ impl Sketch<'_> {
         };
         if let Some(text) = explain {
             match self.within(&mut asker, operation, "impact preview: estimate", &text, |_| true).await {
-                Ok(rows) => match only(&rows).and_then(|cell| std::str::from_utf8(cell).ok()).and_then(preview::estimate)
-                {
-                    Some(rows) => found.estimated = Some(rows),
-                    None => add(found, "no estimate: the target's plan has none"),
-                },
+                Ok(rows) => {
+                    match only(&rows).and_then(|cell| std::str::from_utf8(cell).ok()).and_then(preview::estimate) {
+                        Some(rows) => found.estimated = Some(rows),
+                        None => add(found, "no estimate: the target's plan has none"),
+                    }
+                }
                 Err(InternalError::Server(code)) => {
                     add(found, &format!("no estimate: {}", words(&InternalError::Server(code.clone()))));
                     if is_slow(&code) {
@@ -288,7 +290,8 @@ mod tests {
     fn an_answer_has_one_value() {
         let cell = |text: &'static str| Some(Bytes::from_static(text.as_bytes()));
         assert_eq!(only(&vec![vec![cell("7")]]), cell("7").as_ref());
-        for rows in [vec![], vec![vec![]], vec![vec![None]], vec![vec![cell("7"), cell("8")]], vec![vec![cell("7")]; 2]] {
+        for rows in [vec![], vec![vec![]], vec![vec![None]], vec![vec![cell("7"), cell("8")]], vec![vec![cell("7")]; 2]]
+        {
             assert_eq!(only(&rows), None);
         }
     }

@@ -173,7 +173,14 @@ pub(crate) async fn read(
 ) -> Result<Catalog, SnapshotError> {
     let mut framer = Framer::backend(&pgcodec::Limits::default());
     let mut desk = gate.internal_desk(target);
-    let mut asker = Asker { upstream: &mut logged_in.upstream, framer: &mut framer, desk: &mut desk, key, database, most: MOST_BYTES };
+    let mut asker = Asker {
+        upstream: &mut logged_in.upstream,
+        framer: &mut framer,
+        desk: &mut desk,
+        key,
+        database,
+        most: MOST_BYTES,
+    };
     asker.ask("catalog snapshot: begin", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let mut rows = Vec::with_capacity(SNAPSHOT.len());
     for text in SNAPSHOT {
