@@ -101,12 +101,15 @@ impl Control for Served {
                 rollback_above: None,
             }));
         }
+        // What it was shown with, as the stored request would have it.
+        let shown = request.get_ref().question.as_ref().and_then(|question| question.impact.as_ref());
+        let rollback_above = shown.filter(|impact| impact.compared).and_then(|impact| impact.counted_rows);
         let digest = request.into_inner().digest;
         if consumed.contains(&digest) {
             return Err(Status::failed_precondition("used"));
         }
         consumed.push(digest);
-        Ok(Response::new(Consumed { by: vec!["alice".to_owned()], grant: None, rollback_above: None }))
+        Ok(Response::new(Consumed { by: vec!["alice".to_owned()], grant: None, rollback_above }))
     }
 
     async fn begin_recording(&self, _: Request<BeginRecordingRequest>) -> Result<Response<RecordingStanding>, Status> {
@@ -410,6 +413,27 @@ fn ask(digest: Digest) -> Ask {
         session: "s-1".to_owned(),
         impact: None,
     }
+}
+
+#[tokio::test]
+async fn what_it_would_do_goes_to_the_operator_and_its_bound_comes_back() {
+    let (operator, client) = serve().await;
+    let book = Arc::new(Book::default());
+    let approvals = ClusterApprovals::new(client.into(), book as Arc<dyn Ledger>);
+    let plain = ask(Digest([8; 32]));
+    let counted = Some(policy::impact::Counted { rows: 7, more: false });
+    let impact = policy::impact::Impact { estimated: None, counted, compared: true, remark: "a remark".to_owned() };
+    let told = Ask { impact: Some(impact), ..ask(Digest([9; 32])) };
+    for ask in [&plain, &told] {
+        assert!(!approvals.knows(ask), "of requests the operator knows alone");
+    }
+    let ticket = approvals.ask(told.clone()).await.unwrap();
+    let sent = operator.asked.lock()[0].0.impact.clone().unwrap();
+    assert_eq!((sent.estimated_rows, sent.counted_rows, sent.more, sent.compared), (None, Some(7), false, true));
+    assert_eq!(sent.remark, "a remark");
+    assert_eq!(approvals.consume(&ticket, &told).await.unwrap().rollback_above, Some(7));
+    // An operator of an earlier version answers so, and so does one that was told nothing.
+    assert_eq!(approvals.consume(&ticket, &plain).await.unwrap().rollback_above, None);
 }
 
 #[tokio::test]

@@ -637,3 +637,27 @@ fn talk() {
     let _ = stream.read_to_string(&mut text);
     println!("{text}");
 }
+
+#[tokio::test]
+async fn what_it_would_do_is_shown_recorded_and_comes_back_with_the_approval() {
+    let world = world();
+    let counted = Some(policy::impact::Counted { rows: 100, more: false });
+    let impact = policy::impact::Impact { estimated: Some(90), counted, compared: true, remark: String::new() };
+    let question = Ask { impact: Some(impact.clone()), ..ask(9, 1, LONG) };
+    assert!(!world.approvals.knows(&question));
+    let ticket = world.approvals.ask(question.clone()).await.unwrap();
+    assert!(world.approvals.knows(&question));
+    let recorded = world.memory.approvals.lock().first().and_then(|asked| asked.impact.clone()).unwrap();
+    assert_eq!((recorded.counted_rows, recorded.rollback_above), (Some(100), Some(120)));
+    until("the file", || phase(&world.file(&ticket)) == Some(Phase::Pending)).await;
+    let object: ApprovalRequest = serde_yaml::from_str(&std::fs::read_to_string(world.file(&ticket)).unwrap()).unwrap();
+    assert_eq!(object.spec.impact, Some(impact.shown()));
+    // Whoever asks the same again with other numbers gets the request that people read, and its bound.
+    let other = Ask { impact: Some(policy::impact::Impact::none("why")), ..ask(9, 1, LONG) };
+    assert_eq!(world.approvals.ask(other.clone()).await.unwrap().name, ticket.name);
+    world.vote(ALICE, &ticket, Decision::Approve).await.unwrap();
+    assert_eq!(world.approvals.consume(&ticket, &other).await.unwrap().rollback_above, Some(120));
+    // A request without one, as before.
+    let plain = world.approved(10, LONG).await;
+    assert_eq!(world.approvals.consume(&plain, &ask(10, 1, LONG)).await.unwrap().rollback_above, None);
+}

@@ -185,6 +185,13 @@ fn each_rule_accepts_one_and_refuses_one() {
             "spec.approvals[1].name".into(),
         ),
         (Kind::Policy, "approvals.0.scope", "Once", "Task", "spec.approvals[0].maxGrantDuration".into()),
+        (
+            Kind::Policy,
+            "approvals.0.preview",
+            "[Explain, Count, MaskedStatement]",
+            "[Explain, Explain]",
+            "spec.approvals[0].preview".into(),
+        ),
         (Kind::Policy, "approvals.0.maxGrantDuration", "null", "30m", "spec.approvals[0].maxGrantDuration".into()),
         (
             Kind::Policy,

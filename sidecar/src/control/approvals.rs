@@ -5,6 +5,7 @@
 //! Question, denial and use are
 //! on record here too; what cannot be recorded is not asked and not used.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,8 @@ use crate::recorder;
 
 /// For a single answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Requests that are remembered: more than can be open for one pod.
+const REMEMBERED: usize = 256;
 /// Between two attempts to follow a request again.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -36,6 +39,26 @@ pub struct ClusterApprovals {
     line: Line,
     ledger: Arc<dyn Ledger>,
     granted: Arc<Granted>,
+    asked: Arc<Asked>,
+}
+
+/// Names of requests that were asked for here, the last ones.
+#[derive(Default)]
+struct Asked(parking_lot::Mutex<VecDeque<String>>);
+
+impl Asked {
+    /// Whether nothing was asked for under this name yet.
+    fn is_new(&self, name: &str) -> bool {
+        let mut names = self.0.lock();
+        if names.iter().any(|known| known == name) {
+            return false;
+        }
+        if names.len() >= REMEMBERED {
+            names.pop_front();
+        }
+        names.push_back(name.to_owned());
+        true
+    }
 }
 
 impl std::fmt::Debug for ClusterApprovals {
@@ -46,7 +69,7 @@ impl std::fmt::Debug for ClusterApprovals {
 
 impl ClusterApprovals {
     pub fn new(line: Line, ledger: Arc<dyn Ledger>) -> Self {
-        Self { line, ledger, granted: Arc::default() }
+        Self { line, ledger, granted: Arc::default(), asked: Arc::default() }
     }
 }
 
@@ -72,7 +95,9 @@ impl Approvals for ClusterApprovals {
             let mut asked = entry(&name, ask.digest, ApprovalEvent::Requested);
             asked.expires = expires(ask.terms.pending_ttl);
             asked.display = Some(question.statement.clone());
-            asked.impact = ask.impact.as_ref().map(recorder::impact);
+            // Of a request that was open before people read what was found out then.
+            let fresh = self.asked.is_new(&name) && matches!(first, Standing::Pending { .. });
+            asked.impact = ask.impact.as_ref().filter(|_| fresh).map(recorder::impact);
             if self.ledger.approval(asked).await.is_err() {
                 self.withdraw(&name).await;
                 return Err(AskError::Away);

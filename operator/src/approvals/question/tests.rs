@@ -232,3 +232,41 @@ fn an_open_request_on_looser_terms_is_not_found_again() {
 
 #[path = "granting.rs"]
 mod granting;
+
+fn told(impact: v1::Impact) -> Question {
+    Question { impact: Some(impact), ..question() }
+}
+
+#[test]
+fn the_request_shows_the_impact_that_was_told_in_words_of_its_own() {
+    assert_eq!(asked(question()).unwrap().spec.impact, None, "a sidecar of an earlier version, or no preview");
+    let whole = v1::Impact {
+        estimated_rows: Some(120),
+        counted_rows: Some(100),
+        more: false,
+        compared: true,
+        remark: "a remark".to_owned(),
+    };
+    let impact = asked(told(whole.clone())).unwrap().spec.impact.unwrap();
+    assert_eq!((impact.estimated_rows, impact.counted_rows, impact.more), (Some(120), Some(100), false));
+    // A tenth and ten more, whoever says what.
+    assert_eq!(impact.rollback_above, Some(120));
+    assert!(impact.means.contains("100 rows matched") && impact.means.ends_with("; a remark"), "{}", impact.means);
+    // The vote is bound to it.
+    let one = serde_json::to_vec(&asked(told(whole.clone())).unwrap().spec).unwrap();
+    let other = v1::Impact { counted_rows: Some(101), ..whole.clone() };
+    assert_ne!(one, serde_json::to_vec(&asked(told(other)).unwrap().spec).unwrap());
+    let uncompared = asked(told(v1::Impact { compared: false, ..whole.clone() })).unwrap().spec.impact.unwrap();
+    assert_eq!(uncompared.rollback_above, None);
+
+    let refused = |impact: v1::Impact| {
+        let refused = asked(told(impact)).unwrap_err();
+        assert_eq!(refused, Refused::Malformed("impact is not one that can be shown"));
+    };
+    refused(v1::Impact::default());
+    refused(v1::Impact { estimated_rows: Some(u64::MAX), ..whole.clone() });
+    refused(v1::Impact { counted_rows: Some(1 << 60), ..whole.clone() });
+    for remark in ["two\nlines", "\u{1b}[31m", "\u{202e}", &"x".repeat(513)] {
+        refused(v1::Impact { remark: remark.to_owned(), ..whole.clone() });
+    }
+}

@@ -54,6 +54,20 @@ fn a_request_says_who_what_where_why_and_what_to_paste() {
     assert_eq!(told["asker"]["pod"], "agent-0");
     assert_eq!(told["policies"], json!([{"kind": "AgentAccessPolicy", "name": "support", "rule": "fixes"}]));
     assert_eq!((&told["requiredApprovals"], &told["approvals"]), (&json!(2), &json!(0)));
+    assert!(told["impact"].is_null());
+    let impact = crds::approval::RequestImpact {
+        means: "3 rows matched its condition `@all` when it was asked".to_owned(),
+        counted_rows: Some(3),
+        rollback_above: Some(13),
+        ..Default::default()
+    };
+    let shown = fact(Notice::Requested, "Once", &[], |request| request.spec.impact = Some(impact));
+    assert!(
+        said(&shown).contains("\nImpact: `3 rows matched its condition '@all' when it was asked`\n"),
+        "{}",
+        said(&shown)
+    );
+    assert_eq!(self::read(&shown)["agentaccess"]["impact"]["rollbackAbove"], 13);
     let granting = said(&fact(Notice::Requested, "Task", &[], |_| {}));
     assert!(granting.contains("for the whole Job, and not this statement alone"), "{granting}");
     assert!(!granting.contains("WHY"), "{granting}");

@@ -203,8 +203,9 @@ impl Session {
     /// A constant text of ours on the session's own connection, under a name that no agent can use.
     async fn own(&mut self, what: &'static str, text: &'static str) -> Result<(Permit, BytesMut), End> {
         let name = format!("{RESERVED_PREFIX}own");
+        // The unnamed portal: named ones live as long as the transaction, and the agent has none that outlives this.
         let bind = Bind {
-            portal: name.clone(),
+            portal: String::new(),
             statement: name.clone(),
             formats: Vec::new(),
             params: Vec::new(),
@@ -214,9 +215,9 @@ impl Session {
         for message in [
             // Left over where an error skipped what stood behind it.
             Frontend::Close(Named::Statement(name.clone())),
-            Frontend::Parse(Parse { name: name.clone(), sql: text.to_owned(), param_types: Vec::new() }),
+            Frontend::Parse(Parse { name, sql: text.to_owned(), param_types: Vec::new() }),
             Frontend::Bind(bind),
-            Frontend::Execute(Execute { portal: name, max_rows: 0 }),
+            Frontend::Execute(Execute { portal: String::new(), max_rows: 0 }),
             Frontend::Sync,
         ] {
             frames.extend_from_slice(&encoded(&message)?);
