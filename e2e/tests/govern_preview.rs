@@ -380,6 +380,30 @@ fn an_agent_that_leaves_before_the_end_leaves_nothing() {
 }
 
 #[test]
+fn a_cancel_reaches_what_runs_in_our_transaction() {
+    let sql = "UPDATE parts cc1 SET note = 'cancelled' WHERE cc1.id = 821";
+    let name = pending(&run(Form::Extended, sql, &[]));
+    approve(&world().sidecar, &name);
+    let mut other = world().native().unwrap();
+    other.query("BEGIN").unwrap();
+    other.query("UPDATE parts SET note = note WHERE id = 821").unwrap();
+    let mut wire = world().agent().unwrap();
+    wire.send(&bound(sql, &[], &[], &[])).unwrap();
+    eventually("the change to wait for the lock", SOON, || {
+        one("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%cc1%' AND pid <> pg_backend_pid()")
+            == "1"
+    })
+    .unwrap();
+    wire.cancel(world().sidecar.port()).unwrap();
+    let answer = wire.until_ready().unwrap();
+    assert_eq!(fault(&answer).sqlstate, "57014", "{answer:?}");
+    assert_eq!(answer.last().unwrap().body.as_ref(), b"I", "{answer:?}");
+    other.query("COMMIT").unwrap();
+    assert_eq!(one("SELECT count(*) FROM parts WHERE note = 'cancelled'"), "0");
+    assert_eq!(wire.query("SELECT 1").unwrap().tags, ["SELECT 1"]);
+}
+
+#[test]
 fn a_preview_that_fails_keeps_nobody_from_being_asked() {
     let mut other = world().native().unwrap();
     other.query("BEGIN").unwrap();
