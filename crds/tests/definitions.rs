@@ -79,8 +79,9 @@ fn every_node_is_structural_and_bounded() {
                 Some("array") => assert!(has("maxItems") && has("items"), "{path}: a list without maxItems"),
                 Some("integer") => {
                     assert!(has("minimum") && has("maximum"), "{path}: a number without a range");
-                    // Kubernetes counts generations in 64 bits.
-                    let format = if path.ends_with(".observedGeneration") { "int64" } else { "int32" };
+                    // Kubernetes counts generations in 64 bits, and PostgreSQL rows.
+                    let wide = path.ends_with(".observedGeneration") || path.contains(".spec.impact.");
+                    let format = if wide { "int64" } else { "int32" };
                     assert_eq!(node.get("format"), Some(&Value::from(format)), "{path}");
                 }
                 Some("object") => {
@@ -166,7 +167,7 @@ fn the_columns_are_the_ones_that_people_know() {
     let expected = [
         ("AccessTarget", "PROTOCOL HOST PORT RESOLVED AGE"),
         ("AgentAccessPolicy", "MODE PODS SYNCED ACCEPTED PROGRAMMED AGE"),
-        ("ApprovalRequest", "AGENT TARGET ACTION NEEDS HAVE PHASE EXPIRES GRANTED AGE"),
+        ("ApprovalRequest", "AGENT TARGET ACTION NEEDS HAVE ROWS ESTIMATE PHASE EXPIRES GRANTED AGE"),
         ("ClusterAgentAccessPolicy", "DENYALL PODS SYNCED ACCEPTED PROGRAMMED AGE"),
     ];
     for ((kind, columns), (expected_kind, expected_columns)) in names.iter().zip(expected) {
