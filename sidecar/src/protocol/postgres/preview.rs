@@ -1,8 +1,8 @@
 //! Bounds on looking ahead: how often, how many at once, and what was found a moment ago.
 //!
 //! An agent that sends the same again while its request is open, or a thousand different statements, must not have the
-//! target plan and count for each. Invariant: in one minute no more than [`A_MINUTE`] previews of one target are begun,
-//! whichever connections ask, and one of the same operation is begun at most once in [`FRESH`].
+//! target plan and count for each. Invariant: in one minute no more than `A_MINUTE` previews of one target are begun,
+//! whichever connections ask, and one of the same operation is begun at most once in `FRESH`.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
