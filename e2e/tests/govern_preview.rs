@@ -38,7 +38,8 @@ fn policy() -> Policy {
     - {name: wide, pendingTTL: 60s, holdFor: 1s, preview: [Count]}
 ";
     let rules = "
-          - {name: reads, action: Allow, verbs: [Select], relations: [public.orders, public.customers, public.items, public.parts, public.late, public.huge, public.log]}
+          - {name: reads, action: Allow, verbs: [Select], relations: [public.orders, public.customers, public.items,
+             public.parts, public.late, public.huge, public.log]}
           - {name: both, action: RequireApproval, approval: both, verbs: [Update, Delete, Insert],
              relations: [public.parts, public.late, public.huge]}
           - {name: changes, action: RequireApproval, approval: both, verbs: [Update], relations: [public.orders]}
