@@ -187,7 +187,7 @@ mod tests {
             assert!(matches!(key(&secret(bad)), Err(KeyError::Malformed)), "{bad}");
         }
         let shown = format!("{:?}", Held::of(read));
-        assert!(!shown.contains(text.trim().rsplit('+').next().unwrap()), "{shown}");
+        assert!(!shown.contains(text.trim().splitn(5, '+').last().unwrap()), "{shown}");
     }
 
     #[test]
