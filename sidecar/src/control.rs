@@ -20,11 +20,28 @@ pub mod snapshot;
 /// Between two attempts: doubled from the first to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
+/// Within it the sidecars of a replica that is gone come back.
+const RETURN: Duration = Duration::from_secs(1);
 /// A reason in a log line or an error, in characters.
 const REASON: usize = 500;
 
 fn longer(pause: Duration) -> Duration {
     pause.saturating_mul(2).min(LAST_PAUSE)
+}
+
+/// Between half of it and all of it: who was sent away together does not come back together.
+fn jittered(pause: Duration) -> Duration {
+    (pause / 2).saturating_add(part(pause / 2))
+}
+
+/// Between nothing and all of it.
+fn part(whole: Duration) -> Duration {
+    let mut bytes = [0; 2];
+    // Without randomness everybody waits as long.
+    if aws_lc_rs::rand::fill(&mut bytes).is_err() {
+        return whole;
+    }
+    whole.saturating_mul(u16::from_ne_bytes(bytes).into()) / u32::from(u16::MAX)
 }
 
 /// A status with what led to it: of a connection that fails only the last part says why.
@@ -37,4 +54,25 @@ fn why(status: &tonic::Status) -> String {
         source = error.source();
     }
     text.chars().take(REASON).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_are_drawn_and_have_bounds() {
+        let pause = Duration::from_secs(30);
+        let half: Vec<_> = (0..500).map(|_| jittered(pause)).collect();
+        assert!(half.iter().all(|one| (pause / 2..=pause).contains(one)));
+        let any: Vec<_> = (0..500).map(|_| part(pause)).collect();
+        assert!(any.iter().all(|one| *one <= pause));
+        // Each tenth has some: they come one after another, and not all at once.
+        for tenth in 0..10 {
+            let (from, until) = (pause * tenth / 10, pause * (tenth + 1) / 10);
+            let here = any.iter().filter(|one| (from..=until).contains(*one)).count();
+            assert!((10..150).contains(&here), "{here} of 500 from {from:?} until {until:?}");
+        }
+        assert_eq!((jittered(Duration::ZERO), part(Duration::ZERO)), (Duration::ZERO, Duration::ZERO));
+    }
 }

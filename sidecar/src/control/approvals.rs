@@ -21,7 +21,7 @@ use tonic::{Code, Status};
 
 use super::granted::Granted;
 use super::line::Line;
-use super::why;
+use super::{jittered, why};
 use crate::ledger::{Ledger, NotRecorded};
 use crate::outside::{Answer, Approvals, Ask, AskError, Lease, NotConsumed, Standing, Ticket, Used};
 use crate::recorder;
@@ -284,7 +284,7 @@ async fn follow(
         }
         loop {
             tokio::select! {
-                () = tokio::time::sleep(PAUSE) => {}
+                () = tokio::time::sleep(jittered(PAUSE)) => {}
                 () = sender.closed() => return,
             }
             // This one and no other: nobody is asked anew on behalf of nobody.

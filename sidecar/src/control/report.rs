@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use tonic::Code;
 
 use super::line::Line;
-use super::{FIRST_PAUSE, longer, why};
+use super::{FIRST_PAUSE, jittered, longer, why};
 use crate::used::Used;
 
 /// Between two looks at the rules that were used.
@@ -61,7 +61,7 @@ impl Reporter {
         let (mut known, mut pause, mut said) = (Known::default(), None, false);
         loop {
             // A change is a wake-up and no more.
-            if let Ok(Err(_)) = timeout(pause.unwrap_or(LOOK), self.in_force.changed()).await {
+            if let Ok(Err(_)) = timeout(pause.map_or(LOOK, jittered), self.in_force.changed()).await {
                 return;
             }
             let now = self.in_force.borrow_and_update().clone();

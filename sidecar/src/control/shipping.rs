@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use self::calls::{Calls, Standing};
 use self::failed::Failed;
 use self::spool::Spool;
+use super::jittered;
 use super::line::Line;
 use crate::metrics::{Kept, Metrics};
 use crate::vital;
@@ -281,29 +282,5 @@ impl Ship {
             // Or nobody is there any more, which the next round finds.
             _ = self.phase.changed(), if !ended => {}
         }
-    }
-}
-
-/// Between half of it and all of it, so that the pods of a store that was away do not come all at once.
-fn jittered(pause: Duration) -> Duration {
-    let mut byte = [0_u8];
-    // Without randomness everybody waits as long.
-    if aws_lc_rs::rand::fill(&mut byte).is_err() {
-        return pause;
-    }
-    let [byte] = byte;
-    (pause.saturating_mul(256 + u32::from(byte))) / 512
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn jitter_stays_in_its_half() {
-        let pause = Duration::from_secs(30);
-        let all: Vec<_> = (0..200).map(|_| jittered(pause)).collect();
-        assert!(all.iter().all(|one| (pause / 2..=pause).contains(one)));
-        assert!(all.iter().any(|one| one != &all[0]));
     }
 }
