@@ -193,6 +193,18 @@ async fn a_pod_is_told_the_whole_and_each_change_and_that_nothing_changed() {
     assert_ne!(second.revision, first.revision);
     assert!(second.objects.iter().any(|json| String::from_utf8_lossy(json).contains("public.items")));
 
+    // Which roots a certificate would come with now.
+    let hold = |current: &Authority, next: Option<&Authority>| {
+        let current = Authority::read(current.pem(), &current.key_pem(), certificate::now()).unwrap();
+        let authorities = Authorities { next: next.map(|next| next.der().clone()), ..Authorities::from(current) };
+        served.current.renew(authorities, &[NAME.to_owned()], certificate::now()).unwrap();
+    };
+    let said = async |updates: &mut Streaming<Update>| updates.message().await.unwrap().unwrap().roots;
+    assert_eq!(said(&mut updates).await, control::roots_mark([authority.der()]));
+    let announced = Authority::make(certificate::now()).unwrap();
+    hold(&authority, Some(&announced));
+    assert_eq!(said(&mut updates).await, control::roots_mark([authority.der(), announced.der()]));
+
     // Many at once: the last comes, and not each of them.
     for n in 0..50 {
         served.index.change(|world| world.set_object(Kind::Policy, policy(&format!("public.t{n}"))));

@@ -170,7 +170,7 @@ impl Operator {
     async fn send(&self, update: update::Update) {
         eventually("a watcher", || self.watchers.lock().last().is_some_and(|(_, sender)| !sender.is_closed())).await;
         let sender = self.watchers.lock().last().unwrap().1.clone();
-        sender.send(Ok(Update { update: Some(update) })).await.unwrap();
+        sender.send(Ok(Update { update: Some(update), roots: Vec::new() })).await.unwrap();
     }
 }
 

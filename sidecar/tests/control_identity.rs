@@ -229,6 +229,37 @@ async fn renewal_moves_the_feed_and_held_approvals_to_the_new_certificate() {
     assert!(place.told.lock().is_empty(), "{:?}", place.told.lock());
 }
 
+/// A new CA of the operator is known here long before the certificate is old.
+#[tokio::test]
+async fn other_roots_of_the_operator_are_fetched_soon_and_once() {
+    let place = Place::new();
+    place.operator.does.lock().says_roots = false;
+    let line = soon(place.enrol()).await;
+    let metrics = Arc::new(Metrics::new("test").unwrap());
+    let feed = Feed::first(line.clone(), place.claim.pod.clone(), Arc::new(|_| ()), metrics, Arc::new(Silent)).await;
+    feed.follow(Arc::default());
+    let renewed = || place.operator.seen.lock().renewed.len();
+    let known = |next: &Authority| {
+        let saved = std::fs::read_to_string(&place.claim.saved).unwrap_or_default();
+        saved.split(',').any(|root| root == next.root())
+    };
+    // An operator of the version before has other roots and does not say so.
+    let [first, second] = [0; 2].map(|_| Authority::new());
+    place.operator.does.lock().next_root = Some(first.der.clone());
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(renewed(), 0);
+    place.operator.does.lock().says_roots = true;
+    eventually("the roots", || known(&first)).await;
+    assert_eq!(renewed(), 1);
+    // The same again is no news; others are.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(renewed(), 1);
+    place.operator.does.lock().next_root = Some(second.der.clone());
+    eventually("the roots of after", || known(&second)).await;
+    assert_eq!((renewed(), place.operator.seen.lock().issued.len()), (2, 1));
+    assert!(place.told.lock().is_empty(), "{:?}", place.told.lock());
+}
+
 #[tokio::test]
 async fn a_certificate_that_ended_is_replaced_for_the_same_key() {
     let place = Place::new();

@@ -8,7 +8,7 @@ mod name;
 mod revision;
 
 pub use name::{NotAPodName, PodName};
-pub use revision::{Mark, NotARevision, object_revision};
+pub use revision::{Mark, NotARevision, object_revision, roots_mark};
 
 /// `agentaccess.v1`, generated from `proto/agentaccess/v1.proto`.
 #[allow(clippy::all, clippy::pedantic, clippy::restriction, missing_debug_implementations, unreachable_pub)]

@@ -13,6 +13,16 @@ pub fn object_revision(json: &[u8]) -> String {
     format!("{ALGORITHM}{hex}")
 }
 
+/// Of the roots that come with a certificate, in their order.
+pub fn roots_mark<T: AsRef<[u8]>>(roots: impl IntoIterator<Item = T>) -> Vec<u8> {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    for root in roots {
+        // Each apart: the hash of a hash has one length.
+        hash.update(digest::digest(&digest::SHA256, root.as_ref()).as_ref());
+    }
+    hash.finish().as_ref().to_vec()
+}
+
 /// The beginning of a snapshot's revision, which says for which pod and what content it is. No two snapshots that
 /// anybody meets have one mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,6 +61,15 @@ impl std::str::FromStr for Mark {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn other_roots_and_another_order_of_them_have_another_mark() {
+        let mark = |roots: &[&str]| roots_mark(roots);
+        assert_eq!(mark(&["a", "b"]), mark(&["a", "b"]));
+        let all = [mark(&[]), mark(&["a"]), mark(&["ab"]), mark(&["a", "b"]), mark(&["b", "a"])];
+        let apart: std::collections::BTreeSet<_> = all.iter().collect();
+        assert_eq!((apart.len(), all[0].len()), (all.len(), 32));
+    }
 
     #[test]
     fn a_form_of_an_object_has_one_short_name() {

@@ -23,6 +23,8 @@ pub struct Held {
     pub trusted: Vec<CertificateDer<'static>>,
     /// What an injected sidecar is told of them.
     pub roots: String,
+    /// By which a sidecar sees that it was told of others.
+    pub mark: Vec<u8>,
 }
 
 /// A CA and its neighbours.
@@ -82,8 +84,8 @@ impl Current {
             Some(held) => Arc::clone(&held.leaf),
             None => Arc::new(current.leaf(names, now)?),
         };
-        let seal = current.seal();
-        self.0.store(Some(Arc::new(Held { leaf, seal, authority: current, trusted, roots })));
+        let (seal, mark) = (current.seal(), control::roots_mark(&trusted));
+        self.0.store(Some(Arc::new(Held { leaf, seal, authority: current, trusted, roots, mark })));
         Ok(held.is_none())
     }
 }

@@ -70,6 +70,11 @@ impl Enrol {
         Self { client, namespace, audience, current, claims: Semaphore::new(CLAIMS) }
     }
 
+    /// What certificates are signed with, and which roots come with them.
+    pub fn current(&self) -> Current {
+        self.current.clone()
+    }
+
     /// # Errors
     /// See the contract.
     pub async fn issue(&self, request: v1::IssueRequest, metrics: &Metrics) -> Result<Certificate, Status> {

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tonic::Status;
 
+use crate::certificate::Current;
 use crate::index::{Index, Withheld};
 use crate::metrics::Metrics;
 use crate::status::Stream;
@@ -31,6 +32,8 @@ const STALLED: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Follow {
     pub index: Arc<Index>,
+    /// Whose roots sidecars are to know.
+    pub current: Current,
     pub pod: PodName,
     /// What the sidecar says of what it is told.
     pub heard: Stream,
@@ -135,7 +138,8 @@ impl Follow {
             },
             Err(_) => return Said::Nothing,
         };
-        room.send(Box::new(Ok(Update { update: Some(update) })));
+        let roots = self.current.get().map(|held| held.mark.clone()).unwrap_or_default();
+        room.send(Box::new(Ok(Update { update: Some(update), roots })));
         Said::Update
     }
 

@@ -123,6 +123,7 @@ impl Control for Service {
         };
         let follow = Follow {
             index: Arc::clone(&self.index),
+            current: self.enrol.current(),
             pod: peer.pod.clone(),
             heard: self.acks.begin(&peer.pod),
             max_age: self.max_age,

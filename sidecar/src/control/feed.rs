@@ -18,7 +18,7 @@ use super::away::{Away, Tell};
 use super::line::Line;
 use super::report::{InForce, Reporter};
 use super::snapshot::{Received, Unusable};
-use super::{FIRST_PAUSE, longer, why};
+use super::{FIRST_PAUSE, RETURN, jittered, longer, part, why};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::outside::{Policies, PolicySnapshot};
@@ -86,7 +86,7 @@ impl Feed {
                 Ok(received) => break received,
                 Err(error) => told(&error, &mut away, &metrics),
             }
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(jittered(pause)).await;
             pause = longer(pause);
         };
         away.well();
@@ -133,18 +133,19 @@ impl Feed {
             loop {
                 let before = self.snapshots.borrow().confirmed;
                 let error = self.stream().await;
-                if self.snapshots.borrow().confirmed > before {
-                    pause = FIRST_PAUSE;
-                }
+                let was_well = self.snapshots.borrow().confirmed > before;
                 if let Interrupted::Moved = error {
+                    pause = if was_well { FIRST_PAUSE } else { pause };
                     continue;
                 }
                 told(&error, &mut self.away, &self.metrics);
                 if let Interrupted::Unusable(_) | Interrupted::Identity(_) = error {
                     self.ledger.marker(What::PolicyReload, format!("refused, the old ones stay: {error}"));
                 }
-                tokio::time::sleep(pause).await;
-                pause = longer(pause);
+                // A replica that goes away sends thousands to the others at one moment.
+                let rest = if was_well { part(RETURN) } else { jittered(pause) };
+                tokio::time::sleep(rest).await;
+                pause = if was_well { FIRST_PAUSE } else { longer(pause) };
             }
         });
     }
@@ -159,10 +160,11 @@ impl Feed {
             let mut updates = timeout(SILENCE, client.watch(request)).await.map_err(|_| Interrupted::Silent)??;
             loop {
                 // Both arms are cancel-safe: a message that is read in part stays in the stream.
-                let update = tokio::select! {
+                let (update, roots) = tokio::select! {
                     update = next(updates.get_mut()) => update?,
                     () = line.moved() => return Err(Interrupted::Moved),
                 };
+                line.roots_are(roots);
                 match update {
                     update::Update::Snapshot(snapshot) => self.put_in_force(snapshot.try_into()?)?,
                     update::Update::Still(Still { revision }) if revision == self.in_force.borrow().revision => {
@@ -235,7 +237,7 @@ async fn first(line: &mut Line, pod: &PodName) -> Result<Received, Interrupted> 
     let mut client = line.client();
     let request = WatchRequest { in_force: String::new() };
     let mut updates = timeout(SILENCE, client.watch(request)).await.map_err(|_| Interrupted::Silent)??;
-    match next(updates.get_mut()).await? {
+    match next(updates.get_mut()).await?.0 {
         update::Update::Snapshot(snapshot) => {
             let received: Received = snapshot.try_into()?;
             ours(&received.subject, pod)?;
@@ -256,9 +258,11 @@ fn another(subject: &Subject) -> Interrupted {
     Interrupted::Identity(format!("{}/{}", subject.namespace, subject.service_account))
 }
 
-async fn next(updates: &mut tonic::Streaming<Update>) -> Result<update::Update, Interrupted> {
+/// With the mark of the operator's roots.
+async fn next(updates: &mut tonic::Streaming<Update>) -> Result<(update::Update, Vec<u8>), Interrupted> {
     let message = timeout(SILENCE, updates.message()).await.map_err(|_| Interrupted::Silent)??;
-    message.ok_or(Interrupted::Ended)?.update.ok_or(Interrupted::Unknown)
+    let Update { update, roots } = message.ok_or(Interrupted::Ended)?;
+    Ok((update.ok_or(Interrupted::Unknown)?, roots))
 }
 
 fn told(error: &Interrupted, away: &mut Away, metrics: &Metrics) {

@@ -2,10 +2,12 @@
 //!
 //! The first one is given for the projected token of the pod, over a connection whose other end is proven by the roots
 //! that came with the pod; later ones on the one before. Both are tried until they succeed, also where the operator says
-//! that another has claimed the pod: after a restart the kubelet may tell it late. Refused: a certificate that is not
+//! that another has claimed the pod: after a restart the kubelet may tell it late. One is renewed when two thirds of it are
+//! over, and soon after the operator has other roots than it came with. Refused: a certificate that is not
 //! over our key, that names another pod, or that has ended. The token is in no log and no error.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use control::PodName;
@@ -25,7 +27,7 @@ use zeroize::Zeroizing;
 
 use super::away::{Away, Tell};
 use super::line::{Line, NotALine, Operator, Roots, dial, pem};
-use super::{FIRST_PAUSE, longer, why};
+use super::{FIRST_PAUSE, jittered, longer, part, why};
 use crate::state::write_whole;
 use crate::vital;
 
@@ -34,6 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The clock of the wall is looked at so often: a machine that slept finds its certificate old at once.
 const LOOK: Duration = Duration::from_secs(15);
 const SHORTEST_LOOK: Duration = Duration::from_millis(100);
+/// Within it all sidecars renew that hear of other roots.
+const RENEWALS: Duration = Duration::from_secs(10);
 /// A projected token is a few kilobytes.
 const LONGEST_TOKEN: u64 = 64 * 1024;
 /// Certificates from the leaf up.
@@ -80,6 +84,8 @@ struct Held {
     csr: Vec<u8>,
     /// Those that came last.
     roots: Roots,
+    /// Of those that came with the certificate; empty: none did.
+    mark: Vec<u8>,
     life: Life,
 }
 
@@ -101,7 +107,8 @@ pub async fn enrol(claim: Claim, tell: Tell) -> Result<Line, NoKey> {
     params.distinguished_name = DistinguishedName::new();
     let csr = params.serialize_request(&key)?.der().to_vec();
     let now = Timestamp::now();
-    let mut held = Held { roots: claim.known_roots(), claim, key, csr, life: Life { from: now, until: now } };
+    let life = Life { from: now, until: now };
+    let mut held = Held { roots: claim.known_roots(), mark: Vec::new(), claim, key, csr, life };
     let mut away = Away::new("identity from the operator", tell);
     let mut pause = FIRST_PAUSE;
     let first = loop {
@@ -109,14 +116,15 @@ pub async fn enrol(claim: Claim, tell: Tell) -> Result<Line, NoKey> {
             Ok(client) => break client,
             Err(error) => away.failed(&error),
         }
-        sleep(pause).await;
+        sleep(jittered(pause)).await;
         pause = longer(pause);
     };
     away.well();
     tracing::info!(event = "identity", pod = %held.claim.pod, until = %held.life.until);
     let (sender, receiver) = watch::channel(first);
-    vital::spawn("identity", held.keep(sender, away));
-    Ok(receiver.into())
+    let told = Arc::new(watch::Sender::default());
+    vital::spawn("identity", held.keep(sender, told.subscribe(), away));
+    Ok(Line::new(receiver, told))
 }
 
 impl Claim {
@@ -136,11 +144,26 @@ impl Claim {
 }
 
 impl Held {
-    /// Renews before the end, until the runtime ends.
-    async fn keep(mut self, sender: watch::Sender<ControlClient<Channel>>, mut away: Away) {
+    /// Renews before the end, and when the operator has `told` of other roots, until the runtime ends.
+    async fn keep(
+        mut self,
+        sender: watch::Sender<ControlClient<Channel>>,
+        mut told: watch::Receiver<Vec<u8>>,
+        mut away: Away,
+    ) {
         loop {
-            sleep(self.life.look(Timestamp::now())).await;
-            if !self.life.renewable(Timestamp::now()) {
+            let look = sleep(self.life.look(Timestamp::now()));
+            // A word is a wake-up and no more. Both arms are cancel-safe.
+            tokio::select! {
+                () = look => {}
+                // Where nobody can tell any more, time goes on.
+                changed = told.changed() => if changed.is_err() { sleep(SHORTEST_LOOK).await; },
+            }
+            if self.outdated(&told) {
+                // A replica that has not read of them yet is not asked, as a rule.
+                sleep(part(RENEWALS)).await;
+            }
+            if !self.life.renewable(Timestamp::now()) && !self.outdated(&told) {
                 continue;
             }
             let mut pause = FIRST_PAUSE;
@@ -153,13 +176,19 @@ impl Held {
                     Ok(client) => break client,
                     Err(error) => away.failed(&error),
                 }
-                sleep(pause).await;
+                sleep(jittered(pause)).await;
                 pause = longer(pause);
             };
             away.well();
             tracing::info!(event = "identity_renewed", until = %self.life.until);
             sender.send_replace(client);
         }
+    }
+
+    /// The operator has other roots than came with the certificate.
+    fn outdated(&self, told: &watch::Receiver<Vec<u8>>) -> bool {
+        let told = told.borrow();
+        !told.is_empty() && !self.mark.is_empty() && *told != self.mark
     }
 
     async fn issue(&mut self) -> Result<ControlClient<Channel>, Failed> {
@@ -198,9 +227,13 @@ impl Held {
         }
         let leaf = chain.first().ok_or(Failed::Certificate("there is none"))?;
         let life = checked(leaf, &self.key, &self.claim.pod, Timestamp::now()).map_err(Failed::Certificate)?;
-        let roots = match roots.is_empty() {
-            true => self.roots.clone(),
-            false => Roots::new(roots.into_iter().map(CertificateDer::from).collect())?,
+        let (roots, mark) = match roots.is_empty() {
+            true => (self.roots.clone(), Vec::new()),
+            false => {
+                let given = Roots::new(roots.into_iter().map(CertificateDer::from).collect())?;
+                let mark = given.mark();
+                (given, mark)
+            }
         };
         let chain: String = chain.iter().map(|der| pem("CERTIFICATE", der)).collect();
         let key = Zeroizing::new(self.key.serialize_pem());
@@ -211,7 +244,7 @@ impl Held {
                 tracing::warn!(event = "roots_not_saved", path = %self.claim.saved.display(), %error);
             }
         }
-        (self.life, self.roots) = (life, roots);
+        (self.life, self.roots, self.mark) = (life, roots, mark);
         Ok(ControlClient::new(channel).max_decoding_message_size(control::MESSAGE_LIMIT))
     }
 }

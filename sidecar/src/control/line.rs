@@ -1,10 +1,12 @@
 //! The connection to the operator: always TLS, verified against the operator's own roots and nothing else.
 //!
 //! A [`Line`] is what the rest of the sidecar holds. A new certificate puts a new connection into it: what begins later
-//! goes over that one, streams are told to move, and a call under way ends on the old one.
+//! goes over that one, streams are told to move, and a call under way ends on the old one. What the operator says of its
+//! roots goes back over it to who renews.
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -101,6 +103,11 @@ impl Roots {
         self
     }
 
+    /// By which the operator says which it gives.
+    pub(super) fn mark(&self) -> Vec<u8> {
+        control::roots_mark(&self.0)
+    }
+
     fn pem(&self) -> impl Iterator<Item = Certificate> {
         self.0.iter().map(|der| Certificate::from_pem(pem("CERTIFICATE", der)))
     }
@@ -136,17 +143,35 @@ impl fmt::Debug for Roots {
 
 /// The operator's `Control`, over the connection of this moment.
 #[derive(Clone, Debug)]
-pub struct Line(watch::Receiver<ControlClient<Channel>>);
+pub struct Line {
+    clients: watch::Receiver<ControlClient<Channel>>,
+    roots: Arc<watch::Sender<Vec<u8>>>,
+}
 
 impl Line {
+    pub(super) fn new(clients: watch::Receiver<ControlClient<Channel>>, roots: Arc<watch::Sender<Vec<u8>>>) -> Self {
+        Self { clients, roots }
+    }
+
     /// On the connection of this moment.
     pub fn client(&mut self) -> ControlClient<Channel> {
-        self.0.borrow_and_update().clone()
+        self.clients.borrow_and_update().clone()
+    }
+
+    /// Which roots the operator gives now, by their mark; empty: it does not say.
+    pub(super) fn roots_are(&self, mark: Vec<u8>) {
+        self.roots.send_if_modified(|known| {
+            let other = !mark.is_empty() && *known != mark;
+            if other {
+                *known = mark;
+            }
+            other
+        });
     }
 
     /// Resolves when there is another connection than the last client's. Cancel-safe.
     pub async fn moved(&mut self) {
-        if self.0.changed().await.is_err() {
+        if self.clients.changed().await.is_err() {
             // There will be no other one.
             std::future::pending::<()>().await;
         }
@@ -155,14 +180,14 @@ impl Line {
 
 impl From<watch::Receiver<ControlClient<Channel>>> for Line {
     fn from(clients: watch::Receiver<ControlClient<Channel>>) -> Self {
-        Self(clients)
+        Self::new(clients, Arc::default())
     }
 }
 
 /// One connection that stays.
 impl From<ControlClient<Channel>> for Line {
     fn from(client: ControlClient<Channel>) -> Self {
-        Self(watch::channel(client).1)
+        watch::channel(client).1.into()
     }
 }
 

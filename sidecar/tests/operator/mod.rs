@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use control::roots_mark;
 use control::v1::control_server::{Control, ControlServer};
 use control::v1::enrolment_server::{Enrolment, EnrolmentServer};
 use control::v1::*;
@@ -72,6 +73,8 @@ pub(crate) struct Does {
     pub(crate) silent: bool,
     /// Told besides its own root.
     pub(crate) next_root: Option<Vec<u8>>,
+    /// Each update says which roots it has. One of the version before does not.
+    pub(crate) says_roots: bool,
     /// What an approval grants, where it is good for more than once.
     pub(crate) grant: Option<Grant>,
     /// How every request has ended.
@@ -146,6 +149,7 @@ impl Operator {
             foreign_key: false,
             silent: false,
             next_root: None,
+            says_roots: true,
             grant: None,
             over: None,
         };
@@ -197,8 +201,11 @@ impl Operator {
             false => Key(spki.subject_public_key.data.to_vec()),
         };
         let leaf = self.authority.sign(&params, &key);
-        let roots = [self.authority.der.clone()].into_iter().chain(does.next_root).collect();
-        (spki.raw.to_vec(), Certificate { chain: vec![leaf.der().to_vec()], roots })
+        (spki.raw.to_vec(), Certificate { chain: vec![leaf.der().to_vec()], roots: self.roots() })
+    }
+
+    fn roots(&self) -> Vec<Vec<u8>> {
+        [self.authority.der.clone()].into_iter().chain(self.does.lock().next_root.clone()).collect()
     }
 }
 
@@ -263,7 +270,8 @@ impl Control for Served {
                         update::Update::Snapshot(snapshot)
                     }
                 };
-                if sender.send(Ok(Update { update: Some(update) })).await.is_err() {
+                let roots = if operator.does.lock().says_roots { roots_mark(operator.roots()) } else { Vec::new() };
+                if sender.send(Ok(Update { update: Some(update), roots })).await.is_err() {
                     return;
                 }
                 let _ = tokio::time::timeout(Duration::from_millis(200), snapshots.changed()).await;
