@@ -40,8 +40,8 @@ use crate::webhook::serve::{self, Webhook};
 const API: Duration = Duration::from_secs(10);
 /// Without a byte on a watch: longer than the API server lets one live.
 const WATCH: Duration = Duration::from_secs(90);
-/// Between two looks at the CA.
-const LOOK: Duration = Duration::from_secs(15);
+/// Between two looks at the CA: a part of what a hurried rotation waits for.
+const LOOK: Duration = Duration::from_secs(5);
 /// The same while there is no leaf yet.
 const LOOK_FIRST: Duration = Duration::from_secs(1);
 /// Between two looks for claims of pods that are gone.

@@ -3,6 +3,9 @@
 //! A new CA goes into `caBundle`, into what the admission policies let pass and beside the current one into the Secret
 //! first; it is signed with when every sidecar has renewed its certificate since, and with it heard of the new root. What
 //! was announced is in the Secret, so another leader goes on from there.
+//!
+//! That is done when the CA is old, and when a person asks for it on the Secret ([`Asked`]). The trust of the one before
+//! ends with its life, or with the second rotation after it.
 
 use rustls_pki_types::CertificateDer;
 
@@ -10,10 +13,12 @@ use super::authority::{Authority, CertificateError};
 use super::bundle::Bundle;
 use super::profile::Profile;
 use super::roots;
-use super::store::{Content, Store, Stored};
+use super::store::{Asked, Content, Store, Stored};
 
 /// Between trusting a new CA and signing with it: twice the life of a sidecar's certificate.
 const SPREAD: u64 = 2 * 60 * 60;
+/// The same in a hurry. Replicas read of it in 5 s, sidecars hear of it in 5 s more and renew in 10, and try again.
+const HURRIED: u64 = 45;
 
 #[derive(Debug)]
 pub struct Keeper {
@@ -99,7 +104,7 @@ impl Keeper {
         if let (Ok(current), Some(next)) = (&stored.authority, &stored.next) {
             let data = Content { authority: next, next: None, previous: Some(current.pem()) }.data();
             let ends = next.life().ends;
-            self.store.replace(stored.into_secret(), data).await?;
+            self.store.replace(stored.into_served(), data).await?;
             tracing::info!(event = "ca_switched", ends);
         }
         Ok(())
@@ -149,14 +154,19 @@ fn arguments(stored: &Stored, next: Option<&Authority>) -> Result<Vec<String>, C
 }
 
 fn step(stored: Option<&Stored>, now: u64) -> Step {
-    match stored.map(|stored| (&stored.authority, &stored.next)) {
-        None | Some((Err(_), _)) => Step::Make,
-        Some((Ok(authority), next)) if authority.life().aged(now) => match next {
-            None => Step::Announce,
-            Some(next) if now >= next.made().saturating_add(SPREAD) => Step::Switch,
-            Some(_) => Step::Keep,
-        },
-        Some((Ok(_), _)) => Step::Keep,
+    let Some(stored) = stored else { return Step::Make };
+    let Ok(authority) = &stored.authority else { return Step::Make };
+    let spread = match stored.asked {
+        Some(Asked::Now) => HURRIED,
+        Some(Asked::Soon) => SPREAD,
+        None if authority.life().aged(now) => SPREAD,
+        // One that was announced stays so: whoever knows it needs not forget it.
+        None => return Step::Keep,
+    };
+    match &stored.next {
+        None => Step::Announce,
+        Some(next) if now >= next.made().saturating_add(spread) => Step::Switch,
+        Some(_) => Step::Keep,
     }
 }
 
@@ -196,6 +206,29 @@ mod tests {
             rcgen::CertificateParams::default().serialize_request(&rcgen::KeyPair::generate().unwrap()).unwrap();
         let key = crate::certificate::ClientKey::of_request(request.der()).unwrap();
         assert!(made.client(&pod, &key, old).unwrap().life.ends < old + SPREAD);
+    }
+
+    #[test]
+    fn who_asks_for_a_new_ca_gets_one_that_is_trusted_before_it_signs() {
+        let made = Authority::make(NOW).unwrap();
+        let at = |asked, next: Option<&Authority>, now| {
+            let mut read = stored(Content { authority: &made, next, previous: None }, now);
+            read.asked = asked;
+            step(Some(&read), now)
+        };
+        let next = Authority::make(NOW + DAY).unwrap();
+        for (asked, spread) in [(Asked::Now, HURRIED), (Asked::Soon, SPREAD)] {
+            assert_eq!(at(Some(asked), None, NOW), Step::Announce);
+            let then = NOW + DAY + spread;
+            assert_eq!(at(Some(asked), Some(&next), then - 1), Step::Keep);
+            assert_eq!(at(Some(asked), Some(&next), then), Step::Switch);
+        }
+        // Who takes the word back keeps what there is, for as long as it lasts.
+        assert_eq!(at(None, Some(&next), NOW + DAY + SPREAD), Step::Keep);
+        // An old one does not wait longer because somebody wants it sooner.
+        let old = NOW + 244 * DAY;
+        let late = Authority::make(old).unwrap();
+        assert_eq!(at(Some(Asked::Now), Some(&late), old + HURRIED), Step::Switch);
     }
 
     #[test]

@@ -17,6 +17,8 @@ const NEXT_CERTIFICATE: &str = "next.crt";
 const NEXT_KEY: &str = "next.key";
 /// The CA before this one: leaves that it signed are good until they are renewed.
 const PREVIOUS: &str = "previous.crt";
+/// On the Secret: a person wants a new CA, `now` or `soon`. It is taken away when that one signs.
+const ROTATE: &str = "agentaccess.dev/rotate";
 
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -31,7 +33,18 @@ pub struct Stored {
     pub next: Option<Authority>,
     /// PEM.
     pub previous: Option<String>,
+    /// Before it is old.
+    pub asked: Option<Asked>,
     secret: Secret,
+}
+
+/// How a person asks for another CA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Sidecars that are in touch with the operator hear of it in time.
+    Now,
+    /// All do.
+    Soon,
 }
 
 /// What is to be in the Secret.
@@ -86,6 +99,15 @@ impl Stored {
     pub fn into_secret(self) -> Secret {
         self.secret
     }
+
+    /// The same, and nothing is asked for any more.
+    pub fn into_served(self) -> Secret {
+        let mut secret = self.secret;
+        if let Some(annotations) = &mut secret.metadata.annotations {
+            annotations.remove(ROTATE);
+        }
+        secret
+    }
 }
 
 // === impl Content ===
@@ -121,7 +143,16 @@ fn read(secret: Secret, now: u64) -> Stored {
     let authority = authority(CERTIFICATE, KEY);
     let previous = text(PREVIOUS).filter(|pem| certificate(pem).is_ok_and(|(_, life)| life.holds(now)));
     let previous = previous.map(|pem| pem.as_str().to_owned());
-    Stored { authority, next, previous, secret }
+    let asked = secret.metadata.annotations.as_ref().and_then(|all| all.get(ROTATE));
+    let asked = asked.and_then(|word| match word.as_str() {
+        "now" => Some(Asked::Now),
+        "soon" => Some(Asked::Soon),
+        _ => {
+            tracing::warn!(event = "rotation_not_understood", "the annotation {ROTATE} is neither `now` nor `soon`");
+            None
+        }
+    });
+    Stored { authority, next, previous, asked, secret }
 }
 
 #[cfg(test)]
@@ -133,6 +164,24 @@ pub(super) mod tests {
     /// As it would be read at `now`.
     pub(in crate::certificate) fn stored(content: Content<'_>, now: u64) -> Stored {
         read(Secret { data: Some(content.data()), ..Default::default() }, now)
+    }
+
+    #[test]
+    fn what_a_person_asks_for_is_asked_once() {
+        let mut secret = Secret::default();
+        let annotate = |secret: &mut Secret, word: &str| {
+            let all = [("kept".to_owned(), "x".to_owned()), (ROTATE.to_owned(), word.to_owned())];
+            secret.metadata.annotations = Some(all.into());
+        };
+        assert_eq!(read(secret.clone(), NOW).asked, None);
+        for (word, asked) in [("now", Some(Asked::Now)), ("soon", Some(Asked::Soon)), ("Now", None), ("", None)] {
+            annotate(&mut secret, word);
+            assert_eq!(read(secret.clone(), NOW).asked, asked, "{word}");
+        }
+        annotate(&mut secret, "now");
+        assert_eq!(read(secret.clone(), NOW).into_secret(), secret);
+        let left = read(secret, NOW).into_served().metadata.annotations.unwrap();
+        assert_eq!(left, [("kept".to_owned(), "x".to_owned())].into());
     }
 
     #[test]
