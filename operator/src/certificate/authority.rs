@@ -31,6 +31,15 @@ pub struct Authority {
     certificate: CertificateDer<'static>,
     pem: String,
     life: Life,
+    vouched: Option<Vouched>,
+}
+
+/// The same key and name, signed by the CA before: who knows that one alone, a pod that was made long ago, trusts what this
+/// one signs.
+#[derive(Clone, Debug)]
+struct Vouched {
+    certificate: CertificateDer<'static>,
+    pem: String,
 }
 
 /// What this replica shows to who connects.
@@ -122,7 +131,38 @@ impl Authority {
         let life = Life::new(now, CA_LIFE);
         let certificate = params(&key, life).self_signed(&key)?;
         let (certificate, pem) = (certificate.der().clone(), certificate.pem());
-        Ok(Self { key, certificate, pem, life })
+        Ok(Self { key, certificate, pem, life, vouched: None })
+    }
+
+    /// Signs for the CA that is to come after this one.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn vouch(&self, next: &mut Self) -> Result<(), CertificateError> {
+        let life = Life { ends: next.life.ends.min(self.life.ends), ..next.life };
+        let issuer = Issuer::new(params(&self.key, self.life), &self.key);
+        let mut params = params(&next.key, life);
+        params.use_authority_key_identifier_extension = true;
+        let signed = params.signed_by(&next.key, &issuer)?;
+        next.vouched = Some(Vouched { certificate: signed.der().clone(), pem: signed.pem() });
+        Ok(())
+    }
+
+    /// With what the CA before it signed; what is not about this one, or has ended, says nothing.
+    #[must_use]
+    pub fn with_vouched(self, pem: &str, now: u64) -> Self {
+        let read = parsed(pem).ok().filter(|parsed| {
+            parsed.public == self.key.subject_public_key_info()
+                && parsed.name == name(&self.key)
+                && parsed.life.holds(now)
+        });
+        let vouched = read.map(|parsed| Vouched { certificate: parsed.der, pem: pem.to_owned() });
+        Self { vouched, ..self }
+    }
+
+    /// PEM.
+    pub fn vouched(&self) -> Option<&str> {
+        self.vouched.as_ref().map(|vouched| vouched.pem.as_str())
     }
 
     /// One that was made before.
@@ -139,7 +179,7 @@ impl Authority {
         if !life.holds(now) {
             return Err(CertificateError::NotInForce);
         }
-        Ok(Self { key, certificate: der, pem: certificate.to_owned(), life })
+        Ok(Self { key, certificate: der, pem: certificate.to_owned(), life, vouched: None })
     }
 
     pub fn pem(&self) -> &str {
@@ -186,8 +226,9 @@ impl Authority {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let issuer = Issuer::new(self::params(&self.key, self.life), &self.key);
         let leaf = params.signed_by(&key, &issuer)?;
+        let vouched = self.vouched.as_ref().map(|vouched| vouched.certificate.clone());
         let certified = CertifiedKey::from_der(
-            vec![leaf.der().clone(), self.certificate.clone()],
+            [leaf.der().clone(), self.certificate.clone()].into_iter().chain(vouched).collect(),
             PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
             &rustls::crypto::aws_lc_rs::default_provider(),
         )?;
@@ -269,6 +310,31 @@ mod tests {
         verified(&made, &leaf, &names()[0], NOW).unwrap();
         // The same seal: what one replica signed the other opens.
         assert_eq!(super::read(made.pem()).unwrap(), (made.der().clone(), made.life()));
+    }
+
+    /// A pod that was made before the next CA was announced, and begins when that one signs.
+    #[test]
+    fn who_knows_the_ca_before_trusts_what_it_vouched_for() {
+        let [old, mut new, other] = [0; 3].map(|_| Authority::make(NOW).unwrap());
+        let name = &names()[0];
+        assert!(verified(&old, &new.leaf(&names(), NOW).unwrap(), name, NOW).is_err());
+        old.vouch(&mut new).unwrap();
+        let leaf = new.leaf(&names(), NOW).unwrap();
+        for trusted in [&old, &new] {
+            verified(trusted, &leaf, name, NOW).unwrap();
+        }
+        assert!(verified(&other, &leaf, name, NOW).is_err());
+        // As the Secret keeps it; of another CA it says nothing.
+        let pem = new.vouched().unwrap().to_owned();
+        let read = |of: &Authority, now| Authority::read(of.pem(), &of.key_pem(), now).unwrap().with_vouched(&pem, now);
+        verified(&old, &read(&new, NOW).leaf(&names(), NOW).unwrap(), name, NOW).unwrap();
+        assert!(read(&other, NOW).vouched().is_none() && new.with_vouched("x", NOW).vouched().is_none());
+        // It does not outlive who vouched.
+        let mut late = Authority::make(NOW + 300 * DAY).unwrap();
+        old.vouch(&mut late).unwrap();
+        let pem = late.vouched().unwrap().to_owned();
+        let at = |now| Authority::read(late.pem(), &late.key_pem(), now).unwrap().with_vouched(&pem, now);
+        assert!(at(NOW + CA_LIFE - 1).vouched().is_some() && at(NOW + CA_LIFE).vouched().is_none());
     }
 
     #[test]

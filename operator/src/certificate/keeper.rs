@@ -88,7 +88,10 @@ impl Keeper {
     }
 
     async fn announce(&self, stored: Stored, now: u64) -> Result<(), KeepError> {
-        let next = Authority::make(now)?;
+        let mut next = Authority::make(now)?;
+        if let Ok(authority) = &stored.authority {
+            authority.vouch(&mut next)?;
+        }
         self.assert(&stored, Some(&next)).await?;
         if let Ok(authority) = &stored.authority {
             let data = Content { authority, next: Some(&next), previous: stored.previous.as_deref() }.data();

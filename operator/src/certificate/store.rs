@@ -15,6 +15,9 @@ const KEY: &str = "ca.key";
 /// The CA after this one: trusted already, and signs when everybody had the time to learn of it.
 const NEXT_CERTIFICATE: &str = "next.crt";
 const NEXT_KEY: &str = "next.key";
+/// What the CA before each of them signed for it.
+const VOUCHED: &str = "ca.vouched.crt";
+const NEXT_VOUCHED: &str = "next.vouched.crt";
 /// The CA before this one: leaves that it signed are good until they are renewed.
 const PREVIOUS: &str = "previous.crt";
 /// On the Secret: a person wants a new CA, `now` or `soon`. It is taken away when that one signs.
@@ -118,9 +121,15 @@ impl Content<'_> {
         let mut set = |key: &str, text: &str| data.insert(key.to_owned(), ByteString(text.as_bytes().to_vec()));
         set(CERTIFICATE, self.authority.pem());
         set(KEY, &self.authority.key_pem());
+        if let Some(vouched) = self.authority.vouched() {
+            set(VOUCHED, vouched);
+        }
         if let Some(next) = self.next {
             set(NEXT_CERTIFICATE, next.pem());
             set(NEXT_KEY, &next.key_pem());
+            if let Some(vouched) = next.vouched() {
+                set(NEXT_VOUCHED, vouched);
+            }
         }
         if let Some(previous) = self.previous {
             set(PREVIOUS, previous);
@@ -134,13 +143,16 @@ fn read(secret: Secret, now: u64) -> Stored {
         let bytes = &secret.data.as_ref()?.get(key)?.0;
         String::from_utf8(bytes.clone()).ok().map(Zeroizing::new)
     };
-    let authority = |certificate: &str, key: &str| match (text(certificate), text(key)) {
-        (Some(certificate), Some(key)) => Authority::read(&certificate, &key, now),
+    let authority = |certificate: &str, key: &str, vouched: &str| match (text(certificate), text(key)) {
+        (Some(certificate), Some(key)) => Authority::read(&certificate, &key, now).map(|read| match text(vouched) {
+            Some(vouched) => read.with_vouched(&vouched, now),
+            None => read,
+        }),
         _ => Err(CertificateError::Unreadable(format!("the Secret has no text in {certificate} and {key}"))),
     };
     // One that is of no use is made anew.
-    let next = authority(NEXT_CERTIFICATE, NEXT_KEY).ok();
-    let authority = authority(CERTIFICATE, KEY);
+    let next = authority(NEXT_CERTIFICATE, NEXT_KEY, NEXT_VOUCHED).ok();
+    let authority = authority(CERTIFICATE, KEY, VOUCHED);
     let previous = text(PREVIOUS).filter(|pem| certificate(pem).is_ok_and(|(_, life)| life.holds(now)));
     let previous = previous.map(|pem| pem.as_str().to_owned());
     let asked = secret.metadata.annotations.as_ref().and_then(|all| all.get(ROTATE));
@@ -186,11 +198,15 @@ pub(super) mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let [old, new, next] = [0; 3].map(|_| Authority::make(NOW).unwrap());
+        let [old, mut new, mut next] = [0; 3].map(|_| Authority::make(NOW).unwrap());
+        old.vouch(&mut new).unwrap();
+        new.vouch(&mut next).unwrap();
         let whole = Content { authority: &new, next: Some(&next), previous: Some(old.pem()) };
         let read = stored(whole, NOW);
-        assert_eq!(read.authority.unwrap().pem(), new.pem());
-        assert_eq!(read.next.unwrap().pem(), next.pem());
+        let [authority, after] = [read.authority.unwrap(), read.next.unwrap()];
+        assert_eq!((authority.pem(), authority.vouched()), (new.pem(), new.vouched()));
+        assert_eq!((after.pem(), after.vouched()), (next.pem(), next.vouched()));
+        assert!(after.vouched().is_some() && authority.vouched().is_some());
         assert_eq!(read.previous.as_deref(), Some(old.pem()));
         // A year later none is worth anything.
         let late = stored(whole, NOW + 400 * 24 * 3600);
