@@ -2,6 +2,7 @@
 # Makes images without a registry and loads them into the cluster:
 #   images.sh base                                what every cluster has: pause, CoreDNS, busybox
 #   images.sh programs                            what is tested: operator and sidecar from the target folder, an agent, a Prometheus
+#   images.sh release TAG FOLDER                  operator and sidecar as they are in this folder
 #   images.sh load NAME:TAG ROOTFS ENTRYPOINT     a folder as an image of one layer, localhost/NAME:TAG
 . "$(dirname "$0")/../../scripts/lib.sh"
 . e2e/cluster/lib.sh
@@ -68,7 +69,7 @@ program() {
     done
 }
 
-# programs_image NAME FILL: as it is now.
+# programs_image NAME:TAG FILL: as it is now.
 programs_image() {
     local root entrypoint
     root=$(mktemp -d)
@@ -77,11 +78,12 @@ programs_image() {
     "$0" load "$1" "$root" "$entrypoint"
     rm -rf "$root"
 }
-operator_image() { program "$1" "$target/debug/agentaccess-operator" /agentaccess-operator; echo /agentaccess-operator; }
+built=$target/debug
+operator_image() { program "$1" "$built/agentaccess-operator" /agentaccess-operator; echo /agentaccess-operator; }
 sidecar_image() {
-    program "$1" "$target/debug/agentaccess-sidecar" /agentaccess-sidecar
+    program "$1" "$built/agentaccess-sidecar" /agentaccess-sidecar
     # Reads the recordings where they are.
-    program "$1" "$target/debug/agentaccess" /agentaccess
+    program "$1" "$built/agentaccess" /agentaccess
     echo /agentaccess-sidecar
 }
 prometheus=$target/tools/prometheus/usr/bin/prometheus
@@ -120,6 +122,11 @@ case ${1:-} in
         pids+=($!)
         for pid in "${pids[@]}"; do wait "$pid"; done
         ;;
+    release)
+        [ $# = 3 ] || fail 'usage: images.sh release TAG FOLDER'
+        built=$3
+        for image in operator sidecar; do programs_image "$image:$2" "${image}_image"; done
+        ;;
     base)
         base_image pause:1 "$cache/images/pause.tar" pause_image
         base_image busybox:1 "$cache/images/busybox.tar" busybox_image
@@ -132,5 +139,5 @@ case ${1:-} in
         load "$2" "$file"
         rm "$file"
         ;;
-    *) fail 'usage: images.sh base | programs | load NAME:TAG ROOTFS ENTRYPOINT' ;;
+    *) fail 'usage: images.sh base | programs | release TAG FOLDER | load NAME:TAG ROOTFS ENTRYPOINT' ;;
 esac

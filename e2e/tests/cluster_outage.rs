@@ -16,6 +16,9 @@ mod database;
 #[path = "cluster_governed/inside.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod inside;
+#[path = "cluster_lifecycle/operators.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
+mod operators;
 #[path = "cluster_outage/restart.rs"]
 mod restart;
 #[path = "cluster_governed/sink.rs"]
@@ -122,6 +125,49 @@ fn a_question_outlives_its_replica() {
     voted.unwrap();
     assert!(asked.answer(&held).contains('1'));
     assert_eq!(asked.deleted(), 1);
+}
+
+/// As the drain of a node does it: the disruption budget lets one replica go at a time, and its sidecars follow the other.
+#[test]
+fn a_replica_that_is_drained_hands_its_sidecars_over() {
+    let policy = Policy::default();
+    let narrow = Policy { rules: policy.rules.replace("public.items, public.log", "public.log"), ..policy.clone() };
+    let world = World::new(&policy);
+    let script =
+        "while :; do psql -XAtqc 'SELECT id FROM orders WHERE id = 1' 2>&1 | tr '\\n' ' '; echo; sleep 0.2; done";
+    run(&world.cluster, &world.namespace.name, &world.worker("worker", script));
+    let mut psql = world.psql();
+    let items = "SELECT id FROM items WHERE id = 1";
+    assert_eq!(psql.ask(items).as_deref(), Some("1\n"));
+    let names = || -> Vec<String> {
+        let pods = operators::pods(&world.cluster);
+        pods.iter().map(|pod| pod["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+    };
+    wait::eventually("two replicas", START, || operators::ready(&world.cluster, ":1")).unwrap();
+    let before = names();
+    let (mut longest, mut changes) = (Duration::ZERO, 0);
+    for replica in &before {
+        operators::evict(&world.cluster, replica).accepted("the first may go").unwrap();
+        let other = before.iter().find(|one| *one != replica).unwrap();
+        if names().contains(other) && replica == &before[0] {
+            operators::evict(&world.cluster, other).refused("the last one", "disruption budget").unwrap();
+        }
+        // It is asked for no more, then it stops. All the while a change counts for the next statement of an open connection.
+        while names().contains(replica) || !operators::ready(&world.cluster, ":1") {
+            let (now, denied) = if changes % 2 == 0 { (&narrow, true) } else { (&policy, false) };
+            world.apply_policy(now);
+            let changed = Instant::now();
+            wait::eventually("the change", START, || psql.ask(items).unwrap().contains("42501") == denied).unwrap();
+            longest = longest.max(changed.elapsed());
+            changes += 1;
+        }
+    }
+    assert!(before.iter().all(|one| !names().contains(one)), "{before:?}");
+    let lines = logs(&world, "worker");
+    let failed: Vec<&String> = lines.iter().filter(|line| line.trim() != "1").collect();
+    assert!(failed.is_empty() && lines.len() > 20, "{failed:?}");
+    println!("{} new connections, none refused; {changes} changes, the longest took {longest:?}", lines.len());
+    assert!(longest < Duration::from_secs(10), "{longest:?}");
 }
 
 /// Without an answer of the API server about a person's rights there is no vote.
