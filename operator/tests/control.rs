@@ -432,3 +432,27 @@ async fn one_pod_has_few_watches_and_few_connections() {
     };
     assert!(refused, "a fifth connection");
 }
+
+/// A pod that was made before a new CA was announced, and begins after that one signs: it knows the old one alone.
+#[tokio::test]
+async fn who_knows_the_ca_before_reaches_the_operator() {
+    let served = serve().await;
+    let old = served.hold();
+    served.fill();
+    let client = identity(&old, "shop", certificate::now());
+    let mut new = Authority::make(certificate::now()).unwrap();
+    let hold = |new: &Authority, vouched: Option<&str>| {
+        let read = Authority::read(new.pem(), &new.key_pem(), certificate::now()).unwrap();
+        let current = vouched.into_iter().fold(read, |read, pem| read.with_vouched(pem, certificate::now()));
+        let authorities = Authorities { previous: Some(old.der().clone()), ..Authorities::from(current) };
+        served.current.renew(authorities, &[NAME.to_owned()], certificate::now()).unwrap()
+    };
+    assert!(hold(&new, None));
+    served.dial(&old, Some(client.clone())).await.expect_err("nobody vouches for it");
+    new = Authority::make(certificate::now()).unwrap();
+    old.vouch(&mut new).unwrap();
+    assert!(hold(&new, new.vouched()));
+    let mut client = ControlClient::new(served.dial(&old, Some(client)).await.unwrap());
+    assert_eq!(snapshot(&mut watch(&mut client).await).await.objects.len(), 2);
+    served.dial(&new, None).await.unwrap();
+}
