@@ -6,7 +6,6 @@
 . e2e/cluster/lib.sh
 
 from=$(git rev-parse --verify "${FROM:-aa42ac7}^{commit}") || fail 'FROM names no commit of this repository'
-export FROM=$from
 scripts/setup.sh build chart cluster
 export KUBECONFIG=$kubeconfig
 trap 'e2e/cluster/down.sh' EXIT
@@ -14,6 +13,7 @@ trap 'e2e/cluster/down.sh' EXIT
 # In a target of its own: members of the same name would be built anew each time.
 before=$target/before
 source=$before/$from/source programs=$before/$from/programs
+export FROM=$from BEFORE=$source
 if [ ! -e "$programs" ]; then
     say "building ${from:0:12}"
     rm -rf "$source"

@@ -1,14 +1,16 @@
-//! From an earlier commit to this one and back, by `helm upgrade` and `helm rollback`, while agents work and pods are made.
-//! What was injected before goes on under the other operator, whichever of them is the newer: policies, approvals and
-//! credentials reach it, and its recording stays where a replica knows no store.
+//! From an earlier commit to this one and back, by `helm upgrade`, while agents work and pods are made. What was injected
+//! before goes on under the other operator, whichever of them is the newer: policies, approvals and credentials reach it,
+//! and its recording stays where a replica knows no store.
 //!
-//! The script has installed the earlier commit, with images of the tag `before`.
+//! The script has installed the earlier commit, with images of the tag `before`. In the end `helm rollback` is tried too, for a
+//! figure: it brings back a profile that knows nothing of what the replicas inject until they are replaced.
 
 use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use e2e::cluster::Cluster;
 use e2e::world::{Policy, ROLE};
 use e2e::{evidence, wait};
 use serde_json::{Value, json};
@@ -38,9 +40,9 @@ fn sidecar(world: &World, pod: &str) -> String {
 }
 
 /// While it is rolled out the leader is drained away, as often as the disruption budget lets it: once.
-fn roll(world: &World, words: &[&str], tag: &str) -> Value {
-    let cluster = &world.cluster;
+fn roll(load: &Load<'_>, cluster: &Cluster, words: &[&str], tag: &str) -> Value {
     let (begun, leader) = (Instant::now(), operators::leader(cluster));
+    let before = load.seen();
     let (mut evictions, mut held_back) = (0, 0);
     let told = thread::scope(|scope| {
         let rolling = scope.spawn(|| helm(words));
@@ -65,8 +67,12 @@ fn roll(world: &World, words: &[&str], tag: &str) -> Value {
         now != leader && operators::pods(cluster).iter().any(|pod| pod["metadata"]["name"] == now.as_str())
     })
     .unwrap();
+    load.works();
+    let after = load.seen();
     json!({"rollout_s": rolled.as_secs(), "another_leader_after_s": begun.elapsed().as_secs(), "leader_evicted": evictions,
-        "evictions_held_back_by_the_budget": held_back})
+        "evictions_held_back_by_the_budget": held_back, "admissions": after.admissions - before.admissions,
+        "failed": after.failed.len() - before.failed.len(), "new_connections": after.new_connections - before.new_connections,
+        "statements_on_open_connections": after.statements_on_open_ones - before.statements_on_open_ones})
 }
 
 /// What reaches the sidecar of this pod: a policy, an approval, a denial, a credential.
@@ -137,43 +143,43 @@ fn an_upgrade_and_the_way_back_refuse_nobody() {
     let mut load = Load::start(&busy, &["before-0", "before-1"]);
     let mut phases = serde_json::Map::new();
 
-    phases.insert("upgrade".to_owned(), roll(&asked.world, &up, NOW));
-    load.works();
+    let cluster = asked.world.cluster.clone();
+    phases.insert("upgrade".to_owned(), roll(&load, &cluster, &up, NOW));
     assert!(sidecar(&asked.world, AGENT).ends_with(BEFORE));
-    let old = reached(&mut asked, &policy, AGENT, 10);
-    phases.insert("old_sidecar_new_operator".to_owned(), old);
+    phases.insert("old_sidecar_new_operator".to_owned(), reached(&mut asked, &policy, AGENT, 10));
 
     // Who is made now has the new sidecar, and its recording leaves it.
     load.join("after");
     assert!(sidecar(&busy, "after").ends_with(NOW));
     let worker = asked.world.worker("after", "sleep 3600");
     super::agent::run(&asked.world.cluster, &asked.world.namespace.name, &worker);
-    let new = reached(&mut asked, &policy, "after", 20);
-    phases.insert("new_sidecar_new_operator".to_owned(), new);
+    phases.insert("new_sidecar_new_operator".to_owned(), reached(&mut asked, &policy, "after", 20));
     wait::eventually("the recording of the new one leaves it", START * 2, || stored(&asked.world, "after")).unwrap();
     phases.insert("old_sidecar_has_a_recording_in_the_store".to_owned(), json!(stored(&asked.world, AGENT)));
 
-    phases.insert(
-        "rollback".to_owned(),
-        roll(&asked.world, &["rollback", "agentaccess", "1", "--wait", "--timeout", "150s"], BEFORE),
-    );
-    load.works();
-    let new = reached(&mut asked, &policy, "after", 30);
-    phases.insert("new_sidecar_old_operator".to_owned(), new);
+    let folder = std::env::var("BEFORE").unwrap();
+    let (chart, values) = (format!("{folder}/charts/agentaccess"), format!("{folder}/{values}"));
+    let tags = ["--set", "image.tag=before,sidecar.image.tag=before"];
+    let back = [&["upgrade", "agentaccess", &chart, "-f", &values, "--wait", "--timeout", "150s"][..], &tags].concat();
+    phases.insert("back".to_owned(), roll(&load, &cluster, &back, BEFORE));
+    phases.insert("new_sidecar_old_operator".to_owned(), reached(&mut asked, &policy, "after", 30));
     load.join("back");
     assert!(sidecar(&busy, "back").ends_with(BEFORE));
     let logs = ["logs", "-n", &asked.world.namespace.name, "after", "-c", "agentaccess-proxy"];
-    let said = asked.world.cluster.run(&logs, None).unwrap().text;
-    phases.insert("new_sidecar_says_that_there_is_no_store".to_owned(), json!(said.contains("recording_stays")));
+    let said = cluster.run(&logs, None).unwrap().text;
+    assert!(said.contains("recording_stays"), "{said}");
 
-    phases.insert("upgrade_again".to_owned(), roll(&asked.world, &up, NOW));
-    load.works();
-    let both = reached(&mut asked, &policy, "after", 40);
-    phases.insert("again".to_owned(), both);
-
+    phases.insert("upgrade_again".to_owned(), roll(&load, &cluster, &up, NOW));
+    phases.insert("again".to_owned(), reached(&mut asked, &policy, "after", 40));
     let seen = load.seen();
+
+    // The way that is not the documented one.
+    let rollback = ["rollback", "agentaccess", "1", "--wait", "--timeout", "150s"];
+    phases.insert("helm_rollback".to_owned(), roll(&load, &cluster, &rollback, BEFORE));
+    let all = load.seen().figures();
     let figures = json!({"from": from, "phases": phases, "load": seen.figures()});
     evidence::write("upgrade", &figures).unwrap();
-    println!("{figures:#}");
+    println!("{figures:#}\nwith helm rollback: {all:#}");
     assert!(seen.failed.is_empty(), "{:#?}", seen.failed);
+    assert_eq!((&all["connections_refused"], &all["connections_broken"]), (&json!(0), &json!(0)), "{all:#}");
 }
