@@ -111,6 +111,7 @@ pub async fn run(config: Config, telemetry: Telemetry) -> Result<()> {
         current: replica.current(),
         metrics: Arc::clone(&metrics),
         telemetry: telemetry.clone(),
+        leaving: Arc::clone(&stopping),
     });
     let served = tokio::spawn(serve::serve(webhook, tls, shared, stopped));
     tokio::spawn(renew(replica, Arc::clone(&metrics)));

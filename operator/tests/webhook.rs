@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use operator::approvals::key::Held;
@@ -33,6 +34,7 @@ struct Served {
     current: Current,
     metrics: Arc<Metrics>,
     index: Arc<Index>,
+    leaving: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
     ended: JoinHandle<()>,
 }
@@ -56,6 +58,7 @@ async fn serve() -> Served {
     let nowhere = kube::Client::try_from(kube::Config::new("http://127.0.0.1:9".parse().unwrap())).unwrap();
     let approvals = Reviewer::new(nowhere, Held::default());
     let index = Index::new(900);
+    let leaving = Arc::<AtomicBool>::default();
     let webhook = Webhook {
         rules,
         approvals,
@@ -63,13 +66,14 @@ async fn serve() -> Served {
         current: current.clone(),
         metrics: Arc::clone(&metrics),
         telemetry: otel::Telemetry::off().unwrap(),
+        leaving: Arc::clone(&leaving),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
     let tls = serve::tls(current.clone()).unwrap();
     let ended = tokio::spawn(serve::serve(listener, tls, Arc::new(webhook), stopped));
-    Served { address, current, metrics, index, stop, ended }
+    Served { address, current, metrics, index, leaving, stop, ended }
 }
 
 impl Served {
@@ -310,6 +314,23 @@ async fn the_certificate_changes_under_open_connections() {
     let body = review(&json!({"containers": [{"name": "a"}]}));
     assert_eq!(ask(&mut before, "POST", "/inject", &body).await.0, 200);
     assert_eq!(ask(&mut after, "POST", "/inject", &body).await.0, 200);
+}
+
+/// The API server does not send a POST again on a connection that was closed under it.
+#[tokio::test]
+async fn who_is_about_to_end_closes_connections_with_an_answer() {
+    let served = serve().await;
+    let authority = served.hold();
+    let mut stream = served.dial(&authority).await.unwrap();
+    assert_eq!(ask(&mut stream, "POST", "/inject", &pod_review()).await.0, 200);
+    served.leaving.store(true, Ordering::Relaxed);
+    // It is answered, and then nothing follows.
+    assert_eq!(ask(&mut stream, "POST", "/inject", &pod_review()).await.0, 200);
+    let end = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut [0])).await.unwrap();
+    assert_eq!(end.unwrap_or_default(), 0);
+    // Who comes all the same is answered too.
+    let mut late = served.dial(&authority).await.unwrap();
+    assert_eq!(ask(&mut late, "POST", "/inject", &pod_review()).await.0, 200);
 }
 
 #[tokio::test]

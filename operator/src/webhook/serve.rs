@@ -1,16 +1,18 @@
 //! HTTPS for the API server: few connections, and a deadline on every read.
 //!
 //! Nothing here decides: a request within the limits goes to `review`. A panic ends one connection, and the API server
-//! does not admit the pod.
+//! does not admit the pod. A replica that is about to end closes each connection with an answer on it: one that is closed
+//! while it is idle may be closed under a request, which the API server does not send again.
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use aws_lc_rs::rand;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -54,6 +56,8 @@ pub struct Webhook {
     pub current: Current,
     pub metrics: Arc<Metrics>,
     pub telemetry: Telemetry,
+    /// Nobody new is sent here: after each answer its connection ends.
+    pub leaving: Arc<AtomicBool>,
 }
 
 /// TLS with the leaf that is current at each handshake.
@@ -118,7 +122,13 @@ async fn connection(stream: TcpStream, tls: TlsAcceptor, webhook: Arc<Webhook>, 
     };
     let service = service_fn(move |request| {
         let webhook = Arc::clone(&webhook);
-        async move { Ok::<_, Infallible>(respond(request, &webhook).await) }
+        async move {
+            let mut response = respond(request, &webhook).await;
+            if webhook.leaving.load(Ordering::Relaxed) {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
