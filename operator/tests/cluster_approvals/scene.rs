@@ -114,6 +114,7 @@ impl Scene {
             current: current.clone(),
             metrics: Arc::clone(&replicas[0].metrics),
             telemetry: otel::Telemetry::off().unwrap(),
+            leaving: Arc::default(),
         };
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(serve::serve(listener, serve::tls(current).unwrap(), Arc::new(webhook), stopped));
