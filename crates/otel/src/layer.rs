@@ -134,7 +134,8 @@ mod tests {
     use crate::resource::Resource;
     use crate::wire;
 
-    struct Probe(Arc<mpsc::Sender<(String, Vec<(&'static str, Value)>)>>);
+    type Told = (String, Vec<(&'static str, Value)>);
+    struct Probe(Arc<mpsc::SyncSender<Told>>);
 
     impl<S: Subscriber> Layer<S> for Probe {
         fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
@@ -144,8 +145,8 @@ mod tests {
         }
     }
 
-    fn told(say: impl FnOnce()) -> (String, Vec<(&'static str, Value)>) {
-        let (tell, heard) = mpsc::channel();
+    fn told(say: impl FnOnce()) -> Told {
+        let (tell, heard) = mpsc::sync_channel(16);
         tracing::subscriber::with_default(tracing_subscriber::registry().with(Probe(Arc::new(tell))), say);
         heard.recv().unwrap()
     }
