@@ -7,6 +7,7 @@ use e2e::world::{self, Policy, ROLE, ROLE_PASSWORD};
 use serde_json::{Value, json};
 
 use super::agent::{container, documents, governed, pod, run};
+use super::inside::sh;
 use super::sink::HERE;
 
 pub(crate) const AGENT: &str = "agent";
@@ -39,6 +40,10 @@ impl World {
             {"name": "PGPASSWORD", "value": "nothing"}, {"name": "PGSSLMODE", "value": "verify-full"},
         ]);
         run(&world.cluster, &world.namespace.name, &agent);
+        // The API server takes a moment to believe in a role that was made a second ago; until then the operator may not
+        // read the Secret. Whoever wants to be refused is not waited for long.
+        let login = "for i in $(seq 30); do psql -XAtqc '' 2>/dev/null && exit; sleep 0.2; done";
+        sh(&world.cluster, &world.namespace.name, AGENT, login);
         world
     }
 
