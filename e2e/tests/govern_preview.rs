@@ -1,7 +1,7 @@
 //! The card shows the impact: numbers that the target gave, of a preview that can never be the statement itself; and a
 //! change that turns out far larger than what was approved is rolled back. Oracles: PostgreSQL's tables and its own log.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::os::unix::process::ExitStatusExt;
 use std::sync::OnceLock;

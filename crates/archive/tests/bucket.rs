@@ -194,7 +194,7 @@ async fn a_server_is_trusted_by_the_authority_that_was_named_and_by_no_other() {
 async fn an_object_is_no_longer_than_it_may_be_whatever_its_server_says() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let (told, sent) = std::sync::mpsc::channel();
+    let (told, sent) = std::sync::mpsc::sync_channel(64);
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
