@@ -108,7 +108,7 @@ fn each_mistake_has_its_message() {
         ("insecure: true", "insecure: false", &["otel.endpoint: in clear"]),
         ("insecure: true", "insecure: true, ca: ca.pem", &["otel.ca: `/etc/agentaccess/ca.pem`: No such file"]),
         ("http:", "https:", &["otel.insecure: `insecure` and a CA are for different endpoints"]),
-        ("http://127.0.0.1:4317", "127.0.0.1:4317", &["otel.endpoint: `127.0.0.1:4317` is not https://HOST:PORT"]),
+        ("http://127.0.0.1:4317", "127.0.0.1:4317", &["otel.endpoint: the endpoint is not https://HOST:PORT"]),
         ("insecure: true", "isecure: true", &["otel", "unknown field `isecure`"]),
         ("127.0.0.1:9464", "unix:/m.sock", &["metrics.listen", "is not an address"]),
         ("recording:", "threads: 0\nrecording:", &["threads: is 0: give a number from 1 to 64"]),

@@ -122,7 +122,7 @@ impl Replica {
 
     pub(crate) fn counted(&self, line: &str) -> bool {
         let text = String::from_utf8(self.metrics.render().unwrap()).unwrap();
-        text.lines().any(|one| one.starts_with(line))
+        text.lines().any(|one| one.starts_with(line) && !one.ends_with(" 0"))
     }
 
     /// As the sidecar's argument has them.
@@ -240,7 +240,7 @@ impl Recorder {
 
     pub(crate) fn counted(&self, line: &str) -> bool {
         let text = String::from_utf8(self.metrics.render().unwrap()).unwrap();
-        text.lines().any(|one| one.starts_with(line))
+        text.lines().any(|one| one.starts_with(line) && !one.ends_with(" 0"))
     }
 
     /// Every line that is here, in order.
