@@ -88,7 +88,7 @@ fn sessions_operations_and_log_lines_arrive() {
     world.sidecar.vote(ALICE, &request, "approve").unwrap();
     assert_eq!(held.join().unwrap().unwrap().fault, None);
     // Two more, in the place of a database and of a parameter: the connection is refused, which is a line of the log.
-    for (name, value) in [("database", "exfil_4713"), ("exfil_4714", "x")] {
+    for (name, value) in [("database", "exfil_database"), ("exfil_parameter", "x")] {
         let mut login = world.sidecar.login();
         login.parameters.retain(|(known, _)| known != name);
         login.parameters.push((name.to_owned(), value.to_owned()));
@@ -209,7 +209,8 @@ fn sessions_operations_and_log_lines_arrive() {
     })
     .unwrap();
     let told = String::from_utf8(collector.bytes().unwrap()).unwrap();
-    for never in [LITERAL, "my_password", "4713", "4714", "WHERE", "LIMIT"] {
+    // None of these may be a number alone: four digits stand in some time stamp sooner or later.
+    for never in [LITERAL, "my_password", "exfil_", "WHERE", "LIMIT"] {
         assert!(!told.contains(never), "{never}");
     }
     assert_eq!((dropped(&world.sidecar, "traces"), dropped(&world.sidecar, "logs")), (0, 0));
