@@ -19,8 +19,9 @@ use crate::metrics::Metrics;
 
 pub(crate) use self::term::Term;
 
-/// How long the lease is good without being renewed, and how long before that it is renewed (seconds).
-const LEASE: (u64, u64) = (15, 5);
+/// How long the lease is good without being renewed, and how long before that it is renewed (seconds). Whoever does not
+/// lead looks again when the lease that it saw has run out, given up or not: so this bounds how long nobody leads.
+const LEASE: (u64, u64) = (10, 4);
 /// Between two pieces of work.
 const WORK: Duration = Duration::from_secs(15);
 /// Between two tries to begin.
