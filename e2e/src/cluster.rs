@@ -49,7 +49,7 @@ impl Cluster {
             "KUBECONFIG is not set: these tests want a cluster, `make e2e` brings one up"
         );
         let cluster = Self { user: None, groups: Vec::new() };
-        cluster.run(&["get", "--raw", "/readyz"], None)?.accepted("the cluster is ready")?;
+        cluster.raw("/readyz")?.accepted("the cluster is ready")?;
         Ok(cluster)
     }
 
@@ -100,6 +100,25 @@ impl Cluster {
         Ok(serde_json::from_str(&answer.text)?)
     }
 
+    /// What `kubectl get --raw` says.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub fn raw(&self, path: &str) -> Result<Answer> {
+        api::raw(self, path)
+    }
+
+    /// Makes the object, or makes it so; its fields are ours from now on.
+    ///
+    /// # Errors
+    /// See [`Cluster::run`].
+    pub fn apply(&self, object: &Value) -> Result<Answer> {
+        match api::apply(self, object)? {
+            Some(answer) => Ok(answer),
+            None => self.run(&["apply", "--server-side", "--force-conflicts", "-f", "-"], Some(object)),
+        }
+    }
+
     /// Makes the object.
     ///
     /// # Errors
@@ -143,7 +162,7 @@ impl Cluster {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        let deleted = self.cluster.run(&["delete", "namespace", &self.name, "--wait=false"], None);
+        let deleted = api::delete_namespace(&self.cluster, &self.name);
         if !deleted.as_ref().is_ok_and(|answer| answer.accepted) {
             eprintln!("namespace {} stays: {deleted:?}", self.name);
         }

@@ -4,6 +4,7 @@
 //! statement that is not in it did not reach the executor.
 
 mod log;
+mod place;
 mod programs;
 mod template;
 
@@ -18,6 +19,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 pub use log::{Entry, Execution};
+pub use place::Place;
 pub use programs::Programs;
 
 use crate::client::{Output, Psql};
@@ -42,12 +44,14 @@ pub struct Options {
     pub settings: Vec<(String, String)>,
     /// Where `postgres` and `initdb` are; `None` takes those of [`Programs::find`].
     pub programs: Option<Programs>,
+    /// Where its files are.
+    pub place: Place,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-        Self { tls: true, names, settings: Vec::new(), programs: None }
+        Self { tls: true, names, settings: Vec::new(), programs: None, place: Place::default() }
     }
 }
 
@@ -74,7 +78,7 @@ impl Server {
             Some(programs) => programs,
             None => Programs::find()?,
         };
-        let folder = tempfile::Builder::new().prefix("agentaccess-pg-").tempdir()?;
+        let folder = tempfile::Builder::new().prefix("agentaccess-pg-").tempdir_in(options.place.folder())?;
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
         template::copy(&programs, &folder.path().join("data"))?;
         fs::create_dir(folder.path().join("socket"))?;

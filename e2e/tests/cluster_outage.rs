@@ -89,10 +89,8 @@ fn without_operator_and_api_server_all_is_denied_in_time_and_comes_back() {
     signal("-STOP", "kube-apiserver");
     thread::sleep(Duration::from_secs(OUTAGE));
     signal("-CONT", "kube-apiserver");
-    wait::eventually("the API server", START, || {
-        world.cluster.run(&["get", "--raw", "/readyz"], None).unwrap().accepted
-    })
-    .unwrap();
+    wait::eventually("the API server", START, || world.cluster.raw("/readyz").is_ok_and(|answer| answer.accepted))
+        .unwrap();
     scale(&world.cluster, "2");
     let begun = Instant::now();
     let last = || logs(&world, "worker").pop().unwrap_or_default();

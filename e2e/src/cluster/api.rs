@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use http_body_util::BodyExt as _;
 use hyper::{HeaderMap, Method, Request};
 use kube::client::Body;
@@ -77,13 +77,30 @@ pub(super) fn get(cluster: &Cluster, words: &[&str]) -> Result<Option<Value>> {
 /// None: what only kubectl can make, such as a list.
 pub(super) fn create(cluster: &Cluster, object: &Value, dry: bool) -> Result<Option<Answer>> {
     let api = Api::of_process()?;
-    let named = |one: &Resource| {
-        Some(one.kind.as_str()) == text(object, "/kind") && Some(one.api_version()) == text(object, "/apiVersion")
-    };
-    let Some(resource) = api.resource(named)? else { return Ok(None) };
+    let Some(resource) = api.kind_of(object)? else { return Ok(None) };
     let path = resource.path(text(object, "/metadata/namespace"));
     let dry = if dry { "&dryRun=All" } else { "" };
     api.ask(cluster, Method::POST, &format!("{path}?fieldValidation=Strict{dry}"), Some(object)).map(Some)
+}
+
+/// What the API server says at this path.
+pub(super) fn raw(cluster: &Cluster, path: &str) -> Result<Answer> {
+    Api::of_process()?.ask(cluster, Method::GET, path, None)
+}
+
+/// As `kubectl apply --server-side --force-conflicts` of one object. None: a kind that is not known.
+pub(super) fn apply(cluster: &Cluster, object: &Value) -> Result<Option<Answer>> {
+    let api = Api::of_process()?;
+    let Some(resource) = api.kind_of(object)? else { return Ok(None) };
+    let name = text(object, "/metadata/name").context("an object without a name")?;
+    let path = format!("{}/{name}", resource.path(text(object, "/metadata/namespace")));
+    let how = "fieldManager=e2e&force=true&fieldValidation=Strict";
+    api.ask(cluster, Method::PATCH, &format!("{path}?{how}"), Some(object)).map(Some)
+}
+
+/// It is asked for, and not waited for.
+pub(super) fn delete_namespace(cluster: &Cluster, name: &str) -> Result<Answer> {
+    Api::of_process()?.ask(cluster, Method::DELETE, &format!("/api/v1/namespaces/{name}"), None)
 }
 
 // === impl Wanted ===
@@ -184,10 +201,16 @@ impl Api {
         Ok(known())
     }
 
+    fn kind_of(&self, object: &Value) -> Result<Option<Resource>> {
+        let (kind, version) = (text(object, "/kind"), text(object, "/apiVersion"));
+        self.resource(|one| Some(one.kind.as_str()) == kind && Some(one.api_version()) == version)
+    }
+
     fn ask(&self, cluster: &Cluster, method: Method, path: &str, object: Option<&Value>) -> Result<Answer> {
         let mut request = Request::builder().method(method.clone()).uri(path);
         if object.is_some() {
-            request = request.header("content-type", "application/json");
+            let kind = if method == Method::PATCH { "application/apply-patch+yaml" } else { "application/json" };
+            request = request.header("content-type", kind);
         }
         request =
             request.header("accept", if matches!(path, "/api" | "/apis") { DISCOVERY } else { "application/json" });
@@ -219,7 +242,8 @@ impl Api {
             return Ok(Answer { accepted: true, text });
         }
         let status: Value = serde_json::from_str(&said).unwrap_or_default();
-        let Some(message) = text(&status, "/message") else { bail!("{method} {path}: {}: {said}", head.status) };
+        // Whoever is asked through the API server answers in words of its own.
+        let message = text(&status, "/message").unwrap_or(&said);
         let reason = text(&status, "/reason").unwrap_or("Unknown");
         Ok(Answer { accepted: false, text: format!("{warned}Error from server ({reason}): {message}\n") })
     }

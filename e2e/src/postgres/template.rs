@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
 
-use super::{DATABASE, Programs, SUPERUSER};
+use super::{DATABASE, Place, Programs, SUPERUSER};
 
 // Superuser by socket only; everybody else with SCRAM.
 const HBA: &str = "\
@@ -49,7 +49,8 @@ pub(super) fn copy(programs: &Programs, data: &Path) -> Result<()> {
 
 impl Template {
     fn new(programs: &Programs) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("agentaccess-pg-template-").tempdir()?.keep();
+        let place = Place::Memory.folder();
+        let folder = tempfile::Builder::new().prefix("agentaccess-pg-template-").tempdir_in(place)?.keep();
         let remover = Command::new("sh")
             .args(["-c", "read -r _; rm -rf -- \"$1\"", "remover"])
             .arg(&folder)

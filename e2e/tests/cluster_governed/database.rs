@@ -53,14 +53,11 @@ impl World {
 
     /// Puts them into the namespace.
     pub(crate) fn apply_all(&self, objects: &[Value]) {
-        let inside = |object: &Value| {
+        for object in objects {
             let mut object = object.clone();
             object["metadata"]["namespace"] = json!(self.namespace.name);
-            object
-        };
-        let all: Vec<Value> = objects.iter().map(inside).collect();
-        let list = json!({"apiVersion": "v1", "kind": "List", "items": all});
-        self.cluster.run(&["apply", "-f", "-"], Some(&list)).unwrap().accepted("all objects").unwrap();
+            self.cluster.apply(&object).unwrap().accepted("an object").unwrap();
+        }
     }
 
     fn roles(&self) -> Vec<Value> {

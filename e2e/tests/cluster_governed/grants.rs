@@ -302,7 +302,7 @@ fn breaking_the_glass_takes_the_verb_and_a_reason_and_is_loud() {
     wait::eventually("the metric", PATIENCE, || {
         operators.iter().any(|pod| {
             let path = format!("/api/v1/namespaces/agentaccess-system/pods/{pod}:9090/proxy/metrics");
-            cluster.run(&["get", "--raw", &path], None).unwrap().text.contains(&counted)
+            cluster.raw(&path).unwrap().text.contains(&counted)
         })
     })
     .unwrap();

@@ -92,7 +92,7 @@ fn counted(cluster: &Cluster, result: &str) -> f64 {
     let pods = cluster.get(&["pods", "-n", SYSTEM, "-l", "app.kubernetes.io/component=operator"]).unwrap();
     let count = |pod: &Value| {
         let path = format!("/api/v1/namespaces/{SYSTEM}/pods/{}:9090/proxy/metrics", pod["metadata"]["name"].as_str()?);
-        let text = cluster.run(&["get", "--raw", &path], None).unwrap().text;
+        let text = cluster.raw(&path).unwrap().text;
         let series = format!("agentaccess_enrolments_total{{result=\"{result}\"}} ");
         text.lines().find_map(|line| line.strip_prefix(&series))?.parse::<f64>().ok()
     };

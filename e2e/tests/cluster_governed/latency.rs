@@ -126,7 +126,7 @@ fn histogram(text: &str, metric: &str, label: &str) -> Vec<(f64, u64)> {
 /// Of the injection: as the API server sees it, and the part that is ours.
 fn answered(cluster: &Cluster) -> [Vec<(f64, u64)>; 2] {
     let read = |path: &str| {
-        let metrics = cluster.run(&["get", "--raw", path], None).unwrap();
+        let metrics = cluster.raw(path).unwrap();
         metrics.accepted(path).unwrap();
         metrics.text
     };

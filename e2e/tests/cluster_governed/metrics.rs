@@ -46,7 +46,7 @@ const SERIES: [&str; 22] = [
 fn clean(cluster: &Cluster, target: &Target) {
     let Target { namespace, pod, port, .. } = target;
     let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy/metrics");
-    let text = cluster.run(&["get", "--raw", &path], None).unwrap();
+    let text = cluster.raw(&path).unwrap();
     text.accepted("metrics").unwrap();
     let mut check = Command::new("promtool")
         .args(["check", "metrics"])

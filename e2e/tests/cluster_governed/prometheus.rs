@@ -93,7 +93,7 @@ impl<'c> Prometheus<'c> {
         let escaped: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let namespace = &self.namespace.name;
         let path = format!("/api/v1/namespaces/{namespace}/pods/{POD}:9090/proxy/api/v1/query?query={escaped}");
-        let answer = self.cluster.run(&["get", "--raw", &path], None).unwrap();
+        let answer = self.cluster.raw(&path).unwrap();
         // What it does not take it answers with 400.
         assert!(!answer.text.contains("bad_data") && !answer.text.contains("BadRequest"), "{text}: {}", answer.text);
         let Ok(found) = serde_json::from_str::<Value>(&answer.text) else { return Vec::new() };

@@ -80,8 +80,7 @@ fn a_new_api_server_is_listed_anew_and_nothing_stops_meanwhile() {
     let before = gone(cluster);
 
     restart();
-    wait::eventually("the API server", START, || cluster.run(&["get", "--raw", "/readyz"], None).unwrap().accepted)
-        .unwrap();
+    wait::eventually("the API server", START, || cluster.raw("/readyz").is_ok_and(|answer| answer.accepted)).unwrap();
     assert_eq!(world.server.executed_with("DELETE FROM"), 0);
     let approve = ["-n", namespace, "annotate", "areq", &question, "agentaccess.dev/decision=approve"];
     let alice = cluster.user("alice");

@@ -94,7 +94,7 @@ impl Operator {
         let names = pods["items"].as_array().unwrap().iter().map(|one| one["metadata"]["name"].as_str().unwrap());
         let end = |name: &str| {
             let path = format!("/api/v1/namespaces/{SYSTEM}/pods/{name}:9090/proxy/metrics");
-            let metrics = self.cluster.run(&["get", "--raw", &path], None).unwrap().text;
+            let metrics = self.cluster.raw(&path).unwrap().text;
             let found = metrics
                 .lines()
                 .find_map(|line| line.strip_prefix("agentaccess_webhook_cert_expiry_timestamp_seconds "));

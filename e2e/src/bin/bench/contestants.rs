@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use e2e::objects;
-use e2e::postgres::{DATABASE, Options, Server};
+use e2e::postgres::{DATABASE, Options, Place, Server};
 use e2e::process::Process;
 use e2e::proxy::{AGENT, AGENT_PASSWORD, Listener, Setup, Sidecar};
 use e2e::{ports, wait};
@@ -70,7 +70,7 @@ impl Ring {
     /// When a program is missing or does not start.
     pub(crate) fn new(scale: u32) -> Result<Self> {
         let settings = SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let server = Server::start(Options { tls: false, settings, ..Options::default() })?;
+        let server = Server::start(Options { tls: false, settings, place: Place::Disk, ..Options::default() })?;
         fill(&server, scale)?;
         let relay = relay(server.port()).context("starting the relay")?;
         let pgbouncer = pgbouncer(&server).context("starting pgbouncer")?;

@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use e2e::postgres::{Options, Place};
 use e2e::usage::{self, Usage};
 use e2e::world::{self, POLICY_FILE, Policy};
 use e2e::{evidence, recorded};
@@ -40,7 +41,7 @@ struct Sample {
 
 fn main() -> Result<()> {
     let minutes: u32 = env::args().nth(1).context("usage: soak MINUTES (see scripts/soak.sh)")?.parse()?;
-    let server = world::server()?;
+    let server = world::server_with(Options { place: Place::Disk, ..Options::default() })?;
     let mut sidecar = world::sidecar(&server, &Policy::default())?;
     let pid = sidecar.pid().context("the sidecar has ended")?;
     let (stop, heard) = (Arc::new(AtomicBool::new(false)), Arc::new(Heard::default()));
