@@ -4,18 +4,9 @@
 # run again for the same commit.
 #   N=100   of each kind; a CA takes about a minute
 . "$(dirname "$0")/lib.sh"
-. e2e/cluster/lib.sh
+. scripts/job.sh
 
-scripts/setup.sh build chart cluster
-export KUBECONFIG=$kubeconfig
-trap 'e2e/cluster/down.sh' EXIT
-
-say 'building the programs and the test'
-cargo build --locked --quiet --workspace --bins
-tests=(cargo test --locked --workspace --features e2e/cluster,operator/cluster --test cluster_lifecycle)
-"${tests[@]}" --quiet --no-run
-e2e/cluster/up.sh
-e2e/cluster/images.sh programs
+prepared cluster_lifecycle
 e2e/cluster/install.sh
 
 say "${N:-100} rotations of a credential"

@@ -3,13 +3,9 @@
 # and pods are made. Keeps what it saw in docs/evidence/upgrade.json.
 #   FROM=COMMIT   with another CRD and an older contract: the last one before grants and recordings that leave their pods
 . "$(dirname "$0")/lib.sh"
-. e2e/cluster/lib.sh
+. scripts/job.sh
 
 from=$(git rev-parse --verify "${FROM:-aa42ac7}^{commit}") || fail 'FROM names no commit of this repository'
-scripts/setup.sh build chart cluster
-export KUBECONFIG=$kubeconfig
-trap 'e2e/cluster/down.sh' EXIT
-
 # In a target of its own: members of the same name would be built anew each time.
 before=$target/before
 source=$before/$from/source programs=$before/$from/programs
@@ -25,12 +21,7 @@ if [ ! -e "$programs" ]; then
     mv "$programs.new" "$programs"
 fi
 
-say 'building the programs and the test'
-cargo build --locked --quiet --workspace --bins
-tests=(cargo test --locked --workspace --features e2e/cluster,operator/cluster --test cluster_lifecycle)
-"${tests[@]}" --quiet --no-run
-e2e/cluster/up.sh
-e2e/cluster/images.sh programs
+prepared cluster_lifecycle
 e2e/cluster/images.sh release before "$programs"
 e2e/cluster/install.sh "$source" before
 
