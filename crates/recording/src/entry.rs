@@ -5,10 +5,14 @@
 
 use serde::{Deserialize, Serialize};
 
+mod approval;
 mod bound;
+mod marker;
 mod own;
 mod render;
 
+pub use approval::{Approval, ApprovalEvent, Impact, Vote};
+pub use marker::{Marker, What};
 pub use own::{Checkpoint, Header, Resume};
 pub(crate) use render::{Stamp, finish, middle};
 
@@ -278,84 +282,6 @@ pub struct Refusal {
 
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
-pub enum ApprovalEvent {
-    Requested,
-    Vote,
-    Granted,
-    Denied,
-    Expired,
-    Withdrawn,
-    Consumed,
-}
-
-impl ApprovalEvent {
-    fn code(self) -> &'static str {
-        match self {
-            Self::Requested => "APPROVAL_REQUESTED",
-            Self::Vote => "APPROVAL_VOTE",
-            Self::Granted => "APPROVAL_GRANTED",
-            Self::Denied => "APPROVAL_DENIED",
-            Self::Expired => "APPROVAL_EXPIRED",
-            Self::Withdrawn => "APPROVAL_WITHDRAWN",
-            Self::Consumed => "APPROVAL_CONSUMED",
-        }
-    }
-}
-
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum Vote {
-    Approve,
-    Deny,
-}
-
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
-pub struct Approval {
-    /// Name of the ApprovalRequest.
-    pub name: String,
-    pub event: ApprovalEvent,
-    /// What the operation's intent will carry too.
-    pub digest: String,
-    /// RFC 3339.
-    pub expires: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub vote: Option<Vote>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reviewer: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reviewer_uid: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// The reviewer has the same system user as the sidecar: the agent could have been the reviewer.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub shared_user: bool,
-    /// The redacted statement the reviewers saw; with `requested` only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub display: Option<String>,
-    /// What the reviewers were told that it would do; with `requested` only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub impact: Option<Impact>,
-}
-
-/// Numbers, and words of ours.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
-pub struct Impact {
-    /// The sentence that they read.
-    pub means: String,
-    /// The planner's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub estimated_rows: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub counted_rows: Option<u64>,
-    /// Counting stopped there.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub more: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rollback_above: Option<u64>,
-}
-
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
 pub enum Direction {
     Upstream,
     Downstream,
@@ -427,55 +353,4 @@ impl Outcome {
     pub fn bare(status: Status) -> Self {
         Self { status, rows: None, bytes: 0, digest: None, sqlstate: None, duration_us: 0 }
     }
-}
-
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub enum What {
-    /// The writer was opened; `count` is the number of bytes cut from a torn tail.
-    Restart,
-    /// A segment could not be written or synced; `detail` says which and why.
-    SegmentFailed,
-    /// Refusals that could not be recorded one by one.
-    UnrecordedRefusals,
-    /// Wall clock and monotonic clock moved apart; `detail` says by how much.
-    ClockStep,
-    /// A limit closed or refused something.
-    LimitHit,
-    /// A connection to a destination that no target names.
-    UnknownDestination,
-    /// A malformed or hostile message closed a session.
-    Malformed,
-    /// A client that did not authenticate.
-    AuthenticationFailed,
-    /// Policies changed; `detail` is the new revision or why the old ones stay.
-    PolicyReload,
-    /// The writer was closed in order; nothing follows before the next restart.
-    Drain,
-}
-
-impl What {
-    fn code(self) -> &'static str {
-        match self {
-            Self::Restart => "MARKER_RESTART",
-            Self::SegmentFailed => "MARKER_SEGMENT_FAILED",
-            Self::UnrecordedRefusals => "MARKER_UNRECORDED_REFUSALS",
-            Self::ClockStep => "MARKER_CLOCK_STEP",
-            Self::LimitHit => "MARKER_LIMIT_HIT",
-            Self::UnknownDestination => "MARKER_UNKNOWN_DESTINATION",
-            Self::Malformed => "MARKER_MALFORMED",
-            Self::AuthenticationFailed => "MARKER_AUTHENTICATION_FAILED",
-            Self::PolicyReload => "MARKER_POLICY_RELOAD",
-            Self::Drain => "MARKER_DRAIN",
-        }
-    }
-}
-
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
-pub struct Marker {
-    pub what: What,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub count: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub detail: Option<String>,
 }
