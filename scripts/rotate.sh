@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Rotates the operator's CA and the credential of a target, again and again while agents work and pods are made, on a
 # cluster of its own. Keeps what it saw in docs/evidence/rotate.json, rotation by rotation, and goes on from there when it is
-# run again for the same commit.
+# run again and what ships is the same.
 #   N=100   of each kind; a CA takes about a minute
 . "$(dirname "$0")/lib.sh"
 . scripts/job.sh

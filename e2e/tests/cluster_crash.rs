@@ -2,7 +2,7 @@
 //! who never comes. The oracle is the log that the database itself wrote.
 //!
 //! Not run by `make test` nor `make e2e`: `make crash N=200` kills so many sidecars, and a quarter as many operators. It keeps
-//! what it saw after each round in docs/evidence/crash.json, and goes on from there when the same commit is run again.
+//! what it saw after each round in docs/evidence/crash.json, and goes on from there when it is run again and what ships is the same.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -180,7 +180,7 @@ fn judge(world: &World, seed: u64, operators: u64) -> Value {
 fn nothing_runs_unrecorded_or_unallowed_whatever_is_killed() {
     let wanted: u64 = env::var("N").map_or(200, |text| text.parse().unwrap());
     let mut rounds: Vec<Value> =
-        evidence::of_this_commit("crash").map_or_else(Vec::new, |before| before["rounds"].as_array().unwrap().clone());
+        evidence::of_what_ships("crash").map_or_else(Vec::new, |before| before["rounds"].as_array().unwrap().clone());
     let sum = |rounds: &[Value], what: &str| rounds.iter().filter_map(|one| one[what].as_u64()).sum::<u64>();
     println!("{} sidecars were killed before", sum(&rounds, "sidecars"));
     while sum(&rounds, "sidecars") < wanted {

@@ -34,6 +34,8 @@ mod grants;
 mod hosts;
 #[path = "cluster_governed/identity.rs"]
 mod identity;
+#[path = "cluster_governed/impact.rs"]
+mod impact;
 #[path = "cluster_governed/injection.rs"]
 mod injection;
 #[path = "cluster_governed/inside.rs"]

@@ -3,7 +3,7 @@
 //! docs/evidence.
 //!
 //! Not run by `make test` nor `make e2e`: `make rotate N=100` and `make upgrade FROM=COMMIT` do. A rotation is counted when
-//! it is over, so a run that is ended goes on from there when the same commit is run again.
+//! it is over, so a run that is ended goes on from there when it is run again and what ships is the same.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -55,7 +55,7 @@ struct Runs {
 
 impl Runs {
     fn before(kind: &'static str) -> Self {
-        let kept = evidence::of_this_commit("rotate").and_then(|figures| figures[kind]["runs"].as_array().cloned());
+        let kept = evidence::of_what_ships("rotate").and_then(|figures| figures[kind]["runs"].as_array().cloned());
         let runs = Self { kind, all: kept.unwrap_or_default() };
         println!("{kind}: {} rotations before", runs.sum("rotations"));
         runs
@@ -71,7 +71,7 @@ impl Runs {
             self.all.pop();
         }
         self.all.push(run.clone());
-        let mut figures = evidence::of_this_commit("rotate").unwrap_or_else(|| json!({}));
+        let mut figures = evidence::of_what_ships("rotate").unwrap_or_else(|| json!({}));
         let mut kind = json!({"runs": self.all});
         for what in run.as_object().unwrap().iter().filter(|(_, value)| value.is_u64()).map(|(what, _)| what) {
             // A maximum is none of a sum.

@@ -37,12 +37,16 @@ impl Asked {
     }
 
     pub(crate) fn hold(&mut self, id: u32) -> Held {
-        let mark = self.psql.send(&format!("DELETE FROM orders WHERE id = {id} RETURNING id"));
-        let statement = format!("= {id} ");
+        self.hold_sql(&format!("DELETE FROM orders WHERE id = {id} RETURNING id"), &format!("= {id} "))
+    }
+
+    /// `part`: what only this statement's request shows.
+    pub(crate) fn hold_sql(&mut self, sql: &str, part: &str) -> Held {
+        let mark = self.psql.send(sql);
         let name = wait::until("the question", PATIENCE, || {
             let found = self.world.cluster.get(&["areq", "-n", &self.world.namespace.name])?;
             let mine = found["items"].as_array().unwrap().iter();
-            let mut mine = mine.filter(|one| one["spec"]["statement"].as_str().unwrap().contains(&statement));
+            let mut mine = mine.filter(|one| one["spec"]["statement"].as_str().unwrap().contains(part));
             Ok(mine.next().map(|one| one["metadata"]["name"].as_str().unwrap().to_owned()))
         })
         .unwrap();
