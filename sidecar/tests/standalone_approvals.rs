@@ -84,6 +84,15 @@ fn world_of(approvers: &[(&str, u32)], dir: tempfile::TempDir) -> World {
     World { approvals, memory, state, dir }
 }
 
+/// Another one on the state of this one, with alice to decide.
+async fn restarted(world: World) -> World {
+    let World { approvals, state, dir, .. } = world;
+    drop((approvals, state));
+    // A file that is still being written belongs to the first one, and so does the state until it is.
+    until("the first one's end", || StateDir::open(&dir.path().join("state")).is_ok()).await;
+    world_of(&[("alice", ALICE)], dir)
+}
+
 impl World {
     fn socket(&self) -> PathBuf {
         self.approvals.listen(&self.state.approve_socket(), None).unwrap();
@@ -422,9 +431,7 @@ async fn an_ended_request_keeps_the_beginning_of_a_long_statement() {
     let [object] = <[_; 1]>::try_from(world.approvals.list()).unwrap();
     assert!(object.spec.statement.starts_with("DELETE FROM orders WHERE id IN (4711"));
     assert!(object.spec.statement.contains("180033 characters"), "{}", object.spec.statement);
-    let World { approvals, state, dir, .. } = world;
-    drop((approvals, state));
-    let second = world_of(&[("alice", ALICE)], dir);
+    let second = restarted(world).await;
     assert_eq!(second.approvals.list(), [object], "and the same after a restart");
 }
 
@@ -438,9 +445,7 @@ async fn a_restart_expires_what_was_open() {
         phase(&first.file(&open)) == Some(Phase::Approved) && phase(&first.file(&denied)) == Some(Phase::Denied)
     })
     .await;
-    let World { approvals, state, dir, .. } = first;
-    drop((approvals, state));
-    let second = world_of(&[("alice", ALICE)], dir);
+    let second = restarted(first).await;
     until("the file", || phase(&second.file(&open)) == Some(Phase::Expired)).await;
     assert_eq!(phase(&second.file(&denied)), Some(Phase::Denied));
     until("the record", || second.memory.events() == [ApprovalEvent::Expired]).await;
