@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
@@ -12,14 +13,37 @@ use serde_json::{Value, json};
 const SHIPS: [&str; 8] =
     ["Cargo.toml", "Cargo.lock", "operator/src", "sidecar/src", "cli/src", "crates/*/src/*", "crds", "charts"];
 
+static SOURCE: OnceLock<Source> = OnceLock::new();
+
+/// What is run, as it was when the job began: the repository may go on meanwhile.
+#[derive(Debug)]
+struct Source {
+    commit: String,
+    /// It is not what the commit says, but something that was made of it.
+    changed: bool,
+}
+
+/// To be said first.
+///
+/// # Errors
+/// When git does not say what is run.
+pub fn begin() -> Result<()> {
+    let root = root();
+    let commit = git(&root, &["rev-parse", "HEAD"])?;
+    let changed = !git(&root, &["status", "--porcelain", "--", ".", ":!docs/evidence"])?.is_empty();
+    SOURCE.get_or_init(|| Source { commit, changed });
+    Ok(())
+}
+
 /// Writes `docs/evidence/NAME.json`, anew.
 ///
 /// # Errors
-/// When git does not say what was run, or the file cannot be written.
+/// When the job did not say that it began, or the file cannot be written.
 pub fn write(name: &str, figures: &Value) -> Result<()> {
     let root = root();
+    let source = SOURCE.get().context("evidence of a job that did not begin")?;
     let evidence = json!({
-        "commit": git(&root, &["rev-parse", "HEAD"])?, "uncommitted_changes": changed(&root)?,
+        "commit": source.commit, "uncommitted_changes": source.changed,
         "finished_unix_s": SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
         "cores": std::thread::available_parallelism()?.get(), "figures": figures,
     });
@@ -28,14 +52,14 @@ pub fn write(name: &str, figures: &Value) -> Result<()> {
     fs::write(&file, format!("{evidence:#}\n")).with_context(|| file.display().to_string())
 }
 
-/// The figures that were kept last, if what they are of is what would ship now: a job goes on from there.
+/// The figures that were kept last, if they are of what would ship now: a job goes on from there.
 #[must_use]
 pub fn of_what_ships(name: &str) -> Option<Value> {
-    let root = root();
+    let (root, source) = (root(), SOURCE.get()?);
     let kept: Value = serde_json::from_str(&fs::read_to_string(file(&root, name)).ok()?).ok()?;
-    let differs = [&["diff", "--name-only", kept.get("commit")?.as_str()?, "--"], &SHIPS[..]].concat();
+    let differs = [&["diff", "--name-only", kept.get("commit")?.as_str()?, &source.commit, "--"], &SHIPS[..]].concat();
     let same = git(&root, &differs).ok()?.is_empty();
-    let clean = kept.get("uncommitted_changes")? == false && !changed(&root).ok()?;
+    let clean = kept.get("uncommitted_changes")? == false && !source.changed;
     (same && clean).then(|| kept.get("figures").cloned())?
 }
 
@@ -45,11 +69,6 @@ fn root() -> PathBuf {
 
 fn file(root: &Path, name: &str) -> PathBuf {
     root.join("docs/evidence").join(format!("{name}.json"))
-}
-
-/// What runs is not what the commit says, but something that was made of it.
-fn changed(root: &Path) -> Result<bool> {
-    Ok(!git(root, &["status", "--porcelain", "--", ".", ":!docs/evidence"])?.is_empty())
 }
 
 fn git(root: &Path, words: &[&str]) -> Result<String> {

@@ -178,6 +178,7 @@ fn judge(world: &World, seed: u64, operators: u64) -> Value {
 
 #[test]
 fn nothing_runs_unrecorded_or_unallowed_whatever_is_killed() {
+    evidence::begin().unwrap();
     let wanted: u64 = env::var("N").map_or(200, |text| text.parse().unwrap());
     let mut rounds: Vec<Value> =
         evidence::of_what_ships("crash").map_or_else(Vec::new, |before| before["rounds"].as_array().unwrap().clone());

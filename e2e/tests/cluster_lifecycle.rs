@@ -55,6 +55,7 @@ struct Runs {
 
 impl Runs {
     fn before(kind: &'static str) -> Self {
+        evidence::begin().unwrap();
         let kept = evidence::of_what_ships("rotate").and_then(|figures| figures[kind]["runs"].as_array().cloned());
         let runs = Self { kind, all: kept.unwrap_or_default() };
         println!("{kind}: {} rotations before", runs.sum("rotations"));

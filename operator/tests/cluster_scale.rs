@@ -53,6 +53,7 @@ fn spread(mut all: Vec<Duration>) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_sidecars_hear_of_a_change_in_time() {
+    evidence::begin().unwrap();
     let cluster = Cluster::connect().unwrap();
     let (pods, policies) = (number("PODS", 5_000), number("POLICIES", 500));
     let path = env::var_os("OPERATOR").map_or_else(|| Program::default().path, Into::into);

@@ -128,6 +128,7 @@ fn stored(world: &World, pod: &str) -> bool {
 
 #[test]
 fn an_upgrade_and_the_way_back_refuse_nobody() {
+    evidence::begin().unwrap();
     let mut asked = Asked::new("{name: person, pendingTTL: 60s, holdFor: 50s}");
     let policy = {
         let policy = Policy::default();

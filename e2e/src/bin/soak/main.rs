@@ -41,6 +41,7 @@ struct Sample {
 
 fn main() -> Result<()> {
     let minutes: u32 = env::args().nth(1).context("usage: soak MINUTES (see scripts/soak.sh)")?.parse()?;
+    evidence::begin()?;
     let server = world::server_with(Options { place: Place::Disk, ..Options::default() })?;
     let mut sidecar = world::sidecar(&server, &Policy::default())?;
     let pid = sidecar.pid().context("the sidecar has ended")?;
