@@ -10,8 +10,6 @@
     reason = "a test fails by panicking"
 )]
 
-#[path = "layout/bypass.rs"]
-mod bypass;
 #[path = "layout/dashboards.rs"]
 mod dashboards;
 #[path = "layout/imports.rs"]
@@ -20,6 +18,8 @@ mod imports;
 mod links;
 #[path = "layout/manifests.rs"]
 mod manifests;
+#[path = "layout/proofs.rs"]
+mod proofs;
 #[path = "layout/purity.rs"]
 mod purity;
 #[path = "layout/sizes.rs"]
