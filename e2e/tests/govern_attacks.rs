@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use e2e::recorded;
 use e2e::wait::eventually;
-use e2e::wire::{Message, Wire, message};
+use e2e::wire::{Form, Format, Message, Wire, message};
 use e2e::world::{self, CANARY, POLICY_FILE, Policy, World};
 use postgres_protocol::IsNull;
 use postgres_protocol::message::frontend;
@@ -225,4 +225,61 @@ fn words_and_payloads_about_other_rows_do_not_pass() {
     wire.query("INSERT INTO refs VALUES ('CANARY-guess')").unwrap();
     let answer = wire.query("COMMIT").unwrap();
     assert!(!answer.contains(CANARY.as_bytes()), "{answer:?}");
+}
+
+/// A type brings code with it: its input function, the checks of a domain, casts from it.
+#[test]
+fn a_parameter_of_a_type_of_users_runs_nothing() {
+    let world = own(&Policy::default());
+    let made = "CREATE TABLE proof (what text);
+        CREATE FUNCTION spy(v int) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER AS
+          $$BEGIN INSERT INTO public.proof VALUES ('ran'); RETURN true; END$$;
+        CREATE DOMAIN spied AS int CHECK (spy(VALUE));
+        CREATE TYPE mood2 AS ENUM ('calm');
+        CREATE FUNCTION cast_it(mood2) RETURNS int LANGUAGE plpgsql SECURITY DEFINER AS
+          $$BEGIN INSERT INTO public.proof VALUES ('cast'); RETURN 1; END$$;
+        CREATE CAST (mood2 AS int) WITH FUNCTION cast_it(mood2) AS IMPLICIT;
+        GRANT USAGE ON TYPE spied, mood2 TO public";
+    world.server.admin(made).unwrap();
+    let oid = |name: &str| -> u32 {
+        world.server.admin(&format!("SELECT '{name}'::regtype::oid::int8")).unwrap().trim().parse().unwrap()
+    };
+    let types = [("spied", "1"), ("spied[]", "{1}"), ("mood2", "calm"), ("customers", "(1,a,,b,1,{})")];
+    for (name, value) in types {
+        for sql in ["SELECT $1", "SELECT id FROM orders WHERE id < $1", "DELETE FROM orders WHERE id = $1"] {
+            let mut wire = world.agent().unwrap();
+            let mut out = BytesMut::new();
+            frontend::parse("", sql, [oid(name)], &mut out).unwrap();
+            let write = |value: &str, out: &mut BytesMut| {
+                out.extend_from_slice(value.as_bytes());
+                Ok(IsNull::No)
+            };
+            frontend::bind("", "", [0], [value], write, [0], &mut out).map_err(|_| ()).unwrap();
+            frontend::execute("", 0, &mut out).unwrap();
+            frontend::sync(&mut out);
+            wire.send(&out).unwrap();
+            let fault = wire.until_ready().unwrap().into_iter().find_map(|message| message.fault()).unwrap();
+            assert_eq!(fault.sqlstate, "42501", "{name} {sql}: {fault}");
+            assert!(fault.message.contains("the type of parameter $1 is not built in"), "{fault}");
+            assert_eq!(wire.query("SELECT 1").unwrap().status, Some(b'I'));
+        }
+    }
+    assert_eq!(world.server.admin("SELECT count(*) FROM proof").unwrap().trim(), "0");
+    // Where the type is left to the server it is the one that the statement was judged with.
+    let mut wire = world.agent().unwrap();
+    let answer = wire.run(Form::Extended, Format::Text, "SELECT id FROM orders WHERE id = $1", &[Some("7")]).unwrap();
+    assert_eq!((answer.fault, answer.rows.len()), (None, 1));
+}
+
+/// The same text means another thing once the session says so: it may not depend on that.
+#[test]
+fn no_statement_reads_what_the_session_sets_of_transactions() {
+    let world = own(&Policy::default());
+    let mut wire = world.agent().unwrap();
+    for name in ["default_transaction_isolation", "transaction_read_only", "TRANSACTION_ISOLATION"] {
+        let sql = format!("SELECT id FROM orders WHERE current_setting('{name}') = 'serializable'");
+        assert_eq!(wire.query(&sql).unwrap().sqlstate(), "42501", "{sql}");
+        assert_eq!(wire.query(&format!("SHOW {name}")).unwrap().fault, None);
+    }
+    assert_eq!(wire.query("SELECT current_setting('server_version_num')").unwrap().fault, None);
 }

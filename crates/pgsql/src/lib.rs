@@ -13,6 +13,7 @@ pub mod functions;
 pub mod mask;
 pub mod names;
 pub mod outputs;
+mod params;
 pub mod parse;
 pub mod plan;
 pub mod preview;
@@ -26,6 +27,7 @@ pub mod visit;
 
 pub use catalog::{Catalog, CatalogError, Oid, SNAPSHOT};
 pub use mask::MaskTable;
+pub use params::check_types;
 pub use parse::{Limits, Parsed, parse};
 pub use plan::{Context, Effect, Plan, SettingParam, plan};
 pub use refused::Refused;

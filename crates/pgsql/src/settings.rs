@@ -67,9 +67,19 @@ pub fn readable(name: &str) -> bool {
     changeable(name).is_some() || READABLE.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
-/// Whether a statement may read it: what it says there is part of what the statement means.
+/// What SET TRANSACTION and SET SESSION CHARACTERISTICS change.
+const OF_TRANSACTIONS: &[&str] = &[
+    "default_transaction_isolation",
+    "default_transaction_read_only",
+    "transaction_isolation",
+    "transaction_read_only",
+];
+
+/// Whether a statement may read it: what it says there is part of what the statement means, so it is one that stays, or one
+/// whose change is heard of.
 pub fn readable_within(name: &str) -> bool {
-    readable(name) && changeable(name).is_none_or(|known| REPORTED.contains(&known))
+    let changes = OF_TRANSACTIONS.iter().any(|known| known.eq_ignore_ascii_case(name));
+    readable(name) && !changes && changeable(name).is_none_or(|known| REPORTED.contains(&known))
 }
 
 /// Whether a setting may take a value, for literals and for parameters alike.

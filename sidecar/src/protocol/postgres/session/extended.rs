@@ -22,11 +22,12 @@ use crate::gate::Stage;
 
 impl Session {
     pub(super) async fn prepare(&mut self, id: StatementId, message: Parse) -> Result<(), End> {
+        let types = pgsql::check_types(&message.param_types);
         for _ in 0..REPLANS {
             let judged = self.judge(&message.sql).await?;
-            let plan = match &judged.plan {
-                Ok(plan) => plan,
-                Err(why) => match self.refuse_text(&message.sql, why).await? {
+            let plan = match (&types, &judged.plan) {
+                (Ok(()), Ok(plan)) => plan,
+                (Err(why), _) | (Ok(()), Err(why)) => match self.refuse_text(&message.sql, why).await? {
                     Some(words) => return self.release_then_refuse(words).await,
                     None => continue,
                 },
@@ -174,7 +175,6 @@ impl Session {
             Ok(permit) => {
                 let token = self.token();
                 if let Some(released) = permit.approval() {
-                    self.core.previews.forget(&(operation.digest, operation.planned));
                     if let Some(most) = released.rollback_above() {
                         if !self.machine.idle() {
                             return self.release_then_refuse(not_alone()).await;
