@@ -26,6 +26,18 @@ CREATE TABLE parts (id int PRIMARY KEY, batch int NOT NULL, note text);
 INSERT INTO parts SELECT n, n / 100, 'part ' || n FROM generate_series(1, 999) n;
 CREATE TABLE late (id int PRIMARY KEY, of int REFERENCES parts DEFERRABLE INITIALLY DEFERRED);
 INSERT INTO late VALUES (1, 950);
+CREATE TABLE tacc (id int, level text) PARTITION BY LIST (level);
+CREATE TABLE tacc_gold PARTITION OF tacc FOR VALUES IN ('gold');
+CREATE TABLE tacc_free PARTITION OF tacc DEFAULT;
+INSERT INTO tacc VALUES (1, 'gold'), (2, 'free');
+CREATE TABLE noisy (id int PRIMARY KEY, v int);
+INSERT INTO noisy SELECT n, n FROM generate_series(1, 40) n;
+CREATE FUNCTION say() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE NOTICE 'row is %', NEW; RETURN NEW; END$$;
+CREATE TRIGGER say AFTER UPDATE ON noisy FOR EACH ROW EXECUTE FUNCTION say();
+CREATE TABLE above (id int PRIMARY KEY);
+CREATE TABLE below (id int PRIMARY KEY, up int REFERENCES above ON DELETE CASCADE);
+INSERT INTO above VALUES (1), (2);
+INSERT INTO below SELECT n, 1 FROM generate_series(1, 50) n;
 CREATE TABLE huge AS SELECT n AS id, repeat('x', 10) AS pad FROM generate_series(1, 100500) n;
 ANALYZE;
 ";
@@ -39,15 +51,17 @@ fn policy() -> Policy {
 ";
     let rules = "
           - {name: reads, action: Allow, verbs: [Select], relations: [public.orders, public.customers, public.items,
-             public.parts, public.late, public.huge, public.log]}
+             public.parts, public.late, public.huge, public.log, public.noisy, public.above, public.below, public.tacc, public.tacc_gold]}
+          - {name: gated, action: RequireApproval, approval: both, verbs: [Select, Delete], relations: [public.vault]}
           - {name: both, action: RequireApproval, approval: both, verbs: [Update, Delete, Insert],
-             relations: [public.parts, public.late, public.huge]}
+             relations: [public.parts, public.late, public.huge, public.noisy, public.above, public.below]}
           - {name: changes, action: RequireApproval, approval: both, verbs: [Update], relations: [public.orders]}
           - {name: planner, action: RequireApproval, approval: planner, verbs: [Delete], relations: [public.items]}
           - {name: nothing, action: RequireApproval, approval: nothing, verbs: [Update], relations: [public.items]}
           - {name: wide, action: RequireApproval, approval: wide, verbs: [Delete], relations: [public.log]}
 ";
-    Policy { approvals: approvals.to_owned(), rules: rules.to_owned(), ..Policy::default() }
+    let policy = Policy { approvals: approvals.to_owned(), rules: rules.to_owned(), ..Policy::default() };
+    policy.mask("{name: level, columns: [public.tacc.level], method: Redact, inPredicates: Deny}")
 }
 
 fn new_world(setup: Setup) -> World {
@@ -567,4 +581,102 @@ fn a_kill_before_the_commit_keeps_nothing() {
     assert_eq!(outcome.unwrap_or_else(|| panic!("no outcome"))["status"], "interrupted");
     let verified = world.sidecar.verify(&world.sidecar.recordings(), None).unwrap();
     assert!([INTACT, UNSIGNED_TAIL].contains(&verified.status), "{verified:?}");
+}
+
+#[test]
+fn nothing_is_looked_at_that_the_agent_may_not_read() {
+    let slow = "CASE WHEN (SELECT count(*) FROM vault WHERE secret LIKE 'C%') > 0 THEN note LIKE '%x' ELSE false END";
+    let cases = [
+        // A table that is read only with a person, in a condition, in a value, and as the one that is changed.
+        format!("DELETE FROM parts nl1 WHERE nl1.id = 1 AND {slow}"),
+        "UPDATE parts nl2 SET note = (SELECT max(secret) FROM vault) WHERE nl2.id = 1".to_owned(),
+        "DELETE FROM vault nl3 WHERE nl3.secret LIKE 'C%'".to_owned(),
+        "INSERT INTO late SELECT 900, 1 FROM vault nl4 WHERE nl4.secret ~ '^C'".to_owned(),
+        // In which partition a row is tells its masked key.
+        "DELETE FROM parts nl5 WHERE nl5.id = 1 AND EXISTS (SELECT 1 FROM tacc_gold g WHERE g.id = 1)".to_owned(),
+    ];
+    for (at, sql) in cases.iter().enumerate() {
+        let answer = run(Form::Simple, sql, &[]);
+        let mark = format!(" nl{}", at + 1);
+        assert_eq!(ran(&mark), (0, 0, 0), "{sql}: {:?}", world().server.executed());
+        let shown = impact(&world().sidecar, &pending(&answer));
+        let means = shown["means"].as_str().unwrap();
+        assert!(means.starts_with("no preview: what it reads is not all for the agent"), "{sql}: {means}");
+        assert_eq!((&shown["countedRows"], &shown["estimatedRows"]), (&Value::Null, &Value::Null), "{shown}");
+    }
+}
+
+/// More rows than were approved, and then something in the same batch that fails by itself.
+#[test]
+fn whatever_fails_the_batch_rows_of_what_is_not_kept_are_not_given() {
+    let describe = |out: &mut BytesMut| frontend::describe(b'S', "no_such", out).unwrap();
+    let again = |out: &mut BytesMut| frontend::execute("no_such", 0, out).unwrap();
+    let broken = |out: &mut BytesMut| frontend::parse("", "selec", std::iter::empty(), out).unwrap();
+    let tails: [&dyn Fn(&mut BytesMut); 3] = [&describe, &again, &broken];
+    for (at, tail) in tails.into_iter().enumerate() {
+        let batch = 7100 + at;
+        let more = |from: usize, count: usize| {
+            format!("INSERT INTO parts SELECT {batch}000 + n, {batch}, 'few' FROM generate_series({from}, {count}) n")
+        };
+        world().server.admin(&more(1, 3)).unwrap();
+        let sql = format!("UPDATE parts over{at} SET note = 'over' WHERE over{at}.batch = {batch} RETURNING id, note");
+        let mut wire = world().agent().unwrap();
+        let whole = bound(&sql, &[], &[], &[]);
+        let name = fault(&exchange(&mut wire, &whole)).detail;
+        approve(&world().sidecar, &name);
+        world().server.admin(&more(4, 200)).unwrap();
+        let mut out = BytesMut::from(&whole[..whole.len() - 5]);
+        tail(&mut out);
+        frontend::sync(&mut out);
+        let answer = exchange(&mut wire, &out);
+        assert!(answer.iter().all(|message| !matches!(message.tag, b'D' | b'C')), "{answer:?}");
+        assert_eq!(fault(&answer).sqlstate, "PX005", "{answer:?}");
+        assert_eq!(one(&format!("SELECT count(*) FROM parts WHERE note = 'over' AND batch = {batch}")), "0");
+        assert_eq!(wire.query("SELECT 1").unwrap().status, Some(b'I'));
+        let lines = || recorded::lines(&world().sidecar.recordings()).unwrap();
+        let all = lines();
+        let intent = all.iter().find(|line| line["kind"] == "intent" && line["approval"] == name.as_str()).unwrap();
+        eventually("its outcome", SOON, || {
+            lines().iter().any(|line| {
+                line["kind"] == "outcome"
+                    && (&line["session"], &line["op"]) == (&intent["session"], &intent["op"])
+                    && line["status"] == "rolled_back"
+                    && line["sqlstate"] == "PX005"
+            })
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn what_triggers_say_of_rows_that_are_not_kept_is_not_told() {
+    let sql = "UPDATE noisy SET v = v + 1 WHERE v > 1000";
+    let name = pending(&run(Form::Simple, sql, &[]));
+    approve(&world().sidecar, &name);
+    world().server.admin("UPDATE noisy SET v = 2000 WHERE id > 5").unwrap();
+    let answer = run(Form::Simple, sql, &[]);
+    // A table with code of users is one that nobody looks at beforehand; where it is compared, nothing of it is told.
+    match answer.fault.clone() {
+        Some(fault) => {
+            assert_eq!(fault.sqlstate, "PX005", "{fault:?}");
+            assert!(answer.notices.is_empty(), "{:?}", answer.notices);
+        }
+        None => panic!("it is compared with nothing: {:?}", answer.tags),
+    }
+}
+
+#[test]
+fn a_number_is_of_now_and_says_what_it_leaves_out() {
+    let sql = "DELETE FROM above ab1 WHERE ab1.id = 1";
+    let name = pending(&run(Form::Simple, sql, &[]));
+    let means = impact(&world().sidecar, &name)["means"].as_str().unwrap().to_owned();
+    assert!(means.contains("1 row matched") && means.contains("in other tables are not counted"), "{means}");
+    // Whoever asks again after a denial is told of now.
+    let sql = "DELETE FROM late la1 WHERE la1.id > 5000";
+    let name = pending(&run(Form::Simple, sql, &[]));
+    assert_eq!(impact(&world().sidecar, &name)["countedRows"], 0);
+    world().sidecar.vote(ALICE, &name, "deny").unwrap();
+    world().server.admin("INSERT INTO late SELECT 5000 + n, 1 FROM generate_series(1, 5) n").unwrap();
+    let next = pending(&run(Form::Simple, sql, &[]));
+    assert_eq!(impact(&world().sidecar, &next)["countedRows"], 5);
 }

@@ -1,55 +1,35 @@
-//! Bounds on looking ahead: how often, how many at once, and what was found a moment ago.
+//! Bounds on looking ahead: how often, and how many at once.
 //!
-//! An agent that sends the same again while its request is open, or a thousand different statements, must not have the
-//! target plan and count for each. Invariant: in one minute no more than `A_MINUTE` previews of one target are begun,
-//! whichever connections ask, and one of the same operation is begun at most once in `FRESH`.
+//! An agent that sends a thousand different statements must not have the target plan and count for each; whoever sends the
+//! same again while its request is open is not looked for again (see the gate). Invariant: in one minute no more than
+//! `A_MINUTE` previews of one target are begun, whichever connections ask.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use policy::TargetKey;
-use policy::impact::Impact;
-use policy::operation::{Digest, Revision};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// How long what was found is good for the same operation.
-const FRESH: Duration = Duration::from_secs(60);
 const MINUTE: Duration = Duration::from_secs(60);
 /// Previews of one target.
 const A_MINUTE: usize = 30;
 /// Connections of our own for previews, to all targets together.
 const AT_ONCE: usize = 4;
-/// Operations whose impact is remembered.
-const MOST: usize = 256;
-
-/// An operation under the policy that it was planned under.
-pub type Key = (Digest, Revision);
 
 #[derive(Debug)]
 pub struct Previews {
-    found: parking_lot::Mutex<HashMap<Key, (Instant, Impact)>>,
     begun: parking_lot::Mutex<HashMap<TargetKey, VecDeque<Instant>>>,
     places: Arc<Semaphore>,
 }
 
 impl Default for Previews {
     fn default() -> Self {
-        Self {
-            found: parking_lot::Mutex::default(),
-            begun: parking_lot::Mutex::default(),
-            places: Arc::new(Semaphore::new(AT_ONCE)),
-        }
+        Self { begun: parking_lot::Mutex::default(), places: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 }
 
 impl Previews {
-    /// What was found out about the same operation a moment ago.
-    pub fn recent(&self, key: &Key) -> Option<Impact> {
-        let found = self.found.lock();
-        found.get(key).filter(|(at, _)| at.elapsed() < FRESH).map(|(_, impact)| impact.clone())
-    }
-
     /// A place for one preview.
     ///
     /// # Errors
@@ -70,32 +50,11 @@ impl Previews {
         begun.push_back(now);
         Ok(place)
     }
-
-    pub fn keep(&self, key: Key, impact: Impact) {
-        let mut found = self.found.lock();
-        if found.len() >= MOST {
-            found.retain(|_, (at, _)| at.elapsed() < FRESH);
-        }
-        if found.len() < MOST {
-            found.insert(key, (Instant::now(), impact));
-        }
-    }
-
-    /// Its approval was used: whoever sends it again is told of the moment of that.
-    pub fn forget(&self, key: &Key) {
-        self.found.lock().remove(key);
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn key(n: u16) -> Key {
-        let mut digest = [0; 32];
-        digest[..2].copy_from_slice(&n.to_be_bytes());
-        (Digest(digest), Revision([1; 32]))
-    }
 
     fn target(name: &str) -> TargetKey {
         TargetKey { namespace: "local".to_owned(), name: name.to_owned() }
@@ -112,23 +71,5 @@ mod tests {
         }
         assert_eq!(previews.begin(&target("a")).unwrap_err(), "too many were made in the last minute");
         drop(previews.begin(&target("b")).unwrap());
-    }
-
-    #[test]
-    fn what_was_found_is_remembered_and_not_without_end() {
-        let previews = Previews::default();
-        assert_eq!(previews.recent(&key(0)), None);
-        for n in 0..1_000 {
-            previews.keep(key(n), Impact::none("why"));
-        }
-        assert_eq!(previews.found.lock().len(), MOST);
-        assert_eq!(previews.recent(&key(0)), Some(Impact::none("why")));
-        assert_eq!(
-            previews.recent(&(key(0).0, Revision([2; 32]))),
-            None,
-            "under another policy it is another operation"
-        );
-        previews.forget(&key(0));
-        assert_eq!(previews.recent(&key(0)), None);
     }
 }

@@ -101,7 +101,7 @@ impl Guard {
 
     /// Keeps one answer while there is room.
     fn hold(&mut self, message: Backend, size: usize) {
-        let bulk = matches!(message, Backend::DataRow(_) | Backend::NoticeResponse(_));
+        let bulk = is_bulk(&message);
         if self.told || (bulk && self.why.is_some()) {
             return;
         }
@@ -115,7 +115,7 @@ impl Guard {
             );
             words.hint = Some("Leave RETURNING out, or return less. Nothing was kept.".to_owned());
             self.fail(words);
-            self.held.retain(|held| !matches!(held, Backend::DataRow(_) | Backend::NoticeResponse(_)));
+            self.held.retain(|held| !is_bulk(held));
             if bulk {
                 return;
             }
@@ -123,8 +123,12 @@ impl Guard {
         self.held.push(message);
     }
 
-    /// Why it is rolled back although the target had nothing against it.
+    /// Why we roll it back.
     fn refused(&self) -> Option<Words> {
+        // The target has said why it was not done.
+        if self.failed && self.changed.is_none() {
+            return None;
+        }
         if self.why.is_some() {
             return self.why.clone();
         }
@@ -152,12 +156,21 @@ impl Guard {
         let ends = |message: &Backend| {
             matches!(message, Backend::CommandComplete { .. } | Backend::PortalSuspended | Backend::EmptyQueryResponse)
         };
-        let held = std::mem::take(&mut self.held);
-        let before = held.into_iter().take_while(|message| !ends(message));
-        let mut told: Vec<Backend> = before.filter(|message| !matches!(message, Backend::DataRow(_))).collect();
+        let mut told: Vec<Backend> = self.undone().into_iter().take_while(|message| !ends(message)).collect();
         told.push(Backend::ErrorResponse(error));
         told
     }
+
+    /// What is left of the answer to a change that is not kept: nothing that its rows could be read from.
+    fn undone(&mut self) -> Vec<Backend> {
+        let held = std::mem::take(&mut self.held);
+        held.into_iter().filter(|message| !is_bulk(message)).collect()
+    }
+}
+
+/// Rows, and what triggers have to say of them.
+fn is_bulk(message: &Backend) -> bool {
+    matches!(message, Backend::DataRow(_) | Backend::NoticeResponse(_))
 }
 
 // === impl Session ===
@@ -323,10 +336,9 @@ impl Session {
     /// To an agent that sent a Flush, what became of it.
     fn tell_early(&mut self) -> Result<(), End> {
         let Some(guard) = self.guard.as_mut().filter(|guard| guard.flushed && !guard.told) else { return Ok(()) };
-        let (failed, words) = (guard.failed, guard.why.clone());
-        let told = match words {
-            Some(words) if !failed => self.overrule(words),
-            _ => std::mem::take(&mut guard.held),
+        let told = match guard.refused() {
+            Some(words) => self.overrule(words),
+            None => guard.undone(),
         };
         if let Some(guard) = &mut self.guard {
             guard.told = true;
@@ -396,14 +408,14 @@ impl Session {
             (true, false, None) => {
                 return Err(End::Caught("a transaction of the sidecar's own did not commit", "rolled back".to_owned()));
             }
-            (false, ..) => match guard.refused().filter(|_| !guard.failed) {
+            (false, ..) => match guard.refused() {
                 Some(words) => {
                     self.guard = Some(guard);
                     let told = self.overrule(words);
                     self.guard = None;
                     told
                 }
-                None => std::mem::take(&mut guard.held),
+                None => guard.undone(),
             },
         };
         told.into_iter().try_for_each(|message| self.feed(message))?;

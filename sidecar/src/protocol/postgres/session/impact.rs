@@ -14,7 +14,7 @@ use pgcodec::{Framer, Frontend};
 use pgsql::Plan;
 use pgsql::preview::{self, Count, MOST_COUNTED};
 use policy::impact::{Counted, Impact};
-use policy::operation::Operation;
+use policy::operation::{Access, Operation, Verb};
 use policy::verdict::Preview;
 use tokio::time::timeout;
 
@@ -70,13 +70,13 @@ enum Failed {
 impl Sketch<'_> {
     /// Within its deadline; never an error.
     pub(super) async fn look(&self, operation: &Operation, wanted: Preview) -> Impact {
-        let key = (operation.digest, operation.planned);
-        if let Some(impact) = self.core.previews.recent(&key) {
-            return impact;
-        }
         let mut found = Impact::default();
         if let Err(why) = self.find_out(operation, wanted, &mut found).await {
             found = Impact::none(why);
+        }
+        let cascades = |access: &Access| access.indirect && matches!(access.verb, Verb::Update | Verb::Delete);
+        if self.plan.accesses.iter().any(cascades) {
+            add(&mut found, "rows that go or change with it in other tables are not counted");
         }
         if self.plan.counts_changes() {
             found.compared = found.approved().is_some();
@@ -87,7 +87,6 @@ impl Sketch<'_> {
         if !found.fits() {
             found = Impact::none("what was found cannot be shown");
         }
-        self.core.previews.keep(key, found.clone());
         found
     }
 

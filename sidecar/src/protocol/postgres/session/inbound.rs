@@ -276,7 +276,6 @@ impl Session {
                 Ok(permit) => {
                     let token = self.token();
                     if let Some(released) = permit.approval() {
-                        self.core.previews.forget(&(operation.digest, operation.planned));
                         if let Some(most) = released.rollback_above() {
                             if !self.machine.idle() {
                                 return self.refuse_query_with(not_alone());
