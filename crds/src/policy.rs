@@ -169,7 +169,8 @@ pub struct ApprovalSettings {
     /// Absent: an operation inside a transaction is never held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_transaction: Option<InTransaction>,
-    /// What a request shows besides the statement: its impact, as far as it can be told before it runs.
+    /// What a request shows besides the statement: its impact, as far as it can be told before it runs. Only what the agent may
+    /// read without a person is looked at.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = limits::PREVIEWS), extend("x-kubernetes-list-type" = "set"))]
     pub preview: Vec<Preview>,

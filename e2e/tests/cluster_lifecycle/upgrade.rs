@@ -167,8 +167,9 @@ fn an_upgrade_and_the_way_back_refuse_nobody() {
     load.join("back");
     assert!(sidecar(&busy, "back").ends_with(BEFORE));
     let logs = ["logs", "-n", &asked.world.namespace.name, "after", "-c", "agentaccess-proxy"];
-    let said = cluster.run(&logs, None).unwrap().text;
-    assert!(said.contains("recording_stays"), "{said}");
+    // It finds out when it next has something to send.
+    let stays = || cluster.run(&logs, None).unwrap().text.contains("recording_stays");
+    wait::eventually("the new one says that its recording stays", START, stays).unwrap();
 
     phases.insert("upgrade_again".to_owned(), roll(&load, &cluster, &up, NOW));
     phases.insert("again".to_owned(), reached(&mut asked, &policy, "after", 40));
