@@ -14,7 +14,8 @@ if [ ! -e "$programs" ]; then
     say "building ${from:0:12}"
     rm -rf "$source"
     mkdir -p "$source"
-    git archive "$from" | tar -x -C "$source"
+    # New as of now: what was built of another commit is kept by age.
+    git archive "$from" | tar -x -m -C "$source"
     (cd "$source" && CARGO_TARGET_DIR=$before/target cargo build --locked --quiet --workspace --bins)
     mkdir "$programs.new"
     cp "$before"/target/debug/agentaccess{,-operator,-sidecar} "$programs.new"
