@@ -18,7 +18,7 @@ use super::flight::Token;
 use super::inbound::{About, REPLANS, changing, copy_of, is_stale, not_alone};
 use super::unit::{Kept, MOST_KEPT};
 use super::{End, Session, encoded};
-use crate::gate::Stage;
+use crate::gate::{Released, Stage};
 
 impl Session {
     pub(super) async fn prepare(&mut self, id: StatementId, message: Parse) -> Result<(), End> {
@@ -174,13 +174,11 @@ impl Session {
             }
             Ok(permit) => {
                 let token = self.token();
-                if let Some(released) = permit.approval() {
-                    if let Some(most) = released.rollback_above() {
-                        if !self.machine.idle() {
-                            return self.release_then_refuse(not_alone()).await;
-                        }
-                        self.begin_guard(token, most).await?;
+                if let Some(most) = permit.approval().and_then(Released::rollback_above) {
+                    if !self.machine.idle() {
+                        return self.release_then_refuse(not_alone()).await;
                     }
+                    self.begin_guard(token, most).await?;
                 }
                 if !self.release().await? {
                     return Ok(());

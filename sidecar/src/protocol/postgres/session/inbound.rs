@@ -19,7 +19,7 @@ use super::flight::{Flight, Token};
 use super::impact::{Sketch, Values};
 use super::unit::{Kept, not_decided};
 use super::{End, Session, agent, catalog_not_read, encoded};
-use crate::gate::{Moment, NotHeld, Permit, Refusal, Refused, Stage};
+use crate::gate::{Moment, NotHeld, Permit, Refusal, Refused, Released, Stage};
 use crate::upstream::HIGH_WATER;
 
 /// How often a statement is planned again because the policy changed in between.
@@ -275,13 +275,11 @@ impl Session {
                 Err(refused) => return self.refuse_query(&refused),
                 Ok(permit) => {
                     let token = self.token();
-                    if let Some(released) = permit.approval() {
-                        if let Some(most) = released.rollback_above() {
-                            if !self.machine.idle() {
-                                return self.refuse_query_with(not_alone());
-                            }
-                            self.begin_guard(token, most).await?;
+                    if let Some(most) = permit.approval().and_then(Released::rollback_above) {
+                        if !self.machine.idle() {
+                            return self.refuse_query_with(not_alone());
                         }
+                        self.begin_guard(token, most).await?;
                     }
                     self.before_effect(&plan.effect);
                     self.meaning.sent(token, &plan.effect);
