@@ -21,7 +21,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use otel::Telemetry;
-use policy::impact::Impact;
 use policy::operation::{Operation, Origin, Protocol, Revision};
 use policy::subject::Subject;
 use policy::verdict::{ApprovalTerms, Decision, DenyReason, Verdict};
@@ -299,10 +298,8 @@ impl Desk {
         };
         // Those who asked before know it already.
         if terms.preview.any() && !self.gate.approvals.knows(&ask) {
-            ask.impact = Some(match foresight::may_look(self.view(), op) {
-                true => foresight::impact(op, terms, moment, agent).await,
-                false => Impact::none(foresight::NOT_FREE),
-            });
+            let free = foresight::is_free(self.view(), op);
+            ask.impact = Some(foresight::impact(op, terms, moment, free, agent).await);
         }
         let ticket = match timeout(ASK_DEADLINE, self.gate.approvals.ask(ask.clone())).await {
             Ok(Ok(ticket)) => ticket,

@@ -17,10 +17,8 @@ use super::side::AgentSide;
 /// The protocol keeps to its own, which is shorter.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-pub(super) const NOT_FREE: &str = "what it reads is not all for the agent to read without a person, and a look beforehand would tell it something of that";
-
 /// Whether all that a look would read is plainly allowed to the agent.
-pub(super) fn may_look(view: &View, op: &Operation) -> bool {
+pub(super) fn is_free(view: &View, op: &Operation) -> bool {
     // What takes a person whatever the rules say does so for what it could tell.
     if op.ceiling != Strictness::Allow {
         return false;
@@ -44,9 +42,16 @@ pub(super) async fn impact<A: AgentSide>(
     op: &Operation,
     terms: &ApprovalTerms,
     moment: Moment,
+    free: bool,
     agent: &mut A,
 ) -> Impact {
     const NOT_COMPARED: &str = "what it changes is not compared with anything when it runs";
+    if !free {
+        return Impact::none(format_args!(
+            "what it reads is not all for the agent to read without a person, and a look beforehand would tell it something of \
+             that; {NOT_COMPARED}"
+        ));
+    }
     match moment {
         Moment::Idle => {}
         Moment::InTransaction => {
