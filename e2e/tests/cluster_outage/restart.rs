@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use e2e::cluster::Cluster;
 use e2e::wait;
 use e2e::world::Policy;
+use serde_json::json;
 
-use super::agent::{START, run};
+use super::agent::{START, pod, run};
 use super::database::World;
 use super::logs;
 
@@ -99,4 +100,10 @@ fn a_new_api_server_is_listed_anew_and_nothing_stops_meanwhile() {
     assert!(refused.is_empty(), "{refused:?}");
     assert_eq!(world.server.executed_with("DELETE FROM"), 1);
     assert!(gone(cluster) > before, "no watch was too old: this proves nothing");
+    // An API server learns every 30 s which kinds there are, and until it knows ours the second wall lets no pod in.
+    let mut later = pod("later");
+    later["metadata"]["namespace"] = json!(namespace);
+    let begun = Instant::now();
+    wait::eventually("pods are admitted", START, || cluster.would_create(&later).unwrap().accepted).unwrap();
+    println!("after all of that pods were admitted again in {:?}", begun.elapsed());
 }
