@@ -22,8 +22,10 @@ use crate::metrics::Metrics;
 
 /// Of one watch, in seconds.
 const LIFE: u32 = 20;
-/// For a whole list, and for the first event of a watch.
-const LIST: Duration = Duration::from_secs(60);
+/// For the next page of a list: doubled from the first to the last. A request that was lost with its connection costs
+/// seconds, and an API server that needs long is heard in the end.
+const FIRST_LIST: Duration = Duration::from_secs(10);
+const LAST_LIST: Duration = Duration::from_secs(60);
 /// Between two attempts: doubled from the first to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LAST_PAUSE: Duration = Duration::from_secs(10);
@@ -130,20 +132,24 @@ where
 {
     let (index, metrics) = (Arc::clone(index), Arc::clone(metrics));
     tokio::spawn(async move {
-        let mut pause = FIRST_PAUSE;
+        let (mut pause, mut patience) = (FIRST_PAUSE, FIRST_LIST);
         loop {
-            let (error, synced) = once(&index, &api, &config, &sink).await;
+            let (error, synced) = once(&index, &api, &config, &sink, patience).await;
             index.change(|world| world.sync(sink.feed, false));
             metrics.watch_lost(sink.feed.word());
             tracing::warn!(event = "watch_lost", of = sink.feed.word(), %error);
-            pause = if synced { FIRST_PAUSE } else { pause.saturating_mul(2).min(LAST_PAUSE) };
+            (pause, patience) = if synced {
+                (FIRST_PAUSE, FIRST_LIST)
+            } else {
+                (pause.saturating_mul(2).min(LAST_PAUSE), patience.saturating_mul(2).min(LAST_LIST))
+            };
             tokio::time::sleep(pause).await;
         }
     });
 }
 
 /// Until it breaks: why, and whether it was in sync before.
-async fn once<K>(index: &Index, api: &Api<K>, config: &Config, sink: &Sink<K>) -> (String, bool)
+async fn once<K>(index: &Index, api: &Api<K>, config: &Config, sink: &Sink<K>, patience: Duration) -> (String, bool)
 where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
@@ -154,9 +160,9 @@ where
             // A watch without news is normal; one that died ends by itself, see `LIFE`.
             events.next().await
         } else {
-            match tokio::time::timeout(LIST, events.next()).await {
+            match tokio::time::timeout(patience, events.next()).await {
                 Ok(event) => event,
-                Err(_) => return ("no list in time".to_owned(), synced),
+                Err(_) => return (format!("no list in {} s", patience.as_secs()), synced),
             }
         };
         match event {
@@ -164,7 +170,9 @@ where
             Some(Ok(Event::InitApply(one))) => listed.push(one),
             Some(Ok(Event::InitDone)) => {
                 let all = std::mem::take(&mut listed);
+                let found = all.len();
                 index.change(|world| (sink.replace)(world, all) | world.sync(sink.feed, true));
+                tracing::info!(event = "watch_synced", of = sink.feed.word(), found);
                 synced = true;
             }
             Some(Ok(Event::Apply(one))) => index.change(|world| (sink.apply)(world, one)),
