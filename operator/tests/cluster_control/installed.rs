@@ -42,6 +42,25 @@ pub(crate) struct Installed {
     policies: Client,
 }
 
+/// Another replica, beside the first one; it ends when dropped.
+pub(crate) struct Beside {
+    child: Child,
+    pub(crate) control: SocketAddr,
+}
+
+impl Beside {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 fn port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
@@ -109,7 +128,7 @@ impl Installed {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("kubeconfig"), as_operator(cluster).to_string()).unwrap();
         let (control, metrics) = (port(), port());
-        let child = run(program, folder.path(), control, metrics);
+        let child = run(program, folder.path(), "test-0", control, metrics);
         let mut installed = Self {
             cluster: cluster.clone(),
             program: program.clone(),
@@ -119,16 +138,25 @@ impl Installed {
             metrics,
             policies: client(),
         };
-        installed.ready();
+        installed.ready(metrics);
         installed.dialled.ca = installed.stored_ca();
         installed
     }
 
-    fn ready(&self) {
+    /// Of the same program and the same rights.
+    pub(crate) fn beside(&self) -> Beside {
+        let (control, metrics) = (port(), port());
+        let child = run(&self.program, self.folder.path(), "test-1", control, metrics);
+        let beside = Beside { child, control };
+        self.ready(metrics);
+        beside
+    }
+
+    fn ready(&self, metrics: SocketAddr) {
         let ready = wait::eventually("the operator is ready", Duration::from_secs(60), || {
-            self.get("/readyz").is_some_and(|text| text.starts_with("HTTP/1.1 200"))
+            get(metrics, "/readyz").is_some_and(|text| text.starts_with("HTTP/1.1 200"))
         });
-        assert!(ready.is_ok(), "{ready:?}\n{:?}\n{}", self.get("/readyz"), self.log());
+        assert!(ready.is_ok(), "{ready:?}\n{:?}\n{}", get(metrics, "/readyz"), self.log());
     }
 
     fn stored_ca(&self) -> String {
@@ -169,31 +197,31 @@ impl Installed {
     pub(crate) fn kill_and_start(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        self.child = run(&self.program, self.folder.path(), self.dialled.control, self.metrics);
-        self.ready();
+        self.child = run(&self.program, self.folder.path(), "test-0", self.dialled.control, self.metrics);
+        self.ready(self.metrics);
     }
 
     pub(crate) fn metrics(&self) -> String {
-        self.get("/metrics").unwrap()
+        get(self.metrics, "/metrics").unwrap()
     }
 
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
-
-    fn get(&self, path: &str) -> Option<String> {
-        use std::io::{Read as _, Write as _};
-        let mut stream = std::net::TcpStream::connect(self.metrics).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").ok()?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).ok()?;
-        Some(text)
-    }
 }
 
-fn run(program: &Program, folder: &Path, control: SocketAddr, metrics: SocketAddr) -> Child {
+fn get(metrics: SocketAddr, path: &str) -> Option<String> {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(metrics).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+fn run(program: &Program, folder: &Path, identity: &str, control: SocketAddr, metrics: SocketAddr) -> Child {
     let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
-    let words = ["--namespace", NAMESPACE, "--identity", "test-0", "--sidecar-image", "none@sha256:0"];
+    let words = ["--namespace", NAMESPACE, "--identity", identity, "--sidecar-image", "none@sha256:0"];
     Command::new(&program.path)
         .args(words)
         .args(["--webhook", &port().to_string(), "--control", &control.to_string(), "--metrics", &metrics.to_string()])

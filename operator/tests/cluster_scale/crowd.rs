@@ -38,15 +38,18 @@ fn step(snapshot: &Snapshot) -> Option<u32> {
 
 impl Crowd {
     /// Every agent's sidecar is let in, and was told what counts.
-    pub(crate) async fn enrol(dialled: &Dialled, place: &Arc<Place>) -> Self {
+    /// Whoever finds one replica gone dials another one, as the Service's address leads it.
+    pub(crate) async fn enrol(replicas: &[Dialled], place: &Arc<Place>) -> Self {
         let (sender, heard) = mpsc::channel(1_024);
         let mut crowd = Self { size: place.agents.len(), heard };
         let all = place.agents.iter().cloned().enumerate();
         let enrolled = each(all.map(|(who, agent)| {
-            let (dialled, place, sender) = (dialled.clone(), Arc::clone(place), sender.clone());
+            let (mut replicas, place, sender) = (replicas.to_vec(), Arc::clone(place), sender.clone());
+            let first = who % replicas.len();
+            replicas.rotate_left(first);
             async move {
-                let identity = enrol(&dialled, &place, &agent).await;
-                tokio::spawn(follow(dialled, identity, who, sender));
+                let identity = enrol(&replicas[0], &place, &agent).await;
+                tokio::spawn(follow(replicas, identity, who, sender));
             }
         }));
         let (_, told) = tokio::join!(enrolled, crowd.told(0, Duration::from_secs(600)));
@@ -88,11 +91,11 @@ async fn enrol(dialled: &Dialled, place: &Place, agent: &Agent) -> Identity {
     }
 }
 
-async fn follow(dialled: Dialled, identity: Identity, who: usize, sender: mpsc::Sender<Heard>) {
+async fn follow(replicas: Vec<Dialled>, identity: Identity, who: usize, sender: mpsc::Sender<Heard>) {
     let mut in_force = String::new();
-    loop {
+    for dialled in replicas.iter().cycle() {
         // What ended it does not matter: it dials again.
-        let _ = once(&dialled, &identity, who, &sender, &mut in_force).await;
+        let _ = once(dialled, &identity, who, &sender, &mut in_force).await;
         if sender.is_closed() {
             return;
         }
