@@ -1,0 +1,196 @@
+//! The server that runs the corpus, and what it says of locks.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use e2e::postgres::{Options, Server};
+use e2e::wire::{Answer, Login, Wire};
+use pgsql::{Catalog, SNAPSHOT};
+
+use crate::Result;
+
+const ROLE: &str = "regress";
+const PASSWORD: &str = "regress";
+const BASE: &str = "base";
+/// Without an answer for so long a statement is given up.
+const PATIENCE: &str = "5s";
+/// How often the session has scanned each table, and rows that it changed in it; what was reported in between is forgotten.
+const USED: &str = "
+SELECT schemaname, relname, seq_scan + coalesce(idx_scan, 0) + n_tup_ins + n_tup_upd + n_tup_del
+FROM pg_catalog.pg_stat_xact_user_tables";
+/// Relations of users that the session has locked: schema, name, kind, and whose the sequence is. An index stands for its
+/// table.
+const LOCKED: &str = "
+SELECT DISTINCT n.nspname, c.relname, c.relkind,
+  (SELECT o.relname FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_class o ON o.oid = d.refobjid
+   WHERE c.relkind = 'S' AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid
+     AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.deptype IN ('a', 'i') LIMIT 1),
+  (SELECT pg_catalog.string_agg(o.relname, ',') FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class o ON o.oid = k.conrelid
+   WHERE k.contype = 'f' AND k.confrelid = c.oid)
+FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class x ON x.oid = l.relation
+     LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = x.oid
+     JOIN pg_catalog.pg_class c ON c.oid = coalesce(i.indrelid, x.oid)
+     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation' AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+  AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')";
+
+/// A relation that a statement has locked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Touched {
+    pub(crate) path: Vec<String>,
+    /// As `pg_class.relkind`.
+    pub(crate) kind: String,
+    /// Rows of it were read or changed.
+    pub(crate) used: bool,
+    /// Of a sequence: the table whose column it is for.
+    pub(crate) owner: Option<String>,
+    /// Tables with a foreign key to it.
+    pub(crate) referenced: Vec<String>,
+}
+
+pub(crate) struct Target {
+    server: Server,
+}
+
+pub(crate) struct Session {
+    port: u16,
+    database: String,
+    wire: Wire,
+    catalog: Option<Rc<Catalog>>,
+    stale: bool,
+}
+
+// === impl Target ===
+
+impl Target {
+    pub(crate) fn start() -> Result<Self> {
+        let server = Server::start(Options { tls: false, ..Options::default() })?;
+        server.admin(&format!("CREATE ROLE {ROLE} SUPERUSER LOGIN PASSWORD '{PASSWORD}'"))?;
+        server.admin(&format!("ALTER ROLE {ROLE} SET statement_timeout = '{PATIENCE}'"))?;
+        server.admin(&format!("CREATE DATABASE {BASE}"))?;
+        Ok(Self { server })
+    }
+
+    pub(crate) fn version(&self) -> Result<String> {
+        Ok(self.server.admin("SHOW server_version")?)
+    }
+
+    /// A database of its own, in which the set-up ran.
+    pub(crate) fn session(&self, name: &str, set_up: &[String]) -> Result<Session> {
+        let database = format!("regress_{name}");
+        self.server.admin(&format!("CREATE DATABASE \"{database}\" TEMPLATE {BASE}"))?;
+        let port = self.server.port();
+        let wire = connect(port, &database)?;
+        let mut session = Session { port, database, wire, catalog: None, stale: true };
+        for sql in set_up {
+            session.run(sql)?;
+        }
+        Ok(session)
+    }
+}
+
+fn connect(port: u16, database: &str) -> Result<Wire> {
+    Ok(Wire::connect(port, &Login::new(ROLE, PASSWORD, database))?)
+}
+
+// === impl Session ===
+
+impl Session {
+    /// As it is now; nothing while the transaction has failed.
+    pub(crate) fn catalog(&mut self) -> Result<Option<Rc<Catalog>>> {
+        if self.wire.status == b'E' {
+            return Ok(None);
+        }
+        if self.stale || self.catalog.is_none() {
+            self.catalog = self.snapshot()?.map(Rc::new);
+            self.stale = false;
+        }
+        Ok(self.catalog.clone())
+    }
+
+    fn snapshot(&mut self) -> Result<Option<Catalog>> {
+        let mut rows = Vec::new();
+        for part in SNAPSHOT {
+            let answer = self.ask(part)?;
+            if answer.fault.is_some() {
+                return Ok(None);
+            }
+            rows.push(answer.texts().into_iter().flatten().collect());
+        }
+        Ok(Catalog::from_rows(&rows).ok())
+    }
+
+    /// As psql would; says whether it was done.
+    pub(crate) fn run(&mut self, sql: &str) -> Result<bool> {
+        let answer = self.ask(sql)?;
+        self.stale |= !answer.tags.iter().all(|tag| is_of_rows(tag));
+        Ok(answer.fault.is_none())
+    }
+
+    /// Runs it, and says which relations were locked at its end. Nothing: it failed, and nothing of it is left.
+    pub(crate) fn touched(&mut self, sql: &str) -> Result<Option<Vec<Touched>>> {
+        let own = self.wire.status == b'I';
+        self.ask(if own { "BEGIN" } else { "SAVEPOINT e2e_differential" })?;
+        // What an earlier statement of the same transaction has locked is not this one's.
+        let (before, counts) = (self.locks(&BTreeMap::new())?, self.counts()?);
+        let answer = self.ask(sql)?;
+        if answer.fault.is_some() {
+            self.ask(if own { "ROLLBACK" } else { "ROLLBACK TO SAVEPOINT e2e_differential" })?;
+            return Ok(None);
+        }
+        let mut touched = self.locks(&counts)?;
+        touched.retain(|one| before.iter().all(|other| other.path != one.path));
+        self.stale |= !answer.tags.iter().all(|tag| is_of_rows(tag));
+        if own && self.wire.status != b'I' {
+            self.ask("COMMIT")?;
+        }
+        Ok(Some(touched))
+    }
+
+    fn counts(&mut self) -> Result<BTreeMap<Vec<String>, String>> {
+        let rows = self.ask(USED)?.texts().into_iter();
+        Ok(rows.filter_map(|mut row| row.pop().map(|count| (row, count))).collect())
+    }
+
+    /// `counts`: those of before.
+    fn locks(&mut self, counts: &BTreeMap<Vec<String>, String>) -> Result<Vec<Touched>> {
+        let now = self.counts()?;
+        let answer = self.ask(LOCKED)?;
+        let touched = answer.texts().into_iter().filter_map(|row| match <[String; 5]>::try_from(row) {
+            Ok([schema, name, kind, owner, referenced]) => {
+                let path = vec![schema, name];
+                let used = now.get(&path).is_some_and(|count| count != "0") && now.get(&path) != counts.get(&path);
+                let referenced = referenced.split(',').map(str::to_owned).collect();
+                Some(Touched { path, kind, used, owner: (owner != "∅").then_some(owner), referenced })
+            }
+            Err(_) => None,
+        });
+        Ok(touched.collect())
+    }
+
+    /// A connection that a statement has ended is made anew.
+    fn ask(&mut self, sql: &str) -> Result<Answer> {
+        match self.wire.query(sql) {
+            Ok(answer) if answer.status.is_some() => {
+                self.wire.status = answer.status.unwrap_or(b'I');
+                Ok(answer)
+            }
+            Ok(answer) => {
+                self.wire = connect(self.port, &self.database)?;
+                self.stale = true;
+                Ok(Answer { fault: Some(answer.fault.unwrap_or_default()), ..answer })
+            }
+            Err(_) => {
+                self.wire = connect(self.port, &self.database)?;
+                self.stale = true;
+                Ok(Answer { fault: Some(e2e::wire::Fault::default()), ..Answer::default() })
+            }
+        }
+    }
+}
+
+/// Of a statement that changes no definition and no setting.
+fn is_of_rows(tag: &str) -> bool {
+    let words = ["SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "FETCH", "COPY", "SHOW", "EXPLAIN"];
+    tag.split(' ').next().is_some_and(|word| words.contains(&word))
+}

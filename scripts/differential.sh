@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# What a statement is said to touch, compared with what the server touches, over PostgreSQL's own regression SQL; half an hour
+# for each. Keeps the figures in docs/evidence/differential-MAJOR.json.
+#   MAJORS='14 15 16 17 18'   of these servers; without it, of the one that is installed
+. "$(dirname "$0")/lib.sh"
+
+scripts/setup.sh build ${MAJORS:+majors}
+cargo build --locked --quiet -p pgsql --example differential
+if [ -z "${MAJORS:-}" ]; then
+    "$target/debug/examples/differential"
+fi
+for major in ${MAJORS:-}; do
+    say "PostgreSQL $major"
+    AGENTACCESS_POSTGRES=$target/tools/postgres/$major "$target/debug/examples/differential"
+done
