@@ -60,5 +60,8 @@ mod rights;
 mod sink;
 #[path = "cluster_governed/status.rs"]
 mod status;
+#[path = "cluster_governed/watched.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
+mod watched;
 #[path = "cluster_governed/webhooks.rs"]
 mod webhooks;

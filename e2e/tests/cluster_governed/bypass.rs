@@ -1,6 +1,7 @@
 //! Rows of the bypass table that only a real kubelet and API server can show. The oracle is a listener on the node, which
 //! sees every connection that leaves a pod.
 
+use std::thread;
 use std::time::Duration;
 
 use e2e::cluster::Cluster;
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use super::agent::{START, container, governed, pod, run};
 use super::inside::sh;
 use super::node::{kill_sidecar, nonce};
-use super::sink::Sink;
+use super::sink::{HERE, Sink};
 
 fn made(cluster: &Cluster, namespace: &str, name: &str) -> Value {
     cluster.get(&["pod", "-n", namespace, name]).unwrap()
@@ -62,9 +63,22 @@ fn a_killed_sidecar_leaves_the_fence_and_comes_back() {
         let status = made(&cluster, &namespace.name, "victim")["status"]["initContainerStatuses"][1].clone();
         status["started"].as_bool().unwrap_or(false).then(|| status["restartCount"].as_u64().unwrap())
     };
+    // The sidecar takes the connection and says nothing; without it nobody does.
+    let (name, dial) = (namespace.name.as_str(), format!("nc -w 1 {HERE} {} </dev/null 2>&1", sink.port));
+    let governed = sh(&cluster, name, "victim", &format!("for n in 1 2 3; do {dial}; done; true")).text;
+    assert!(!governed.contains("refused"), "{governed}");
+    let until_refused = format!("for n in $(seq 2000); do {dial} | grep refused && exit; done");
     for turn in 1..=3 {
-        kill_sidecar(&nonce);
-        sh(&cluster, &namespace.name, "victim", &sink.script()).accepted("the probe").unwrap();
+        let down = thread::scope(|scope| {
+            let dialling = scope.spawn(|| sh(&cluster, name, "victim", &until_refused));
+            // Some dials before it.
+            thread::sleep(Duration::from_millis(500));
+            kill_sidecar(&nonce);
+            dialling.join().unwrap()
+        });
+        down.accepted("a dial while the sidecar is away").unwrap();
+        assert!(down.text.contains("Connection refused"), "{}", down.text);
+        sh(&cluster, name, "victim", &sink.script()).accepted("the probe").unwrap();
         wait::eventually("the sidecar is back", START, || restarts() >= Some(turn)).unwrap();
     }
     sh(&cluster, &namespace.name, "victim", &sink.script()).accepted("the probe").unwrap();

@@ -1,6 +1,7 @@
 //! Ways out that only a container of a real kubelet can try, with the user that may do most: root, without capabilities.
 //! Oracles: listeners on this machine and on the node, the API server's audit log, the database's own log.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use e2e::world::Policy;
 use serde_json::{Value, json};
 
 use super::agent::{START, governed, pod, run};
-use super::database::World;
+use super::asked::Asked;
+use super::database::{AGENT, World};
 use super::inside::sh;
 use super::node::{kill_sidecar, nonce, sidecar};
 use super::sink::{HERE, Sink};
@@ -89,44 +91,58 @@ fn nothing_of_the_sidecar_is_seen_from_the_agent() {
     blind(&said(), "a debug container");
 }
 
-/// Every line of the audit log with this mark.
-fn audited(mark: &str) -> Vec<String> {
+/// Every call of this mark that the audit log has.
+fn audited(mark: &str) -> BTreeSet<String> {
     let (log, mark) = (fs::read_to_string(AUDIT).unwrap(), format!("mark={mark}\""));
-    log.lines().filter(|line| line.contains(&mark)).map(str::to_owned).collect()
+    let calls = log.lines().filter(|line| line.contains(&mark));
+    // A call of some length has a line for each of its stages.
+    calls.map(|line| serde_json::from_str::<Value>(line).unwrap()["auditID"].to_string()).collect()
 }
 
-/// What an agent would ask the cloud and the API server for, to be somebody else. No target declares either.
+/// What an agent would ask the cloud and the API server for, to be somebody else or to say yes to itself, whatever its
+/// policy lets it do. No target declares either.
 #[test]
 fn metadata_and_the_api_server_hear_nothing_from_an_agent() {
-    let cluster = Cluster::connect().unwrap();
-    let (namespace, free) = (governed(&cluster), cluster.namespace(&json!({})).unwrap());
-    let sink = Sink::metadata();
+    let everything = "{name: everything, action: Allow, verbs: [Select, Insert, Update], relations: ['public.*']}";
+    let world = World::new(&Policy::default().rule(everything));
+    let (mut asked, sink) = (Asked { psql: world.psql(), world }, Sink::metadata());
+    let held = asked.hold(1);
+    let (cluster, own) = (asked.world.cluster.clone(), asked.world.namespace.name.clone());
+    let free = cluster.namespace(&json!({})).unwrap();
     let account = "/api/v1/namespaces/default/serviceaccounts/default/token";
-    let requests = "/apis/agentaccess.dev/v1alpha1/namespaces/default/approvalrequests";
+    let requests = format!("/apis/agentaccess.dev/v1alpha1/namespaces/{own}/approvalrequests");
+    let (request, exec) = (format!("{requests}/{}", held.name), format!("/api/v1/namespaces/{own}/pods/{AGENT}/exec"));
+    let approve = r#"{"metadata": {"annotations": {"agentaccess.dev/decision": "approve"}}}"#;
+    let calls = [
+        ("GET", "/version", "Accept: */*", ""),
+        ("GET", "/version", "Impersonate-User: system:admin", ""),
+        ("POST", account, "Accept: */*", "{}"),
+        ("POST", &requests, "Accept: */*", "{}"),
+        ("PATCH", &request, "Content-Type: application/merge-patch+json", approve),
+        ("POST", &exec, "Accept: */*", ""),
+    ];
     let script = |mark: &str| {
         let mut all = format!("{}; ", sink.script());
         for (host, port) in API {
-            for (verb, path, header) in [
-                ("GET", "/version", "Accept: */*"),
-                ("GET", "/version", "Impersonate-User: system:admin"),
-                ("POST", account, "Content-Length: 2"),
-                ("POST", requests, "Content-Length: 2"),
-            ] {
+            for (verb, path, header, body) in calls {
                 let head = format!("{verb} {path}?mark={mark} HTTP/1.1\\r\\nHost: {host}\\r\\n{header}");
-                let request = format!("{head}\\r\\nConnection: close\\r\\n\\r\\n{{}}");
+                let length = format!("Content-Length: {}", body.len());
+                let request = format!("{head}\\r\\n{length}\\r\\nConnection: close\\r\\n\\r\\n{body}");
                 all += &format!("printf '{request}' | timeout 3 openssl s_client -quiet -connect {host}:{port}; ");
             }
         }
         all + "true"
     };
-    run(&cluster, &namespace.name, &root(pod("agent")));
-    sh(&cluster, &namespace.name, "agent", &script(&namespace.name)).accepted("the probe").unwrap();
-    assert_eq!((sink.seen(), audited(&namespace.name)), ((false, false), Vec::new()));
+    run(&cluster, &own, &root(asked.world.worker("worker", "sleep 3600")));
+    sh(&cluster, &own, "worker", &script(&own)).accepted("the probe").unwrap();
+    assert_eq!((sink.seen(), audited(&own)), ((false, false), BTreeSet::new()));
+    asked.phase(&held, "Pending");
+    assert_eq!(asked.deleted(), 0);
 
     run(&cluster, &free.name, &root(pod("free")));
     sh(&cluster, &free.name, "free", &script(&free.name)).accepted("the probe").unwrap();
     wait::eventually("both oracles hear a pod that is not governed", Duration::from_secs(5), || {
-        sink.seen() == (true, true) && audited(&free.name).len() == API.len() * 4
+        sink.seen() == (true, true) && audited(&free.name).len() == API.len() * calls.len()
     })
     .unwrap();
 }

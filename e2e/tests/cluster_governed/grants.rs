@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::agent::{START, container};
 use super::asked::{Asked, Held, PATIENCE};
 use super::database::AGENT;
-use super::inside::Psql;
+use super::inside::{Psql, sh};
 
 /// From the word to the last connection.
 const CUT: Duration = Duration::from_secs(2);
@@ -250,6 +250,78 @@ fn a_grant_for_a_job_is_its_pods_and_ends_with_it() {
     wait::eventually("the grant is over", PATIENCE, || phase(&held) == "Revoked").unwrap();
     let lives = cluster.get(&["pod", "-n", &name, &pod]).unwrap();
     assert_eq!(lives["status"]["phase"], "Running", "the pod is still there");
+}
+
+/// Its controller takes the other pods away, and one of them takes its time.
+#[test]
+fn a_grant_for_a_job_ends_with_the_job_though_a_pod_of_it_goes_on() {
+    let asked = granting("Task");
+    let (cluster, name) = (asked.world.cluster.clone(), asked.world.namespace.name.clone());
+    let job = |job: &str, script: &str, pods: u32| {
+        let mut spec = asked.world.worker("job", "")["spec"].clone();
+        spec["containers"][0]["command"] = container("agent", script)["command"].clone();
+        spec["restartPolicy"] = json!("Never");
+        spec["terminationGracePeriodSeconds"] = json!(60);
+        json!({
+            "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": job, "namespace": name},
+            "spec": {"backoffLimit": 0, "completions": pods, "parallelism": pods, "completionMode": "Indexed",
+                     "template": {"metadata": {"labels": {"app": AGENT}}, "spec": spec}},
+        })
+    };
+    let lasting = "trap '' TERM; psql -XAtqc \"DELETE FROM orders WHERE id = $ID\"; \
+                   while [ ! -e /tmp/stop ]; do sleep 0.2; done";
+    let mut complete = job(
+        "complete",
+        &format!(
+            "if [ $JOB_COMPLETION_INDEX = 0 ]; then while [ ! -e /tmp/done ]; do sleep 0.2; done; exit; fi; ID=41; {lasting}"
+        ),
+        2,
+    );
+    complete["spec"]["successPolicy"] = json!({"rules": [{"succeededIndexes": "0"}]});
+    let failed = job("failed", &format!("ID=51; {lasting}"), 1);
+    for (job, of, row, ends) in
+        [(complete, "complete", 41, "SuccessCriteriaMet"), (failed, "failed", 51, "FailureTarget")]
+    {
+        cluster.create(&job).unwrap().accepted("a Job").unwrap();
+        let part = format!("= {row}");
+        let held = wait::until("its question", START, || {
+            let mine = |one: &Value| one["spec"]["statement"].as_str().unwrap().contains(&part);
+            Ok(asked.requests().into_iter().find(mine))
+        })
+        .unwrap();
+        let (request, asker) = (held["metadata"]["name"].as_str().unwrap(), held["spec"]["subject"]["pod"].as_str().unwrap());
+        let before = asked.deleted();
+        let annotate = ["-n", &name, "annotate", "areq", request, "agentaccess.dev/decision=approve"];
+        cluster.user("alice").run(&annotate, None).unwrap().accepted("an approval").unwrap();
+        wait::eventually("its statement", PATIENCE, || asked.deleted() == before + 1).unwrap();
+        let mut psql = asked.world.psql_in(asker);
+        asked.open(&mut psql, row + 1);
+        // How it ends.
+        if of == "complete" {
+            let first = ["pods", "-n", &name, "-l", "job-name=complete,batch.kubernetes.io/job-completion-index=0"];
+            let first = cluster.get(&first).unwrap()["items"][0]["metadata"]["name"].as_str().unwrap().to_owned();
+            sh(&cluster, &name, &first, "touch /tmp/done").accepted("the first is done").unwrap();
+        } else {
+            let deadline = r#"{"spec": {"activeDeadlineSeconds": 1}}"#;
+            let patch = ["-n", &name, "patch", "job", of, "--type=merge", "-p", deadline];
+            cluster.run(&patch, None).unwrap().accepted("a deadline").unwrap();
+        }
+        wait::eventually(ends, PATIENCE, || {
+            let job = cluster.get(&["job", "-n", &name, of]).unwrap();
+            let all = job["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            all.iter().any(|one| one["type"] == ends && one["status"] == "True")
+        })
+        .unwrap();
+        asked.is_cut(Instant::now(), ends, row + 1);
+        let pod = cluster.get(&["pod", "-n", &name, asker]).unwrap();
+        assert_eq!(pod["status"]["phase"], "Running", "the pod is still there: {pod:#}");
+        wait::eventually("the grant is over", PATIENCE, || {
+            let mine = |one: &Value| one["metadata"]["name"] == request && one["status"]["phase"] == "Revoked";
+            asked.requests().iter().any(mine)
+        })
+        .unwrap();
+        sh(&cluster, &name, asker, "touch /tmp/stop").accepted("its end").unwrap();
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! How soon a person's word counts. The figures are printed; what is asserted is the promise with room for a loaded machine.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use e2e::cluster::Cluster;
@@ -10,6 +11,10 @@ use serde_json::{Value, json};
 use super::agent::{governed, pod};
 use super::database::World;
 use super::inside::told;
+use super::status::words;
+
+/// Room for a loaded machine.
+const PROGRAMMED: Duration = Duration::from_secs(20);
 
 /// From the moment that `kubectl annotate` is typed until the agent has its answer.
 #[test]
@@ -60,6 +65,30 @@ fn a_policy_counts_on_open_connections() {
         times.push(begun.elapsed());
     }
     assert!(told("kubectl apply to the next operation", times) < Duration::from_secs(10));
+}
+
+/// From `kubectl apply` to the condition by which people and pipelines know that it is in force everywhere.
+#[test]
+fn a_policy_says_soon_that_it_is_in_force() {
+    let policy = Policy::default();
+    let narrow = Policy { rules: policy.rules.replace("public.items, public.log", "public.log"), ..policy.clone() };
+    let world = World::new(&policy);
+    let name = world.namespace.name.as_str();
+    let says = || {
+        let found = world.cluster.get(&["aap", "agent", "-n", name]).unwrap();
+        words(&found).contains("Programmed=True/Programmed").then_some(())
+    };
+    let mut times = Vec::new();
+    for turn in 0..8 {
+        wait::until("it is in force", PROGRAMMED, || Ok(says())).unwrap();
+        // Two words about one object are five seconds apart, so that a busy cluster is not told each step.
+        thread::sleep(Duration::from_secs(5));
+        let begun = Instant::now();
+        world.apply_policy(if turn % 2 == 0 { &narrow } else { &policy });
+        wait::until("it is in force", PROGRAMMED, || Ok(says())).unwrap();
+        times.push(begun.elapsed());
+    }
+    assert!(told("kubectl apply to Programmed", times) < PROGRAMMED);
 }
 
 /// The kill switch, for one namespace.

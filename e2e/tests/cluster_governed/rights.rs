@@ -1,9 +1,18 @@
 //! Who may do what, as the API server answers it: the operator, people whose roles take ours in, agents.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use e2e::cluster::Cluster;
+use e2e::wait;
+use e2e::world::Policy;
 use serde_json::{Value, json};
+
+use super::database::World;
+
+/// Each of the names under which the operator applies begins so.
+const MANAGER: &str = "agentaccess-operator";
+const SAID: Duration = Duration::from_secs(20);
 
 const HOME: &str = "agentaccess-system";
 const OPERATOR: &str = "system:serviceaccount:agentaccess-system:agentaccess-operator";
@@ -80,6 +89,63 @@ fn admins_write_policies_viewers_read_them_and_agents_do_neither() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// What a manager owns, as one of `metadata.managedFields` says.
+fn owned<'a>(object: &'a Value, manager: &str) -> Vec<(&'a str, &'a Value)> {
+    let all = object["metadata"]["managedFields"].as_array().into_iter().flatten();
+    let of = all.filter(|one| one["manager"].as_str().is_some_and(|name| name.starts_with(manager)));
+    of.map(|one| (one["subresource"].as_str().unwrap_or_default(), &one["fieldsV1"])).collect()
+}
+
+fn keys(fields: &Value) -> Vec<&str> {
+    fields.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+/// It applies by force, so it must own nothing that is not its own: the rest stays whose it is.
+#[test]
+fn the_operator_owns_statuses_and_certificates_and_nothing_of_people() {
+    let world = World::new(&Policy::default());
+    let (cluster, name) = (&world.cluster, world.namespace.name.as_str());
+    let see = |kind: &str, what: &str| cluster.get(&[kind, what, "-n", name, "--show-managed-fields"]).unwrap();
+    for (kind, what) in [("aap", "agent"), ("atgt", "db")] {
+        wait::eventually("a status", SAID, || !owned(&see(kind, what), MANAGER).is_empty()).unwrap();
+        let object = see(kind, what);
+        for (subresource, fields) in owned(&object, MANAGER) {
+            assert_eq!((subresource, keys(fields)), ("status", vec!["f:status"]), "{kind}");
+        }
+    }
+    for kind in ["mutatingwebhookconfiguration", "validatingwebhookconfiguration"] {
+        let object = see(kind, "agentaccess");
+        let ours = owned(&object, MANAGER);
+        assert_eq!(ours.len(), 1, "{kind}");
+        assert_eq!(keys(ours[0].1), ["f:webhooks"], "{kind}");
+        for (webhook, fields) in ours[0].1["f:webhooks"].as_object().unwrap() {
+            assert_eq!(keys(fields), [".", "f:clientConfig", "f:name"], "{webhook}");
+            assert_eq!(keys(&fields["f:clientConfig"]), ["f:caBundle"], "{webhook}");
+        }
+    }
+
+    // A person applies after it, without a conflict, and what they wrote is there when it has written again.
+    let apply = |level: &str| {
+        let mut policy = super::agent::documents(&Policy::default().yaml())[0].clone();
+        policy["metadata"] = json!({"name": "agent", "namespace": name, "annotations": {"example.com/ticket": level}});
+        policy["spec"]["recording"]["level"] = json!(level);
+        let words = ["apply", "--server-side", "--field-manager=e2e", "-f", "-"];
+        cluster.run(&words, Some(&policy)).unwrap().accepted("a person's change").unwrap();
+        wait::eventually("a status of this form", SAID, || {
+            let now = see("aap", "agent");
+            now["status"]["observedGeneration"] == now["metadata"]["generation"]
+        })
+        .unwrap();
+        let now = see("aap", "agent");
+        assert_eq!(
+            (&now["spec"]["recording"]["level"], &now["metadata"]["annotations"]["example.com/ticket"]),
+            (&json!(level), &json!(level))
+        );
+    };
+    apply("Payload");
+    apply("Statements");
 }
 
 /// The API server's own standards are the judge.

@@ -1,8 +1,5 @@
 //! What `kubectl` shows of policies and targets: whether they count, what is missing, and where they are in force.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
-use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::agent::{governed, pod, run};
 use super::database::World;
+use super::watched::Watched;
 
 /// For a word to be written: two writes of one object are five seconds apart.
 const SAID: Duration = Duration::from_secs(20);
@@ -180,6 +178,21 @@ fn what_a_policy_misses_is_named_until_it_is_there() {
         of("NotResolvedRefs", "Warning") && of("ResolvedRefs", "Normal")
     })
     .unwrap();
+    // The same again and again is one Event that counts.
+    for _ in 0..2 {
+        apply(secret(json!({"username": "u", "password": "swordfish"})));
+        resolved("aap", "p", "True/ResolvedRefs", &[]);
+        cluster.run(&delete, None).unwrap().accepted("the Secret is gone").unwrap();
+        resolved("aap", "p", "False/SecretNotFound", &["Secret `login`"]);
+    }
+    let counted = |reason: &str| {
+        let events = cluster.get(&["events", "-n", namespace]).unwrap();
+        let of = |one: &&Value| one["reason"] == reason && one["involvedObject"]["name"] == "p";
+        let found: Vec<Value> = events["items"].as_array().unwrap().iter().filter(of).cloned().collect();
+        assert_eq!(found.len(), 1, "{found:#?}");
+        found[0]["series"]["count"].as_u64().unwrap_or(1)
+    };
+    wait::eventually("they count", SAID, || counted("NotResolvedRefs") >= 3 && counted("ResolvedRefs") >= 3).unwrap();
     for kind in ["aap", "atgt", "events"] {
         assert!(!cluster.get(&[kind, "-n", namespace]).unwrap().to_string().contains("swordfish"));
     }
@@ -211,27 +224,6 @@ fn a_policy_of_the_cluster_counts_the_pods_of_its_namespaces() {
     cluster.run(&["delete", "pod", "agent", "-n", bank, "--now"], None).unwrap().accepted("an end").unwrap();
     says(&cluster, shop, "caap", shop, |policy| words(policy) == FINE && policy["status"]["matchedPods"] == 1);
     cluster.run(&["delete", "caap", shop], None).unwrap().accepted("away").unwrap();
-}
-
-/// Each line that `kubectl get --watch` prints of the policy: its generation and the rest.
-fn watched(namespace: &str) -> (std::process::Child, std::sync::mpsc::Receiver<(i64, String)>) {
-    let path = "jsonpath={.metadata.generation} {.metadata.resourceVersion} {.status}{\"\\n\"}";
-    let mut child = Command::new("kubectl")
-        .args(["get", "aap", "agent", "-n", namespace, "--watch", "-o", path])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let output = BufReader::new(child.stdout.take().unwrap());
-    let (sender, lines) = sync_channel(10_000);
-    thread::spawn(move || {
-        for line in output.lines().map_while(Result::ok) {
-            let Some((generation, rest)) = line.split_once(' ') else { continue };
-            if sender.send((generation.parse().unwrap(), rest.to_owned())).is_err() {
-                return;
-            }
-        }
-    });
-    (child, lines)
 }
 
 #[test]
@@ -270,7 +262,7 @@ fn a_status_is_written_seldom_and_put_right() {
     editor.run(&edit, None).unwrap().refused("no right", "forbidden").unwrap();
 
     // A hundred changes, as fast as they can be made.
-    let (mut watch, lines) = watched(namespace);
+    let watched = Watched::begin("aap", "agent", namespace);
     let begun = Instant::now();
     thread::scope(|scope| {
         for part in 0..4 {
@@ -289,14 +281,12 @@ fn a_status_is_written_seldom_and_put_right() {
     let written = begun.elapsed();
     // It stays as it is.
     thread::sleep(Duration::from_secs(6));
-    watch.kill().unwrap();
-    watch.wait().unwrap();
+    let forms = watched.end();
     let generation = last["metadata"]["generation"].as_i64().unwrap();
     let changes = generation - before["metadata"]["generation"].as_i64().unwrap();
     assert_eq!(changes, 100);
-    let lines: Vec<(i64, String)> = lines.iter().collect();
-    let statuses = lines.windows(2).filter(|pair| pair[0].0 == pair[1].0).count();
+    let statuses = forms.windows(2).filter(|pair| pair[0].generation == pair[1].generation).count();
     println!("{changes} changes in {took:?}: {statuses} writes of the status, the last after {written:?}");
     let most = usize::try_from(written.as_secs() / 5).unwrap() + 2;
-    assert!((1..=most).contains(&statuses), "{statuses} writes in {written:?}: {lines:#?}");
+    assert!((1..=most).contains(&statuses), "{statuses} writes in {written:?}: {forms:#?}");
 }
