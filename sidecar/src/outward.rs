@@ -7,10 +7,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 use crate::destinations::addresses::is_synthetic;
 
-/// Metadata of clouds that is not link-local (AWS over IPv6).
-const METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
-/// 64:ff9b::/96: an address of IPv4 behind a translator (RFC 6052).
-const TRANSLATED: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
+/// Metadata and other services that a cloud gives its machines at addresses that are not link-local: of Alibaba, Azure and
+/// Oracle, and Google's over IPv6.
+const CLOUDS_V4: [Ipv4Addr; 3] =
+    [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(192, 0, 0, 192)];
+const GOOGLE: Ipv6Addr = Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254);
 
 /// Whether a connection to it leaves the pod for a place that can be meant.
 pub fn leads_out(address: IpAddr) -> bool {
@@ -23,7 +24,7 @@ fn can_be_meant(address: IpAddr) -> bool {
         IpAddr::V4(v4) => can_v4_be_meant(v4),
         IpAddr::V6(v6) => {
             let refused = v6.is_loopback() || v6.is_unspecified() || v6.is_multicast() || v6.is_unicast_link_local();
-            !refused && v6 != METADATA && translated(v6).is_none_or(can_v4_be_meant)
+            !refused && can_v6_be_meant(v6)
         }
     }
 }
@@ -31,15 +32,26 @@ fn can_be_meant(address: IpAddr) -> bool {
 fn can_v4_be_meant(v4: Ipv4Addr) -> bool {
     // 0.0.0.0/8 is this host, 240.0.0.0/4 nobody.
     let refused = matches!(v4.octets(), [0 | 240..=255, ..]);
-    !(refused || v4.is_loopback() || v4.is_link_local() || v4.is_multicast() || is_synthetic(v4))
+    let inward = v4.is_loopback() || v4.is_link_local() || v4.is_multicast() || is_synthetic(v4);
+    !(refused || inward || CLOUDS_V4.contains(&v4))
 }
 
-fn translated(v6: Ipv6Addr) -> Option<Ipv4Addr> {
+fn can_v6_be_meant(v6: Ipv6Addr) -> bool {
+    let [.., c, d, e, f] = v6.octets();
+    let last = Ipv4Addr::new(c, d, e, f);
     match v6.segments() {
-        [a, b, c, d, e, f, _, _] if [a, b, c, d, e, f] == TRANSLATED => {
-            v6.octets().last_chunk().map(|v4: &[u8; 4]| (*v4).into())
+        // fd00:ec2::/32: AWS's own services, metadata and the credentials of pods among them.
+        [0xfd00, 0xec2, ..] => false,
+        // An address of IPv4 behind a translator, at the end (RFC 6052), and the old form without one (RFC 4291, 2.5.5.1).
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] | [0, 0, 0, 0, 0, 0, ..] => can_v4_be_meant(last),
+        // Translators of a network's own (RFC 8215): where the other address stands is theirs to know.
+        [0x64, 0xff9b, 1, ..] => false,
+        // 6to4 (RFC 3056): it stands after the prefix.
+        [0x2002, high, low, ..] => {
+            let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+            can_v4_be_meant(Ipv4Addr::new(a, b, c, d))
         }
-        _ => None,
+        _ => v6 != GOOGLE,
     }
 }
 
@@ -90,6 +102,19 @@ mod tests {
             ("::ffff:169.254.169.254", false),
             ("64:ff9b::7f00:1", false),
             ("64:ff9b::a9fe:a9fe", false),
+            ("64:ff9b:1::a9fe:a9fe", false),
+            ("64:ff9b:1:a9fe:a9:fe00::", false),
+            ("::7f00:1", false),
+            ("2002:7f00:1::1", false),
+            ("2002:a9fe:a9fe::1", false),
+            ("2002:cb00:7107::1", true),
+            ("100.100.100.200", false),
+            ("100.100.100.201", true),
+            ("168.63.129.16", false),
+            ("192.0.0.192", false),
+            ("fd00:ec2::23", false),
+            ("fd00:ec2::253", false),
+            ("fd20:ce::254", false),
         ] {
             assert_eq!(can_be_meant(address.parse().unwrap()), good, "{address}");
         }
