@@ -76,7 +76,7 @@ images() {
 }
 
 namespaces() {
-    # Made by root only: without it the tests of the fence say that they did not run.
+    # Made by root only: without it the tests of the fence fail, or are left out where AGENTACCESS_WITHOUT_ROOT=1 is set.
     [ "$(id -u)" = 0 ] || return 0
     have nft || need nftables -- 'nft (compares the fence with the same rules in its words)'
     have ip || need iproute2 -- 'ip (networks of the tests of the fence)'

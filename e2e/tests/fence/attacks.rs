@@ -181,6 +181,11 @@ fn connect_by(protocol: Protocol, to: SocketAddr, device: Option<&str>) -> Ended
     if let Some(device) = device {
         socket.bind_device(Some(device.as_bytes())).unwrap();
     }
+    connect_from(socket, to)
+}
+
+/// By a socket that is made ready.
+pub(super) fn connect_from(socket: Socket, to: SocketAddr) -> Ended {
     match socket.connect_timeout(&to.into(), PATIENCE) {
         Ok(()) => speak(socket),
         Err(error) => ended(&error),
@@ -191,10 +196,7 @@ fn connect_mapped(protocol: Protocol, to: SocketAddr) -> Ended {
     let SocketAddr::V4(v4) = to else { panic!("{to} is not of IPv4") };
     let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(protocol)).unwrap();
     let mapped = SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port()));
-    match socket.connect_timeout(&mapped.into(), PATIENCE) {
-        Ok(()) => speak(socket),
-        Err(error) => ended(&error),
-    }
+    connect_from(socket, mapped)
 }
 
 fn fast_open(protocol: Protocol, to: SocketAddr) -> Ended {
@@ -235,7 +237,7 @@ pub(super) fn send(protocol: Protocol, to: SocketAddr, device: Option<&str>) -> 
     }
 }
 
-fn echo(to: IpAddr) -> Ended {
+pub(super) fn echo(to: IpAddr) -> Ended {
     let (domain, protocol, kind) = match to {
         IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4, 8),
         IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6, 128),
@@ -250,7 +252,8 @@ fn echo(to: IpAddr) -> Ended {
 
 fn ended(error: &Error) -> Ended {
     match Errno::from_io_error(error) {
-        Some(Errno::PERM | Errno::ACCESS) => Ended::Denied,
+        // The last is how a TCP dial over IPv4 hears that it is prohibited.
+        Some(Errno::PERM | Errno::ACCESS | Errno::HOSTUNREACH) => Ended::Denied,
         Some(Errno::CONNRESET) => Ended::Reset,
         Some(Errno::CONNREFUSED) => Ended::Closed,
         Some(Errno::AGAIN | Errno::TIMEDOUT | Errno::INPROGRESS) => Ended::Silence,
