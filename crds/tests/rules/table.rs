@@ -15,21 +15,30 @@ pub(crate) fn target() -> Value {
     })
 }
 
+/// Between them they give every field that a rule speaks of.
+fn approvals(first: &str) -> Value {
+    json!([
+        {"name": first, "requiredApprovals": 2, "pendingTTL": "15m", "holdFor": "20s", "reason": "Required",
+         "inTransaction": {"maxHold": "30s", "onTimeout": "Rollback"}},
+        {"name": "slow", "pendingTTL": "1d", "holdFor": "24h"},
+        {"name": "task", "scope": "Task", "maxGrantDuration": "1d"},
+    ])
+}
+
+fn selector() -> Value {
+    json!({
+        "matchLabels": {"app": "support", "example.com/team": "x"},
+        "matchExpressions": [{"key": "tier", "operator": "In", "values": ["a"]}, {"key": "x", "operator": "Exists"}],
+    })
+}
+
 pub(crate) fn policy() -> Value {
     json!({
         "apiVersion": "agentaccess.dev/v1alpha1", "kind": "AgentAccessPolicy", "metadata": {"name": "support"},
         "spec": {
-            "podSelector": {
-                "matchLabels": {"app": "support", "example.com/team": "x"},
-                "matchExpressions": [{"key": "tier", "operator": "In", "values": ["a"]}, {"key": "x", "operator": "Exists"}],
-            },
+            "podSelector": selector(),
             "serviceAccountNames": ["support"],
-            "approvals": [
-                {"name": "change", "requiredApprovals": 2, "pendingTTL": "15m", "holdFor": "20s", "reason": "Required",
-                 "inTransaction": {"maxHold": "30s", "onTimeout": "Rollback"}},
-                {"name": "slow", "pendingTTL": "1d", "holdFor": "24h"},
-                {"name": "task", "scope": "Task", "maxGrantDuration": "1d"},
-            ],
+            "approvals": approvals("change"),
             "targets": [{"targetRef": {"name": "orders-db"}, "postgres": {
                 "rules": [
                     {"name": "reads", "action": "Allow", "verbs": ["Select"], "relations": ["public.*"], "limits": {"rows": 1}},
@@ -47,9 +56,9 @@ pub(crate) fn cluster() -> Value {
     json!({
         "apiVersion": "agentaccess.dev/v1alpha1", "kind": "ClusterAgentAccessPolicy", "metadata": {"name": "prod"},
         "spec": {
-            "namespaceSelector": {"matchLabels": {"env": "prod"}}, "podSelector": {}, "denyAll": false,
+            "namespaceSelector": selector(), "podSelector": selector(), "denyAll": false,
             "recording": {"level": "Payload", "durability": "Synced"},
-            "approvals": [{"name": "write"}],
+            "approvals": approvals("write"),
             "rules": [
                 {"name": "no-drop", "action": "Deny", "postgres": {"hosts": ["*"], "verbs": ["DDL", "Grant"]}},
                 {"name": "writes", "action": "RequireApproval", "approval": "write", "postgres":
@@ -129,6 +138,8 @@ fn row(
 const RULE: &str = "spec.targets.0.postgres.rules.0";
 const AT: &str = "spec.targets[0].postgres.rules[0]";
 const CLUSTER: &str = "spec.rules.1";
+/// The types refuse these before the rule is asked, which is for the API server.
+const ZERO: &str = "a length of time is longer than zero: write at least 1s";
 
 /// A rule that says nothing but what matters to the row.
 fn rule(fields: Value) -> Option<Value> {
@@ -158,24 +169,15 @@ pub(crate) fn cel_rows() -> Vec<Row> {
     let functions = "functions is given only with the verb Call";
     let where_verbs = "requireWhere is given only with the verbs Update or Delete";
     let where_deny = "requireWhere has no meaning in a Deny rule";
-    let grant = "maxGrantDuration stands with scope Session, Duration and Task, and with no other";
-    let longest = "maxGrantDuration is at most 24h";
-    let hold = "holdFor is at most pendingTTL, and at most 24h";
-    let max_hold = "maxHold is at most 30s: other sessions wait on the transaction's locks";
-    let zero = "a length of time is longer than zero: write at least 1s";
     let search = "searchPath names schemas: pg_temp is always last, and $user is not one schema";
-    let values = "values is given if and only if operator is In or NotIn";
     let block = "a target has exactly one protocol block: postgres";
-    vec![
+    let own = vec![
         row(target, "spec.host", Some("*.example.com".into()), "spec.host", "a target is one host: name it, without a wildcard"),
         row(target, "spec.postgres", None, "spec", "the postgres block is given if and only if protocol is Postgres"),
         row(target, "spec.tls.mode", Some("Disabled".into()), "spec.tls", "caSecretRef has no meaning when mode is Disabled: remove one of them"),
         row(target, "spec.postgres.searchPath.0", Some("pg_temp".into()), "spec.postgres.searchPath", search),
         row(target, "spec.postgres.searchPath.0", Some("pg_temp_3".into()), "spec.postgres.searchPath", search),
         row(target, "spec.postgres.searchPath.0", Some("$user".into()), "spec.postgres.searchPath", search),
-        row(policy, "spec.podSelector.matchLabels", Some(json!({"k".repeat(318): "v"})), "spec.podSelector.matchLabels", "a label key has at most 317 characters"),
-        row(policy, "spec.podSelector.matchExpressions.0.values", None, "spec.podSelector.matchExpressions[0]", values),
-        row(policy, "spec.podSelector.matchExpressions.0.operator", Some("DoesNotExist".into()), "spec.podSelector.matchExpressions[0]", values),
         row(policy, "spec.targets.0.postgres", None, "spec.targets[0]", block),
         row(policy, "spec.approvals", Some(json!([])), "spec", entry),
         row(policy, "spec.targets.0.postgres.rules.1.approval", Some("chance".into()), "spec", entry),
@@ -192,21 +194,6 @@ pub(crate) fn cel_rows() -> Vec<Row> {
         row(policy, RULE, rule(json!({"functions": ["a.b(c)"]})), AT, functions),
         row(policy, RULE, rule(json!({"requireWhere": true})), AT, where_verbs),
         row(policy, RULE, rule(json!({"requireWhere": true, "action": "Deny", "verbs": ["Delete"]})), AT, where_deny),
-        row(policy, "spec.approvals.0.scope", Some("Session".into()), "spec.approvals[0]", grant),
-        row(policy, "spec.approvals.0.maxGrantDuration", Some("1h".into()), "spec.approvals[0]", grant),
-        row(policy, "spec.approvals.2.maxGrantDuration", None, "spec.approvals[2]", grant),
-        row(policy, "spec.approvals.2.scope", None, "spec.approvals[2]", grant),
-        row(policy, "spec.approvals.2.maxGrantDuration", Some("25h".into()), "spec.approvals[2]", longest),
-        row(policy, "spec.approvals.2.maxGrantDuration", Some("1d1s".into()), "spec.approvals[2]", longest),
-        row(policy, "spec.approvals.0.holdFor", Some("16m".into()), "spec.approvals[0]", hold),
-        row(policy, "spec.approvals.0.holdFor", Some("1d".into()), "spec.approvals[0]", hold),
-        row(policy, "spec.approvals.1.holdFor", Some("25h".into()), "spec.approvals[1]", hold),
-        row(policy, "spec.approvals.0.pendingTTL", Some("19s".into()), "spec.approvals[0]", hold),
-        row(policy, "spec.approvals.0.pendingTTL", Some("2d".into()), "spec.approvals[0]", "pendingTTL is at most 24h"),
-        row(policy, "spec.approvals.0.pendingTTL", Some("1d1s".into()), "spec.approvals[0]", "pendingTTL is at most 24h"),
-        row(policy, "spec.approvals.0.pendingTTL", Some("25h".into()), "spec.approvals[0]", "pendingTTL is at most 24h"),
-        row(policy, "spec.approvals.0.inTransaction.maxHold", Some("31s".into()), "spec.approvals[0].inTransaction", max_hold),
-        row(policy, "spec.approvals.0.inTransaction.maxHold", Some("1d".into()), "spec.approvals[0].inTransaction", max_hold),
         row(cluster, CLUSTER, cluster_rule(json!({"action": "Allow"}), json!({})), "spec.rules[1]", "a cluster policy only tightens: action is Deny or RequireApproval"),
         row(cluster, CLUSTER, cluster_rule(json!({"action": "RequireApproval"}), json!({})), "spec.rules[1]", iff),
         row(cluster, CLUSTER, cluster_rule(json!({"approval": "write"}), json!({})), "spec.rules[1]", iff),
@@ -216,10 +203,68 @@ pub(crate) fn cel_rows() -> Vec<Row> {
         row(cluster, CLUSTER, cluster_rule(json!({}), json!({"functions": ["a.b(c)"]})), "spec.rules[1].postgres", functions),
         row(cluster, CLUSTER, cluster_rule(json!({"action": "RequireApproval", "approval": "write"}), json!({"verbs": ["Insert"], "requireWhere": true})), "spec.rules[1].postgres", where_verbs),
         row(cluster, "spec.approvals", Some(json!([{"name": "other"}])), "spec", entry),
-        // What the types refuse before CEL is asked has no row of its own: zero durations.
-        row(request, "spec.requiredApprovals", Some(6.into()), "spec.requiredApprovals", "is more than 5"),
-        row(policy, "spec.approvals.0.holdFor", Some("0s".into()), "spec.approvals[0].holdFor", zero),
+        row(request, "spec.grant.maxDuration", Some("0s".into()), "spec.grant.maxDuration", ZERO),
+    ];
+    own.into_iter().chain(each_approval(policy)).chain(each_approval(cluster)).chain(each_selector()).collect()
+}
+
+/// An entry of `spec.approvals` is the same in both kinds of policy, and its rules stand in the definition of each.
+#[rustfmt::skip]
+fn each_approval(base: fn() -> Value) -> Vec<Row> {
+    let grant = "maxGrantDuration stands with scope Session, Duration and Task, and with no other";
+    let longest = "maxGrantDuration is at most 24h";
+    let hold = "holdFor is at most pendingTTL, and at most 24h";
+    let max_hold = "maxHold is at most 30s: other sessions wait on the transaction's locks";
+    vec![
+        row(base, "spec.approvals.0.scope", Some("Session".into()), "spec.approvals[0]", grant),
+        row(base, "spec.approvals.0.maxGrantDuration", Some("1h".into()), "spec.approvals[0]", grant),
+        row(base, "spec.approvals.2.maxGrantDuration", None, "spec.approvals[2]", grant),
+        row(base, "spec.approvals.2.scope", None, "spec.approvals[2]", grant),
+        row(base, "spec.approvals.2.maxGrantDuration", Some("25h".into()), "spec.approvals[2]", longest),
+        row(base, "spec.approvals.2.maxGrantDuration", Some("1d1s".into()), "spec.approvals[2]", longest),
+        row(base, "spec.approvals.0.holdFor", Some("16m".into()), "spec.approvals[0]", hold),
+        row(base, "spec.approvals.0.holdFor", Some("1d".into()), "spec.approvals[0]", hold),
+        row(base, "spec.approvals.1.holdFor", Some("25h".into()), "spec.approvals[1]", hold),
+        row(base, "spec.approvals.0.pendingTTL", Some("19s".into()), "spec.approvals[0]", hold),
+        row(base, "spec.approvals.0.pendingTTL", Some("2d".into()), "spec.approvals[0]", "pendingTTL is at most 24h"),
+        row(base, "spec.approvals.0.pendingTTL", Some("1d1s".into()), "spec.approvals[0]", "pendingTTL is at most 24h"),
+        row(base, "spec.approvals.0.pendingTTL", Some("25h".into()), "spec.approvals[0]", "pendingTTL is at most 24h"),
+        row(base, "spec.approvals.0.inTransaction.maxHold", Some("31s".into()), "spec.approvals[0].inTransaction", max_hold),
+        row(base, "spec.approvals.0.inTransaction.maxHold", Some("1d".into()), "spec.approvals[0].inTransaction", max_hold),
+        row(base, "spec.approvals.0.holdFor", Some("0s".into()), "spec.approvals[0].holdFor", ZERO),
+        row(base, "spec.approvals.0.pendingTTL", Some("0h0m".into()), "spec.approvals[0].pendingTTL", ZERO),
+        row(base, "spec.approvals.2.maxGrantDuration", Some("0s".into()), "spec.approvals[2].maxGrantDuration", ZERO),
+        row(base, "spec.approvals.0.inTransaction.maxHold", Some("0s".into()), "spec.approvals[0].inTransaction.maxHold", ZERO),
     ]
+}
+
+/// Likewise the selectors: of the one kind its one, of the other both.
+fn each_selector() -> Vec<Row> {
+    let values = "values is given if and only if operator is In or NotIn";
+    let key = "a label key has at most 317 characters";
+    let rows = |base: fn() -> Value, [labels, no_values, first, operator]: [&'static str; 4]| {
+        [
+            row(base, labels, Some(json!({"k".repeat(318): "v"})), labels, key),
+            row(base, no_values, None, first, values),
+            row(base, operator, Some("DoesNotExist".into()), first, values),
+        ]
+    };
+    let pods = [
+        "spec.podSelector.matchLabels",
+        "spec.podSelector.matchExpressions.0.values",
+        "spec.podSelector.matchExpressions[0]",
+        "spec.podSelector.matchExpressions.0.operator",
+    ];
+    let namespaces = [
+        "spec.namespaceSelector.matchLabels",
+        "spec.namespaceSelector.matchExpressions.0.values",
+        "spec.namespaceSelector.matchExpressions[0]",
+        "spec.namespaceSelector.matchExpressions.0.operator",
+    ];
+    [(policy as fn() -> Value, pods), (cluster, pods), (cluster, namespaces)]
+        .into_iter()
+        .flat_map(|(b, at)| rows(b, at))
+        .collect()
 }
 
 #[rustfmt::skip]
@@ -262,6 +307,7 @@ pub(crate) fn bound_rows() -> Vec<Row> {
         row(cluster, "spec.rules.1.name", Some("no-drop".into()), "spec.rules[1]", "stands twice"),
         row(request, "spec.digest", Some("sha256:00".into()), "spec.digest", no_match),
         row(request, "spec.requiredApprovals", Some(0.into()), "spec.requiredApprovals", "is less than 1"),
+        row(request, "spec.requiredApprovals", Some(6.into()), "spec.requiredApprovals", "is more than 5"),
         row(request, "spec.summary", text(257), "spec.summary", "more than 256"),
         row(request, "spec.policyRefs", Some(json!([])), "spec.policyRefs", "less than 1"),
         row(request, "spec.policyRefs", Some((0..9).map(|i| json!({"kind": "AgentAccessPolicy", "name": format!("p{i}"), "rule": "r", "revision": "sha256:9b1f42"})).collect()), "spec.policyRefs", "more than 8"),
