@@ -94,6 +94,24 @@ pub(crate) fn container(name: &str) -> Value {
     })
 }
 
+/// The pod with 100 containers more, each with so many mounts and variables.
+pub(crate) fn large(pod: &Value, mounts: usize, variables: usize) -> Value {
+    let mut large = pod.clone();
+    for n in 0..mounts {
+        large = with(&large, "/spec/volumes/-", json!({"name": format!("v{n}"), "emptyDir": {}}));
+    }
+    let mounts: Vec<Value> =
+        (0..mounts).map(|n| json!({"name": format!("v{n}"), "mountPath": format!("/data/{n}")})).collect();
+    let env: Vec<Value> = (0..variables).map(|n| json!({"name": format!("V{n}"), "value": "x"})).collect();
+    for n in 0..100 {
+        let mut one = container(&format!("c{n}"));
+        one["volumeMounts"] = json!(mounts);
+        one["env"] = json!(env);
+        large = with(&large, "/spec/containers/-", one);
+    }
+    large
+}
+
 /// The pod with one value set, or with one taken away when it is null. The last step `-` adds to a list.
 pub(crate) fn with(pod: &Value, pointer: &str, value: Value) -> Value {
     let mut changed = pod.clone();

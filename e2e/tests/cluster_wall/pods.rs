@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::agent::{USER, cluster, container, governed, pod, profile, with};
+use super::agent::{USER, cluster, container, governed, large, pod, profile, with};
 
 /// Where, what is put there (nothing: null), and a part of the refusal; without one it is accepted.
 type Case = (&'static str, Value, &'static str);
@@ -56,6 +56,9 @@ fn the_sidecar_is_that_of_an_installed_release() {
         ("/spec/initContainers/1/env/-", json!({"name": "LD_PRELOAD", "value": "/x.so"}), DIFFER),
         ("/spec/initContainers/0/env", json!([{"name": "PATH", "value": "/"}]), DIFFER),
         ("/spec/initContainers/1/volumeMounts/0", Value::Null, DIFFER),
+        // The one lives as long as the agent, the other is done before it begins.
+        ("/spec/initContainers/1/restartPolicy", Value::Null, DIFFER),
+        ("/spec/initContainers/0/restartPolicy", json!("Always"), DIFFER),
         ("/spec/initContainers/1/lifecycle", json!({"preStop": {"sleep": {"seconds": 1}}}), DIFFER),
         ("/spec/initContainers/1/livenessProbe", json!({"exec": {"command": ["x"]}}), DIFFER),
         ("/spec/initContainers/1/startupProbe", json!({"exec": {"command": ["true"]}}), DIFFER),
@@ -79,6 +82,79 @@ fn the_sidecar_is_that_of_an_installed_release() {
         ("/spec/volumes/-", json!({"name": "agentaccess-more", "emptyDir": {}}), VOLUMES),
         ("/spec/volumes/-", json!({"name": "scratch", "emptyDir": {}}), ""),
     ]);
+}
+
+/// What runs before the fence is up meets none.
+#[test]
+fn nothing_runs_before_the_sidecar_and_its_order_stays() {
+    type Order = fn(&mut Vec<Value>);
+    let cluster = cluster();
+    let namespace = governed(&cluster);
+    let conforming = pod(&namespace, &profile(&cluster));
+    let ordered = |order: Order| {
+        let mut pod = conforming.clone();
+        order(pod["spec"]["initContainers"].as_array_mut().unwrap());
+        cluster.would_create(&pod).unwrap()
+    };
+    let cases: [(&str, Order); 4] = [
+        ("init and proxy swapped", |all| all.swap(0, 1)),
+        ("proxy and verify swapped", |all| all.swap(1, 2)),
+        ("another before them", |all| all.insert(0, container("setup"))),
+        ("another among them", |all| all.insert(2, container("setup"))),
+    ];
+    for (what, order) in cases {
+        ordered(order).refused(what, "spec.initContainers must begin with agentaccess-init").unwrap();
+    }
+    ordered(|all| all.push(container("setup"))).accepted("another behind them").unwrap();
+}
+
+/// As the pod's author writes them: once to its end, and beside the agent for as long as that runs.
+#[test]
+fn an_init_container_of_the_author_is_judged_as_any_other() {
+    const RIGHTS: &str = "/spec/initContainers/3/securityContext";
+    let cluster = cluster();
+    let namespace = governed(&cluster);
+    let conforming = pod(&namespace, &profile(&cluster));
+    let right = |field: &str| format!("{RIGHTS}/{field}");
+    let own = |field: &str| format!("/spec/initContainers/3/{field}");
+    let sidecar = format!("must not be those of the sidecar ({USER}): setup");
+    let cases = [
+        (
+            RIGHTS.to_owned(),
+            json!({"privileged": true, "capabilities": {"drop": ["ALL"]}}),
+            "a privileged container can remove the fence: setup",
+        ),
+        (right("capabilities/add"), json!(["NET_ADMIN"]), "capabilities.add may hold NET_BIND_SERVICE only: setup"),
+        (right("seccompProfile"), json!({"type": "Unconfined"}), "there are sockets that no fence sees: setup"),
+        (right("runAsUser"), json!(USER), sidecar.as_str()),
+        (right("runAsGroup"), json!(USER), sidecar.as_str()),
+        (
+            own("volumeMounts/-"),
+            json!({"name": "agentaccess-token", "mountPath": "/x", "readOnly": true}),
+            "nor env.valueFrom.fileKeyRef: setup",
+        ),
+        (
+            own("env"),
+            json!([{"name": "A", "valueFrom": {"secretKeyRef": {"name": "db", "key": "k"}}}]),
+            "agents hold no credentials: setup",
+        ),
+        (own("envFrom"), json!([{"secretRef": {"name": "db"}}]), "agents hold no credentials: setup"),
+    ];
+    let mut failures = Vec::new();
+    for restart in [Value::Null, json!("Always")] {
+        let mut one = container("setup");
+        if !restart.is_null() {
+            one["restartPolicy"] = restart.clone();
+        }
+        let with_own = with(&conforming, "/spec/initContainers/-", one);
+        cluster.would_create(&with_own).unwrap().accepted(&format!("restartPolicy {restart}")).unwrap();
+        for (at, value, why) in &cases {
+            let what = format!("restartPolicy {restart}, {at} = {value}");
+            let answer = cluster.would_create(&with(&with_own, at, value.clone())).unwrap();
+            failures.extend(answer.refused(&what, why).err().map(|failure| failure.to_string()));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 #[test]
@@ -219,6 +295,23 @@ fn nobody_is_the_user_of_the_sidecar() {
     ]);
 }
 
+/// Images and nodes give small numbers to users of their own; the sidecar is none of those.
+#[test]
+fn the_users_of_the_sidecar_are_of_a_range_of_their_own() {
+    let cluster = cluster();
+    let namespace = governed(&cluster);
+    let conforming = pod(&namespace, &profile(&cluster)).to_string();
+    // Everywhere: in what names it, too, so that nothing but its number can be wrong.
+    for (what, user) in [("proxy", USER), ("verify", USER + 1)] {
+        let ask = |number: u32| {
+            let text = conforming.replace(&user.to_string(), &number.to_string());
+            cluster.would_create(&serde_json::from_str(&text).unwrap()).unwrap()
+        };
+        ask(29_999).refused(what, "must be two users of their own, from 30000").unwrap();
+        ask(30_000).accepted(what).unwrap();
+    }
+}
+
 #[test]
 fn nothing_of_the_sidecar_and_no_credential_is_mounted_elsewhere() {
     const MOUNTS: &str = "volumeMounts must not name volumes of the sidecar";
@@ -302,19 +395,7 @@ fn a_secret_that_the_installation_lists_may_be_used() {
 fn a_large_pod_is_judged_within_the_budget() {
     let cluster = cluster();
     let namespace = governed(&cluster);
-    let mut large = pod(&namespace, &profile(&cluster));
-    for n in 0..60 {
-        large = with(&large, "/spec/volumes/-", json!({"name": format!("v{n}"), "emptyDir": {}}));
-    }
-    let mounts: Vec<Value> =
-        (0..60).map(|n| json!({"name": format!("v{n}"), "mountPath": format!("/data/{n}")})).collect();
-    let env: Vec<Value> = (0..100).map(|n| json!({"name": format!("V{n}"), "value": "x"})).collect();
-    for n in 0..100 {
-        let mut one = container(&format!("c{n}"));
-        one["volumeMounts"] = json!(mounts);
-        one["env"] = json!(env);
-        large = with(&large, "/spec/containers/-", one);
-    }
+    let large = large(&pod(&namespace, &profile(&cluster)), 60, 100);
     let started = Instant::now();
     cluster.would_create(&large).unwrap().accepted("100 containers, 60 mounts and 100 variables each").unwrap();
     println!("100 containers x 60 mounts x 100 variables: {:?}", started.elapsed());
