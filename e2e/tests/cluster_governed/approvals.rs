@@ -120,18 +120,31 @@ fn only_people_with_the_verb_decide() {
     bind("robot", "this", &format!("--serviceaccount={namespace}:robot"));
 
     let held = asked.hold(1);
-    asked.approve("eve", &held).refused("the verb for another policy", "approve").unwrap();
+    let verb = "eve may not decide: it takes the verb `approve` on AgentAccessPolicy/agent";
+    asked.approve("eve", &held).refused("the verb for another policy", verb).unwrap();
     asked.approve("mallory", &held).refused("no right at all", "forbidden").unwrap();
-    asked.approve(&account("default"), &held).refused("who asks", "").unwrap();
-    asked.approve(&account("robot"), &held).refused("a ServiceAccount", "ServiceAccount").unwrap();
+    asked
+        .approve(&account("default"), &held)
+        .refused("who asks", "who asks cannot decide; another person must")
+        .unwrap();
+    asked
+        .approve(&account("robot"), &held)
+        .refused("a ServiceAccount", "people decide, no ServiceAccount does")
+        .unwrap();
     let alice = asked.world.cluster.user("alice");
-    for words in [
-        &["agentaccess.dev/decision=maybe"][..],
-        &["agentaccess.dev/decision.1={\"user\":\"alice\",\"decision\":\"approve\"}"],
-        &["agentaccess.dev/decision=approve", "agentaccess.dev/decision.2={\"user\":\"bob\"}"],
-        &["agentaccess.dev/decision=break-glass"],
+    for (words, why) in [
+        (&["agentaccess.dev/decision=maybe"][..], "`maybe` is no decision: write approve, deny, revoke or break-glass"),
+        (
+            &["agentaccess.dev/decision.1={\"user\":\"alice\",\"decision\":\"approve\"}"],
+            "metadata.annotations[agentaccess.dev/decision.1] is a record, and records are written by agentaccess only",
+        ),
+        (
+            &["agentaccess.dev/decision=approve", "agentaccess.dev/decision.2={\"user\":\"bob\"}"],
+            "metadata.annotations[agentaccess.dev/decision.2] is a record, and records are written by agentaccess only",
+        ),
+        (&["agentaccess.dev/decision=break-glass"], "who breaks the glass says why: add agentaccess.dev/reason"),
     ] {
-        asked.decide(&alice, &held, words).refused(&format!("{words:?}"), "").unwrap();
+        asked.decide(&alice, &held, words).refused(&format!("{words:?}"), why).unwrap();
     }
     // A status that somebody wrote releases nothing, and is put right.
     let forged = json!({"status": {"phase": "Approved", "approvals": 1}}).to_string();
@@ -168,6 +181,6 @@ fn a_question_ends_in_time() {
     let answer = asked.answer(&held);
     assert!(answer.contains("PX001") || answer.contains("PX003"), "{answer}");
     wait::eventually("it is expired", Duration::from_secs(80), || asked.status(&held)["phase"] == "Expired").unwrap();
-    asked.approve("alice", &held).refused("too late", "xpired").unwrap();
+    asked.approve("alice", &held).refused("too late", "it has expired").unwrap();
     assert_eq!(asked.deleted(), 0);
 }

@@ -289,7 +289,8 @@ fn a_grant_for_a_job_ends_with_the_job_though_a_pod_of_it_goes_on() {
             Ok(asked.requests().into_iter().find(mine))
         })
         .unwrap();
-        let (request, asker) = (held["metadata"]["name"].as_str().unwrap(), held["spec"]["subject"]["pod"].as_str().unwrap());
+        let (request, asker) =
+            (held["metadata"]["name"].as_str().unwrap(), held["spec"]["subject"]["pod"].as_str().unwrap());
         let before = asked.deleted();
         let annotate = ["-n", &name, "annotate", "areq", request, "agentaccess.dev/decision=approve"];
         cluster.user("alice").run(&annotate, None).unwrap().accepted("an approval").unwrap();

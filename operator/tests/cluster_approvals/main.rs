@@ -41,6 +41,8 @@ async fn approvals_on_a_cluster() {
     notified::by_the_next_leader(&scene).await;
     without_webhook(&scene).await;
     fast(&scene).await;
+    // Last: the leader writes and tells of hundreds, and others would wait for it meanwhile.
+    bounds::full_namespace(&scene).await;
 }
 
 async fn approved_by_kubectl(scene: &Scene) {

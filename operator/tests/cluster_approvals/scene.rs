@@ -122,9 +122,9 @@ impl Scene {
 
         let (pods, number) = (Vec::new(), 0.into());
         let mut scene = Self { namespace, replicas, pods, chat, secret, token, hook, number, _stop: stop };
-        scene.policies();
+        policies(&scene.namespace);
         scene.people();
-        scene.pods = (0..5).map(|n| scene.pod(&format!("agent-{n}"))).collect();
+        scene.pods = (0..5).map(|n| pod(&scene.namespace, &format!("agent-{n}"))).collect();
         scene.webhook(true);
         scene
             .until("the replicas have the key and the first list", || async {
@@ -132,6 +132,18 @@ impl Scene {
             })
             .await;
         scene
+    }
+
+    /// Two pods of another namespace, with the same policies. Nobody can decide there: it has no webhook.
+    pub(crate) fn elsewhere(&self) -> [Asker; 2] {
+        let namespace = self.other();
+        apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}));
+        policies(&namespace);
+        ["agent-0", "agent-1"].map(|name| pod(&namespace, name))
+    }
+
+    fn other(&self) -> String {
+        format!("{}-other", self.namespace)
     }
 
     /// One more, that leads from now on beside the others.
@@ -157,28 +169,6 @@ impl Scene {
         }
     }
 
-    fn policies(&self) {
-        apply(&json!({
-            "apiVersion": "agentaccess.dev/v1alpha1", "kind": "AccessTarget",
-            "metadata": {"name": "orders", "namespace": self.namespace},
-            "spec": {"protocol": "Postgres", "host": "orders.example", "port": 5432, "postgres": {"databases": ["orders"]},
-                "credentialRef": {"name": "orders", "usernameKey": "username", "passwordKey": "password"}},
-        }));
-        let rule = |name: &str| json!({"name": name, "action": "RequireApproval", "approval": name, "verbs": ["Update"], "relations": ["public.orders"]});
-        let settings = |name: &str, required: i32, reason: &str| json!({"name": name, "requiredApprovals": required, "reason": reason});
-        let names = ["one", "two", "five", "why", "pod"];
-        let pod = json!({"name": "pod", "scope": "Duration", "maxGrantDuration": "1h"});
-        apply(&json!({
-            "apiVersion": "agentaccess.dev/v1alpha1", "kind": "AgentAccessPolicy",
-            "metadata": {"name": "support", "namespace": self.namespace},
-            "spec": {
-                "podSelector": {},
-                "approvals": [settings("one", 1, "Optional"), settings("two", 2, "Optional"), settings("five", 5, "Optional"), settings("why", 1, "Required"), pod],
-                "targets": [{"targetRef": {"name": "orders"}, "postgres": {"rules": names.map(rule)}}],
-            },
-        }));
-    }
-
     /// Approvers alice, bob and p0 to p11, and two ServiceAccounts; carol, who may break the glass; mallory may write requests and approve nothing.
     fn people(&self) {
         let user = |name: &str| json!({"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": name});
@@ -202,23 +192,6 @@ impl Scene {
         }));
         apply(&binding("glass", "ClusterRole", "agentaccess-breakglass", json!([user("carol")])));
         apply(&binding("writers", "Role", "writer", json!([user("mallory")])));
-    }
-
-    /// That never runs: requests need an owner that is there.
-    fn pod(&self, name: &str) -> Asker {
-        let pod = json!({
-            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": self.namespace},
-            "spec": {"nodeSelector": {"nowhere": "yes"}, "containers": [{"name": "a", "image": "localhost/busybox:1"}]},
-        });
-        let until = Instant::now() + Duration::from_secs(30);
-        // The default ServiceAccount takes a moment.
-        while !kubectl(&["apply", "-f", "-"], Some(&pod)).0 {
-            assert!(Instant::now() < until, "no pod");
-            std::thread::sleep(Duration::from_millis(200));
-        }
-        let uid = kubectl(&["get", "pod", name, "-n", &self.namespace, "-o", "jsonpath={.metadata.uid}"], None).1;
-        let pod = PodName::new(&self.namespace, uid.trim()).unwrap();
-        Asker { pod, pod_name: name.to_owned(), service_account: "agent".to_owned(), job: None }
     }
 
     pub(crate) fn question(&self, rule: &str, digest: u8, ttl: u64) -> Question {
@@ -290,7 +263,11 @@ impl Scene {
 
     /// Requests as the operator's own ServiceAccount writes them.
     pub(crate) async fn operator(&self) -> Api<crds::approval::ApprovalRequest> {
-        Api::namespaced(client(None, Some(&self.token)).await, &self.namespace)
+        self.operator_in(&self.namespace).await
+    }
+
+    pub(crate) async fn operator_in(&self, namespace: &str) -> Api<crds::approval::ApprovalRequest> {
+        Api::namespaced(client(None, Some(&self.token)).await, namespace)
     }
 
     pub(crate) async fn person(&self, user: &str) -> Api<crds::approval::ApprovalRequest> {
@@ -322,8 +299,48 @@ impl Scene {
 impl Drop for Scene {
     fn drop(&mut self) {
         self.webhook(false);
-        kubectl(&["delete", "namespace", &self.namespace, "--wait=false"], None);
+        let namespaces = [self.namespace.as_str(), &self.other()];
+        kubectl(&[&["delete", "namespace", "--wait=false", "--ignore-not-found"][..], &namespaces].concat(), None);
     }
+}
+
+fn policies(namespace: &str) {
+    apply(&json!({
+        "apiVersion": "agentaccess.dev/v1alpha1", "kind": "AccessTarget",
+        "metadata": {"name": "orders", "namespace": namespace},
+        "spec": {"protocol": "Postgres", "host": "orders.example", "port": 5432, "postgres": {"databases": ["orders"]},
+            "credentialRef": {"name": "orders", "usernameKey": "username", "passwordKey": "password"}},
+    }));
+    let rule = |name: &str| json!({"name": name, "action": "RequireApproval", "approval": name, "verbs": ["Update"], "relations": ["public.orders"]});
+    let settings = |name: &str, required: i32, reason: &str| json!({"name": name, "requiredApprovals": required, "reason": reason});
+    let names = ["one", "two", "five", "why", "pod"];
+    let pod = json!({"name": "pod", "scope": "Duration", "maxGrantDuration": "1h"});
+    apply(&json!({
+        "apiVersion": "agentaccess.dev/v1alpha1", "kind": "AgentAccessPolicy",
+        "metadata": {"name": "support", "namespace": namespace},
+        "spec": {
+            "podSelector": {},
+            "approvals": [settings("one", 1, "Optional"), settings("two", 2, "Optional"), settings("five", 5, "Optional"), settings("why", 1, "Required"), pod],
+            "targets": [{"targetRef": {"name": "orders"}, "postgres": {"rules": names.map(rule)}}],
+        },
+    }));
+}
+
+/// That never runs: requests need an owner that is there.
+fn pod(namespace: &str, name: &str) -> Asker {
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace},
+        "spec": {"nodeSelector": {"nowhere": "yes"}, "containers": [{"name": "a", "image": "localhost/busybox:1"}]},
+    });
+    let until = Instant::now() + Duration::from_secs(30);
+    // The default ServiceAccount takes a moment.
+    while !kubectl(&["apply", "-f", "-"], Some(&pod)).0 {
+        assert!(Instant::now() < until, "no pod");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let uid = kubectl(&["get", "pod", name, "-n", namespace, "-o", "jsonpath={.metadata.uid}"], None).1;
+    let pod = PodName::new(namespace, uid.trim()).unwrap();
+    Asker { pod, pod_name: name.to_owned(), service_account: "agent".to_owned(), job: None }
 }
 
 /// What the chart will grant beside what it grants already.
