@@ -59,6 +59,12 @@ fn cpu(before: &[Usage], after: &[Usage]) -> Duration {
     before.iter().zip(after).map(|(before, after)| after.cpu - before.cpu).sum()
 }
 
+/// Statuses of policies and targets, as its metrics say.
+fn written(metrics: &str) -> u64 {
+    let counts = metrics.lines().filter(|line| line.starts_with("agentaccess_status_writes_total{"));
+    counts.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_sidecars_hear_of_a_change_in_time() {
     evidence::begin().unwrap();
@@ -88,7 +94,8 @@ async fn thousands_of_sidecars_hear_of_a_change_in_time() {
     let idle = cpu(&before, &after).as_secs_f64() / IDLE.as_secs_f64();
 
     let mut changes = Vec::new();
-    let before = used(&both);
+    let writes = || written(&installed.metrics()) + written(&beside.metrics());
+    let (before, said, begun) = (used(&both), writes(), Instant::now());
     for step in 1..=CHANGES {
         let answered = place.step(step).await;
         let told = crowd.told(step, Duration::from_secs(60)).await;
@@ -98,7 +105,9 @@ async fn thousands_of_sidecars_hear_of_a_change_in_time() {
         println!("change {step}: {} ms", changes[changes.len() - 1]);
         tokio::time::sleep(Duration::from_secs(5)).await;
     }
-    let changed = used(&both);
+    let (changed, said) = (used(&both), writes() - said);
+    // One object changes, and its word is written every five seconds at most.
+    let bound = begun.elapsed().as_secs() / 5 + 2;
     let cost = cpu(&before, &changed) / CHANGES;
 
     // The other replica's sidecars come over at once.
@@ -125,6 +134,7 @@ async fn thousands_of_sidecars_hear_of_a_change_in_time() {
         "both_replicas": {
             "cpu_idle_cores": (idle * 1000.0).round() / 1000.0,
             "cpu_of_a_change_s": (cost.as_secs_f64() * 100.0).round() / 100.0,
+            "status_writes_of_all_changes": said,
         },
         "one_alone_with_all": {"memory_mib": alone.rss_kib >> 10, "memory_peak_mib": alone.peak_kib >> 10},
         "enrolled_s": enrolled.as_secs(),
@@ -138,6 +148,7 @@ async fn thousands_of_sidecars_hear_of_a_change_in_time() {
     evidence::write("scale", &figures).unwrap();
     println!("{figures:#}");
     assert!(peak <= MEMORY_KIB, "{} MiB", peak >> 10);
+    assert!((1..=bound).contains(&said), "{said} statuses were written");
     assert!(alone.peak_kib <= ALONE_KIB, "{} MiB", alone.peak_kib >> 10);
     assert!(u128::from(slowest) <= CHANGE.as_millis(), "{slowest} ms");
 }

@@ -46,11 +46,16 @@ pub(crate) struct Installed {
 pub(crate) struct Beside {
     child: Child,
     pub(crate) control: SocketAddr,
+    metrics: SocketAddr,
 }
 
 impl Beside {
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    pub(crate) fn metrics(&self) -> String {
+        get(self.metrics, "/metrics").unwrap()
     }
 }
 
@@ -147,7 +152,7 @@ impl Installed {
     pub(crate) fn beside(&self) -> Beside {
         let (control, metrics) = (port(), port());
         let child = run(&self.program, self.folder.path(), "test-1", control, metrics);
-        let beside = Beside { child, control };
+        let beside = Beside { child, control, metrics };
         self.ready(metrics);
         beside
     }
