@@ -18,7 +18,7 @@ use e2e::wait;
 use crate::Result;
 
 /// Of one file of the corpus.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Statements of one file: the longest has some 3,000.
 const MOST: usize = 20_000;
 const NOBODY: u32 = 65_534;

@@ -67,6 +67,8 @@ impl Target {
         let server = Server::start(Options { tls: false, ..Options::default() })?;
         server.admin(&format!("CREATE ROLE {ROLE} SUPERUSER LOGIN PASSWORD '{PASSWORD}'"))?;
         server.admin(&format!("ALTER ROLE {ROLE} SET statement_timeout = '{PATIENCE}'"))?;
+        // Compiling the look at the catalog takes longer than the look.
+        server.admin(&format!("ALTER ROLE {ROLE} SET jit = off"))?;
         server.admin(&format!("CREATE DATABASE {BASE}"))?;
         Ok(Self { server })
     }
