@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use e2e::cluster::Cluster;
@@ -262,21 +263,53 @@ fn it_is_installed_upgraded_and_removed() {
     upgrade("helm", &["--set", "sidecar.stateSize=3Gi"]);
     assert_eq!(releases()[1..], second[..1], "and no older one");
 
-    for program in ["helm", "helm3"] {
+    // First with replicas that look after what they serve, then without any.
+    for (program, serves) in [("helm", true), ("helm3", false)] {
         upgrade(program, &[]);
+        if serves {
+            serve(&cluster);
+        }
         let governed = cluster.namespace(&json!({"agentaccess.dev/injection": "enabled"})).unwrap();
         let pod = ["run", "after", "--image=none", "--dry-run=server", "-n", &governed.name];
         let before = cluster.run(&pod, None).unwrap();
-        assert!(!before.accepted, "governed, and there is no operator: {}", before.text);
+        assert_eq!(before.accepted, serves, "governed, {program}: {}", before.text);
+        if serves {
+            spoil(&cluster);
+        }
         helm(program, &["uninstall", "agentaccess", "--namespace", NAMESPACE, "--wait", "--timeout", "60s"]);
-        let kinds = "validatingadmissionpolicies,validatingadmissionpolicybindings,mutatingwebhookconfigurations,\
-                     validatingwebhookconfigurations,injectionprofiles,clusterroles,clusterrolebindings";
-        let left = cluster.run(&["get", kinds, "-o", "name"], None).unwrap().text;
-        let left: Vec<&str> = left.lines().filter(|line| line.contains("agentaccess")).collect();
-        assert!(left.is_empty(), "{program} leaves {left:?}");
+        let left = || {
+            let kinds = "validatingadmissionpolicies,validatingadmissionpolicybindings,mutatingwebhookconfigurations,\
+                         validatingwebhookconfigurations,injectionprofiles,clusterroles,clusterrolebindings";
+            let left = cluster.run(&["get", kinds, "-o", "name"], None).unwrap().text;
+            left.lines().filter(|line| line.contains("agentaccess")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(left(), Vec::<String>::new(), "{program} leaves them");
         // Kept, with every policy and approval.
         cluster.get(&["crd", "agentaccesspolicies.agentaccess.dev"]).unwrap();
         wait::eventually("pods start again", Duration::from_secs(10), || cluster.run(&pod, None).unwrap().accepted)
             .unwrap();
+        if serves {
+            // Longer than it would take an operator to put it right.
+            thread::sleep(Duration::from_secs(5));
+            assert_eq!(left(), Vec::<String>::new(), "they came back");
+        }
+    }
+}
+
+/// Two replicas that are ready.
+fn serve(cluster: &Cluster) {
+    let operator = "deployment/agentaccess-operator";
+    for words in [&["scale", operator, "--replicas=2"][..], &["rollout", "status", operator, "--timeout=25s"]] {
+        let words = [&["-n", NAMESPACE], words].concat();
+        wait::eventually(operator, Duration::from_secs(60), || cluster.run(&words, None).unwrap().accepted).unwrap();
+    }
+}
+
+/// What the operator would put right within seconds.
+fn spoil(cluster: &Cluster) {
+    let patch = r#"[{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}]"#;
+    for kind in ["mutatingwebhookconfiguration", "validatingwebhookconfiguration"] {
+        let words = ["patch", kind, "agentaccess", "--type=json", "-p", patch];
+        cluster.run(&words, None).unwrap().accepted(kind).unwrap();
     }
 }

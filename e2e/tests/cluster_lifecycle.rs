@@ -28,6 +28,7 @@ mod kept;
 #[path = "cluster_lifecycle/load.rs"]
 mod load;
 #[path = "cluster_lifecycle/operators.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
 mod operators;
 #[path = "cluster_governed/sink.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]

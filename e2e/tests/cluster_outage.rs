@@ -16,6 +16,8 @@ mod database;
 #[path = "cluster_governed/inside.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod inside;
+#[path = "cluster_outage/leader.rs"]
+mod leader;
 #[path = "cluster_lifecycle/operators.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod operators;
@@ -24,6 +26,8 @@ mod restart;
 #[path = "cluster_governed/sink.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod sink;
+#[path = "cluster_governed/watched.rs"]
+mod watched;
 #[path = "cluster_outage/webhooks.rs"]
 mod webhooks;
 
@@ -38,11 +42,14 @@ use e2e::cluster::Cluster;
 use e2e::wait;
 use e2e::world::Policy;
 use serde_json::{Value, json};
+use webhooks::Stopped;
 
 /// Of the chart's values for tests, in seconds.
 const MAX_AGE: u64 = 60;
 /// How long nothing answers, in seconds.
 const OUTAGE: u64 = 120;
+/// What an approver hears while the webhook that takes votes is away.
+const NO_VOTE: &str = "failed calling webhook \"approvals.agentaccess.dev\"";
 
 fn logs(world: &World, name: &str) -> Vec<String> {
     let logs = world.cluster.run(&["logs", "-n", &world.namespace.name, name, "-c", "agent"], None).unwrap();
@@ -75,16 +82,19 @@ fn without_operator(cluster: &Cluster) {
 
 #[test]
 fn without_operator_and_api_server_all_is_denied_in_time_and_comes_back() {
-    let world = World::new(&Policy::default());
+    let mut asked = Asked::new("{name: person, pendingTTL: 60s, holdFor: 50s}");
+    let held = asked.hold(9);
+    let world = &asked.world;
     // One line a second: when, and what came of it.
     let script = "n=0; while :; do n=$((n+1)); \
                   r=$(timeout 20 psql -XAtqc \"SELECT id, $n AS turn FROM orders WHERE id = 1\" 2>&1 | tr '\\n' ' '); \
                   echo \"$(date +%s) $r\"; sleep 1; done";
     run(&world.cluster, &world.namespace.name, &world.worker("worker", script));
-    wait::eventually("the agent works", START, || logs(&world, "worker").iter().any(|line| line.contains(" 1|")))
+    wait::eventually("the agent works", START, || logs(world, "worker").iter().any(|line| line.contains(" 1|")))
         .unwrap();
 
     without_operator(&world.cluster);
+    asked.approve("alice", &held).refused("without the operator", NO_VOTE).unwrap();
     let away = now();
     signal("-STOP", "kube-apiserver");
     thread::sleep(Duration::from_secs(OUTAGE));
@@ -93,11 +103,11 @@ fn without_operator_and_api_server_all_is_denied_in_time_and_comes_back() {
         .unwrap();
     scale(&world.cluster, "2");
     let begun = Instant::now();
-    let last = || logs(&world, "worker").pop().unwrap_or_default();
+    let last = || logs(world, "worker").pop().unwrap_or_default();
     wait::eventually("the agent works again", START * 2, || last().contains(" 1|")).unwrap();
     println!("recovery after the operator's return: {:?}", begun.elapsed());
 
-    let lines = logs(&world, "worker");
+    let lines = logs(world, "worker");
     let at = |line: &String| line.split(' ').next().unwrap().parse::<u64>().unwrap();
     let stale: Vec<&String> = lines.iter().filter(|line| at(line) > away + MAX_AGE && !line.contains(" 1|")).collect();
     assert!(stale.len() > 20, "{lines:?}");
@@ -107,22 +117,8 @@ fn without_operator_and_api_server_all_is_denied_in_time_and_comes_back() {
     let gap = worked.windows(2).map(|pair| (pair[1] - pair[0], pair[0])).max().unwrap();
     assert!(gap.0 >= OUTAGE - MAX_AGE && gap.1 <= away + MAX_AGE + 1, "{gap:?}, away since {away}: {worked:?}");
     assert_eq!(world.server.executed_with("AS turn"), worked.len());
-}
-
-#[test]
-fn a_question_outlives_its_replica() {
-    let mut asked = Asked::new("{name: person, pendingTTL: 60s, holdFor: 50s}");
-    let held = asked.hold(1);
-    let pods = ["-n", "agentaccess-system", "get", "pods", "-l", "app.kubernetes.io/component=operator", "-o", "name"];
-    let replicas = || asked.world.cluster.run(&pods, None).unwrap().text;
-    let one = replicas().lines().next().unwrap().to_owned();
-    let delete = ["-n", "agentaccess-system", "delete", &one, "--wait=false"];
-    asked.world.cluster.run(&delete, None).unwrap().accepted("a replica is gone").unwrap();
-    thread::sleep(Duration::from_secs(6));
-    let voted = wait::until("a vote", START, || Ok(Some(asked.approve("alice", &held)).filter(|vote| vote.accepted)));
-    voted.unwrap();
-    assert!(asked.answer(&held).contains('1'));
-    assert_eq!(asked.deleted(), 1);
+    // What nobody could approve did not run.
+    assert_eq!(asked.deleted(), 0);
 }
 
 /// As the drain of a node does it: the disruption budget lets one replica go at a time, and its sidecars follow the other.
@@ -195,75 +191,14 @@ fn an_approver_whose_rights_cannot_be_looked_up_is_refused() {
     unanswered.unwrap();
     vote.refused("a vote that nobody can judge", "the API server did not answer").unwrap();
     assert_eq!((asked.deleted(), asked.status(&held)["approvals"].as_i64().unwrap_or(0)), (0, 0));
+    // Nor while nobody answers who could record it.
+    let stopped = Stopped::new();
+    asked.approve("alice", &held).refused("nobody records it", NO_VOTE).unwrap();
+    drop(stopped);
+    assert_eq!(asked.deleted(), 0);
     wait::eventually("a vote", START, || asked.approve("alice", &held).accepted).unwrap();
     assert!(asked.answer(&held).contains('1'));
     assert_eq!(asked.deleted(), 1);
-}
-
-/// What a status says is known to the leader, and the sidecars follow whom they find.
-#[test]
-fn the_pods_of_both_replicas_are_counted_by_whoever_leads() {
-    const PODS: usize = 6;
-    let cluster = Cluster::connect().unwrap();
-    let home = governed(&cluster);
-    let name = home.name.as_str();
-    let guard = |level: &str| {
-        json!({
-            "apiVersion": "agentaccess.dev/v1alpha1", "kind": "ClusterAgentAccessPolicy", "metadata": {"name": name},
-            "spec": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}, "podSelector": {},
-                "recording": {"level": level}},
-        })
-    };
-    let apply = |level: &str| {
-        cluster.run(&["apply", "-f", "-"], Some(&guard(level))).unwrap().accepted("a policy").unwrap();
-    };
-    apply("Payload");
-    for n in 0..PODS {
-        run(&cluster, name, &pod(&format!("agent-{n}")));
-    }
-    let synced = || {
-        let policy = cluster.get(&["caap", name]).unwrap();
-        let status = &policy["status"];
-        let current = status["observedGeneration"] == policy["metadata"]["generation"];
-        current && status["matchedPods"] == json!(PODS) && status["syncedPods"] == json!(PODS)
-    };
-    wait::eventually("all of them are synced", START, synced).unwrap();
-
-    // How many each replica speaks for: twelve bytes a pod, in base64.
-    let leases = ["leases", "-n", "agentaccess-system", "-l", "agentaccess.dev/report"];
-    let spoken = || -> Vec<usize> {
-        let running = cluster.get(&["pods", "-n", "agentaccess-system"]).unwrap().to_string();
-        let all = cluster.get(&leases).unwrap();
-        let all = all["items"].as_array().unwrap().iter();
-        let of = |one: &&Value| running.contains(one["spec"]["holderIdentity"].as_str().unwrap());
-        let length =
-            |one: &Value| one["metadata"]["annotations"]["agentaccess.dev/in-force"].as_str().unwrap().len() / 16;
-        all.filter(of).map(length).collect()
-    };
-    let both = || spoken().len() == 2 && spoken().iter().all(|count| *count > 0);
-    // A pod that is made anew dials anew; that all of them find one replica is rare.
-    for n in (0..PODS).cycle().take(4 * PODS) {
-        if wait::eventually("both replicas have some", Duration::from_secs(8), both).is_ok() {
-            break;
-        }
-        let agent = format!("agent-{n}");
-        cluster.run(&["delete", "pod", "-n", name, &agent, "--now"], None).unwrap().accepted("a pod ends").unwrap();
-        run(&cluster, name, &pod(&agent));
-    }
-    println!("sidecars at each replica: {:?}", spoken());
-    assert!(both(), "{:?}", spoken());
-    wait::eventually("all of them are synced", START, synced).unwrap();
-
-    // The leader goes; another one counts what follows whom.
-    let lease = cluster.get(&["lease", "agentaccess-operator", "-n", "agentaccess-system"]).unwrap();
-    let leader = lease["spec"]["holderIdentity"].as_str().unwrap();
-    let delete = ["-n", "agentaccess-system", "delete", "pod", leader, "--wait=false"];
-    cluster.run(&delete, None).unwrap().accepted("the leader is gone").unwrap();
-    apply("Statements");
-    let begun = Instant::now();
-    wait::eventually("another leader's word", START * 2, synced).unwrap();
-    println!("a change is acknowledged and said {:?} after the leader went", begun.elapsed());
-    cluster.run(&["delete", "caap", name], None).unwrap().accepted("away").unwrap();
 }
 
 /// What the webhook would have refused: it says so itself, and what it stands in the way of names it.

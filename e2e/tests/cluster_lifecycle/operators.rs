@@ -1,5 +1,8 @@
 //! The replicas of the operator, and the Secret of their CA.
 
+use std::fs;
+use std::process::Command;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use e2e::cluster::{Answer, Cluster};
@@ -20,8 +23,28 @@ pub(crate) fn image(pod: &Value) -> &str {
 
 /// Who leads, as the Lease says.
 pub(crate) fn leader(cluster: &Cluster) -> String {
+    lease(cluster).0
+}
+
+/// Who leads, and when it said so last.
+pub(crate) fn lease(cluster: &Cluster) -> (String, String) {
     let lease = cluster.get(&["lease", "agentaccess-operator", "-n", SYSTEM]).unwrap();
-    lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
+    let word = |name: &str| lease["spec"][name].as_str().unwrap_or_default().to_owned();
+    (word("holderIdentity"), word("renewTime"))
+}
+
+/// Sends the signal to the operator in this pod. Of our own cluster, whose node is this machine.
+pub(crate) fn signal(pod: &str, word: &str) {
+    let found = Command::new("pgrep").args(["-x", "agentaccess-ope"]).output().unwrap();
+    let found = String::from_utf8(found.stdout).unwrap();
+    let named = format!("POD_NAME={pod}");
+    let ours = |pid: &&str| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|one| one == named.as_bytes())
+    };
+    let pids: Vec<&str> = found.lines().filter(ours).collect();
+    assert_eq!(pids.len(), 1, "one operator in {pod}");
+    assert!(Command::new("kill").args([word, pids[0]]).status().unwrap().success());
 }
 
 /// As a drain of its node does it: a disruption budget may refuse.

@@ -99,10 +99,10 @@ fn without_the_operator_no_pod_starts_and_policies_can_be_written() {
 }
 
 /// Goes on even when the test fails.
-struct Stopped;
+pub(super) struct Stopped;
 
 impl Stopped {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         signal("-STOP", OPERATOR);
         Self
     }
