@@ -117,7 +117,9 @@ fn serve(mut stream: TcpStream, sender: &SyncSender<String>) -> Result<()> {
         match &tag {
             b"Q" => {
                 text.pop();
-                if let Ok(text) = String::from_utf8(text) {
+                if let Ok(text) = String::from_utf8(text)
+                    && !waits_for_rows(&text)
+                {
                     sender.send(text)?;
                 }
                 let done = b"C\0\0\0\x0dSELECT 0\0";
@@ -128,6 +130,12 @@ fn serve(mut stream: TcpStream, sender: &SyncSender<String>) -> Result<()> {
             _ => {}
         }
     }
+}
+
+/// A server that runs it would wait for rows that psql reads from the file, where they are no statements.
+fn waits_for_rows(sql: &str) -> bool {
+    let sql = sql.trim_start().to_ascii_lowercase();
+    sql.starts_with("copy") && sql.contains("from stdin")
 }
 
 fn body(stream: &mut TcpStream, length: [u8; 4]) -> Result<Vec<u8>> {

@@ -14,7 +14,7 @@ use pgsql::{Catalog, Context, Limits, MaskTable};
 use policy::operation::{Access, ResourceKind, Strictness};
 use serde_json::json;
 
-use server::{Session, Target};
+use server::{Session, Target, Used};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -123,20 +123,22 @@ fn one(session: &mut Session, sql: &str, file: &str, seen: &mut Seen) -> Result<
     seen.compared += 1;
     seen.touching += u64::from(!touched.is_empty());
     let of_sequences = ["nextval", "setval", "currval", "lastval"].iter().any(|name| sql.contains(name));
-    let reads = touched.iter().any(|one| one.used);
+    let reads = touched.iter().any(|one| one.used != Used::Not);
     for one in touched.iter().filter(|one| !named.contains(one.path.as_slice())) {
         let whose = |owner: &String| named.iter().any(|path| path.last() == Some(owner));
         let text = || format!("{file}: {} in {sql}\n    as {}\n    named {named:?}", one.path.join("."), plan.text);
         match one.kind.as_str() {
             // The number that a column has by itself, by what owns the sequence or by its default.
             "S" if one.owner.as_ref().is_some_and(whose) || !of_sequences => seen.sequences += 1,
-            // The server looks whether a key is there, as it does for everybody who may insert.
+            // The server looks whether a key is there, as it does for everybody who may insert, and whether anybody
+            // still refers to one that goes, as for everybody who may delete. What it changes then is named.
             "r" | "p" if one.referenced.iter().any(whose) => seen.keys += 1,
+            "r" | "p" if one.used != Used::Changed && one.references.iter().any(whose) => seen.keys += 1,
             // Every definition takes a person, who sees the whole statement.
             _ if plan.ceiling != Strictness::Allow => seen.beyond.push(text()),
             // A definition is looked up (`pg_get_viewdef`), and no row.
             "v" if !reads => seen.looked_up += 1,
-            "r" | "p" | "m" if !one.used => seen.looked_up += 1,
+            "r" | "p" | "m" if one.used == Used::Not => seen.looked_up += 1,
             _ => seen.misses.push(text()),
         }
     }

@@ -16,17 +16,19 @@ const BASE: &str = "base";
 const PATIENCE: &str = "5s";
 /// How often the session has scanned each table, and rows that it changed in it; what was reported in between is forgotten.
 const USED: &str = "
-SELECT schemaname, relname, seq_scan + coalesce(idx_scan, 0) + n_tup_ins + n_tup_upd + n_tup_del
+SELECT schemaname, relname, seq_scan + coalesce(idx_scan, 0), n_tup_ins + n_tup_upd + n_tup_del
 FROM pg_catalog.pg_stat_xact_user_tables";
-/// Relations of users that the session has locked: schema, name, kind, and whose the sequence is. An index stands for its
-/// table.
+/// Relations of users that the session has locked: schema, name, kind, whose the sequence is, and which tables a foreign key
+/// leads to it from, or from it to. An index stands for its table.
 const LOCKED: &str = "
 SELECT DISTINCT n.nspname, c.relname, c.relkind,
   (SELECT o.relname FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_class o ON o.oid = d.refobjid
    WHERE c.relkind = 'S' AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid
      AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.deptype IN ('a', 'i') LIMIT 1),
   (SELECT pg_catalog.string_agg(o.relname, ',') FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class o ON o.oid = k.conrelid
-   WHERE k.contype = 'f' AND k.confrelid = c.oid)
+   WHERE k.contype = 'f' AND k.confrelid = c.oid),
+  (SELECT pg_catalog.string_agg(o.relname, ',') FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class o ON o.oid = k.confrelid
+   WHERE k.contype = 'f' AND k.conrelid = c.oid)
 FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class x ON x.oid = l.relation
      LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = x.oid
      JOIN pg_catalog.pg_class c ON c.oid = coalesce(i.indrelid, x.oid)
@@ -40,13 +42,25 @@ pub(crate) struct Touched {
     pub(crate) path: Vec<String>,
     /// As `pg_class.relkind`.
     pub(crate) kind: String,
-    /// Rows of it were read or changed.
-    pub(crate) used: bool,
+    pub(crate) used: Used,
     /// Of a sequence: the table whose column it is for.
     pub(crate) owner: Option<String>,
     /// Tables with a foreign key to it.
     pub(crate) referenced: Vec<String>,
+    /// Tables that a foreign key of it leads to.
+    pub(crate) references: Vec<String>,
 }
+
+/// What became of its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Used {
+    Not,
+    Read,
+    Changed,
+}
+
+/// Scans and changes of each table.
+type Counts = BTreeMap<Vec<String>, [String; 2]>;
 
 pub(crate) struct Target {
     server: Server,
@@ -149,21 +163,36 @@ impl Session {
         Ok(Some(touched))
     }
 
-    fn counts(&mut self) -> Result<BTreeMap<Vec<String>, String>> {
+    fn counts(&mut self) -> Result<Counts> {
         let rows = self.ask(USED)?.texts().into_iter();
-        Ok(rows.filter_map(|mut row| row.pop().map(|count| (row, count))).collect())
+        let read = rows.filter_map(|row| match <[String; 4]>::try_from(row) {
+            Ok([schema, name, scans, changes]) => Some((vec![schema, name], [scans, changes])),
+            Err(_) => None,
+        });
+        Ok(read.collect())
     }
 
     /// `counts`: those of before.
-    fn locks(&mut self, counts: &BTreeMap<Vec<String>, String>) -> Result<Vec<Touched>> {
+    fn locks(&mut self, counts: &Counts) -> Result<Vec<Touched>> {
         let now = self.counts()?;
         let answer = self.ask(LOCKED)?;
-        let touched = answer.texts().into_iter().filter_map(|row| match <[String; 5]>::try_from(row) {
-            Ok([schema, name, kind, owner, referenced]) => {
+        let touched = answer.texts().into_iter().filter_map(|row| match <[String; 6]>::try_from(row) {
+            Ok([schema, name, kind, owner, referenced, references]) => {
                 let path = vec![schema, name];
-                let used = now.get(&path).is_some_and(|count| count != "0") && now.get(&path) != counts.get(&path);
-                let referenced = referenced.split(',').map(str::to_owned).collect();
-                Some(Touched { path, kind, used, owner: (owner != "∅").then_some(owner), referenced })
+                let [scanned, changed] = [0, 1].map(|at| {
+                    let count =
+                        |counts: &Counts| counts.get(&path).map_or_else(|| "0".to_owned(), |one| one[at].clone());
+                    count(&now) != "0" && count(&now) != count(counts)
+                });
+                let used = match (scanned, changed) {
+                    (_, true) => Used::Changed,
+                    (true, false) => Used::Read,
+                    (false, false) => Used::Not,
+                };
+                let names = |text: String| text.split(',').map(str::to_owned).collect();
+                let (referenced, references) = (names(referenced), names(references));
+                let owner = (owner != "∅").then_some(owner);
+                Some(Touched { path, kind, used, owner, referenced, references })
             }
             Err(_) => None,
         });
