@@ -32,6 +32,7 @@ struct Seen {
     touching: u64,
     sequences: u64,
     keys: u64,
+    policies: u64,
     looked_up: u64,
     changed: Vec<String>,
     /// Relations that DDL locks besides those it names.
@@ -64,7 +65,7 @@ fn main() -> Result<()> {
         "server": version, "files": corpus.len(), "statements": seen.statements, "refused": seen.refused.values().sum::<u64>(),
         "failed": seen.failed, "with_code_of_users": seen.unseen_code, "compared": seen.compared,
         "of_them_touch_relations": seen.touching, "fail_only_as_sent": seen.changed.len(),
-        "sequences_of_columns": seen.sequences, "keys_looked_up": seen.keys, "locked_and_not_read": seen.looked_up, "beside_what_ddl_names": seen.beyond.len(),
+        "sequences_of_columns": seen.sequences, "keys_looked_up": seen.keys, "read_by_row_policies": seen.policies, "locked_and_not_read": seen.looked_up, "beside_what_ddl_names": seen.beyond.len(),
         "misses": seen.misses.len(),
     });
     println!("{figures:#}");
@@ -134,6 +135,8 @@ fn one(session: &mut Session, sql: &str, file: &str, seen: &mut Seen) -> Result<
             // still refers to one that goes, as for everybody who may delete. What it changes then is named.
             "r" | "p" if one.referenced.iter().any(whose) => seen.keys += 1,
             "r" | "p" if one.used != Used::Changed && one.references.iter().any(whose) => seen.keys += 1,
+            // Row policies are the database's own, and read what they need.
+            _ if one.policies.iter().any(whose) => seen.policies += 1,
             // Every definition takes a person, who sees the whole statement.
             _ if plan.ceiling != Strictness::Allow => seen.beyond.push(text()),
             // A definition is looked up (`pg_get_viewdef`), and no row.

@@ -19,7 +19,7 @@ const USED: &str = "
 SELECT schemaname, relname, seq_scan + coalesce(idx_scan, 0), n_tup_ins + n_tup_upd + n_tup_del
 FROM pg_catalog.pg_stat_xact_user_tables";
 /// Relations of users that the session has locked: schema, name, kind, whose the sequence is, and which tables a foreign key
-/// leads to it from, or from it to. An index stands for its table.
+/// leads to it from, or from it to, and whose row policies look at it. An index stands for its table.
 const LOCKED: &str = "
 SELECT DISTINCT n.nspname, c.relname, c.relkind,
   (SELECT o.relname FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_class o ON o.oid = d.refobjid
@@ -28,7 +28,10 @@ SELECT DISTINCT n.nspname, c.relname, c.relkind,
   (SELECT pg_catalog.string_agg(o.relname, ',') FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class o ON o.oid = k.conrelid
    WHERE k.contype = 'f' AND k.confrelid = c.oid),
   (SELECT pg_catalog.string_agg(o.relname, ',') FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class o ON o.oid = k.confrelid
-   WHERE k.contype = 'f' AND k.conrelid = c.oid)
+   WHERE k.contype = 'f' AND k.conrelid = c.oid),
+  (SELECT pg_catalog.string_agg(o.relname, ',') FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_policy k ON k.oid = d.objid
+     JOIN pg_catalog.pg_class o ON o.oid = k.polrelid
+   WHERE d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND d.refobjid = c.oid)
 FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class x ON x.oid = l.relation
      LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = x.oid
      JOIN pg_catalog.pg_class c ON c.oid = coalesce(i.indrelid, x.oid)
@@ -49,6 +52,8 @@ pub(crate) struct Touched {
     pub(crate) referenced: Vec<String>,
     /// Tables that a foreign key of it leads to.
     pub(crate) references: Vec<String>,
+    /// Tables whose row policies look at it.
+    pub(crate) policies: Vec<String>,
 }
 
 /// What became of its rows.
@@ -176,8 +181,8 @@ impl Session {
     fn locks(&mut self, counts: &Counts) -> Result<Vec<Touched>> {
         let now = self.counts()?;
         let answer = self.ask(LOCKED)?;
-        let touched = answer.texts().into_iter().filter_map(|row| match <[String; 6]>::try_from(row) {
-            Ok([schema, name, kind, owner, referenced, references]) => {
+        let touched = answer.texts().into_iter().filter_map(|row| match <[String; 7]>::try_from(row) {
+            Ok([schema, name, kind, owner, referenced, references, policies]) => {
                 let path = vec![schema, name];
                 let [scanned, changed] = [0, 1].map(|at| {
                     let count =
@@ -190,9 +195,9 @@ impl Session {
                     (false, false) => Used::Not,
                 };
                 let names = |text: String| text.split(',').map(str::to_owned).collect();
-                let (referenced, references) = (names(referenced), names(references));
+                let [referenced, references, policies] = [referenced, references, policies].map(names);
                 let owner = (owner != "∅").then_some(owner);
-                Some(Touched { path, kind, used, owner, referenced, references })
+                Some(Touched { path, kind, used, owner, referenced, references, policies })
             }
             Err(_) => None,
         });
