@@ -184,11 +184,11 @@ impl Session {
         let touched = answer.texts().into_iter().filter_map(|row| match <[String; 7]>::try_from(row) {
             Ok([schema, name, kind, owner, referenced, references, policies]) => {
                 let path = vec![schema, name];
-                let [scanned, changed] = [0, 1].map(|at| {
-                    let count =
-                        |counts: &Counts| counts.get(&path).map_or_else(|| "0".to_owned(), |one| one[at].clone());
-                    count(&now) != "0" && count(&now) != count(counts)
-                });
+                let none = || ["0".to_owned(), "0".to_owned()];
+                let [scans, changes] = now.get(&path).cloned().unwrap_or_else(none);
+                let [scans_before, changes_before] = counts.get(&path).cloned().unwrap_or_else(none);
+                let scanned = scans != "0" && scans != scans_before;
+                let changed = changes != "0" && changes != changes_before;
                 let used = match (scanned, changed) {
                     (_, true) => Used::Changed,
                     (true, false) => Used::Read,
