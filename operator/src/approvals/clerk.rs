@@ -204,11 +204,14 @@ impl Clerk {
             ..ObjectReference::default()
         };
         let event = told(news, &request.spec.subject.service_account, &how(name, &request.spec, namespace));
-        // Events are for people: one that is lost changes nothing.
-        match timeout(PATIENCE, recorder.publish(&event, &reference)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(event = "event_not_written", namespace, name, %error),
-            Err(_) => tracing::warn!(event = "event_not_written", namespace, name, error = "too slow"),
+        // Events are for people: one that is lost twice changes nothing.
+        for again in [true, false] {
+            let error = match timeout(PATIENCE, recorder.publish(&event, &reference)).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "too slow".to_owned(),
+            };
+            tracing::warn!(event = "event_not_written", namespace, name, again, error);
         }
     }
 }
