@@ -42,10 +42,12 @@ fn can_v6_be_meant(v6: Ipv6Addr) -> bool {
     match v6.segments() {
         // fd00:ec2::/32: AWS's own services, metadata and the credentials of pods among them.
         [0xfd00, 0xec2, ..] => false,
-        // An address of IPv4 behind a translator, at the end (RFC 6052), and the old form without one (RFC 4291, 2.5.5.1).
-        [0x64, 0xff9b, 0, 0, 0, 0, ..] | [0, 0, 0, 0, 0, 0, ..] => can_v4_be_meant(last),
-        // Translators of a network's own (RFC 8215): where the other address stands is theirs to know.
-        [0x64, 0xff9b, 1, ..] => false,
+        // An address of IPv4 behind a translator, at the end (RFC 6052; RFC 2765 before it), and the old form without one
+        // (RFC 4291, 2.5.5.1).
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] | [0, 0, 0, 0, 0xffff, 0, ..] | [0, 0, 0, 0, 0, 0, ..] => can_v4_be_meant(last),
+        // Translators of a network's own (RFC 8215) and tunnels of hosts (Teredo, RFC 4380): where the other address stands
+        // is theirs to know.
+        [0x64, 0xff9b, 1, ..] | [0x2001, 0, ..] => false,
         // 6to4 (RFC 3056): it stands after the prefix.
         [0x2002, high, low, ..] => {
             let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
@@ -105,6 +107,10 @@ mod tests {
             ("64:ff9b:1::a9fe:a9fe", false),
             ("64:ff9b:1:a9fe:a9:fe00::", false),
             ("::7f00:1", false),
+            ("::ffff:0:7f00:1", false),
+            ("::ffff:0:cb00:7107", true),
+            ("2001:0:7f00:1::1", false),
+            ("2001:1::1", true),
             ("2002:7f00:1::1", false),
             ("2002:a9fe:a9fe::1", false),
             ("2002:cb00:7107::1", true),

@@ -18,7 +18,7 @@ const DNS: u16 = 53;
 const GOOD_V4: &str = "203.0.113.7";
 const GOOD_V6: &str = "2001:db8:7::7";
 /// What no database is at.
-const INWARD: [&str; 29] = [
+const INWARD: [&str; 31] = [
     "127.0.0.1",
     "127.9.9.9",
     "::1",
@@ -37,6 +37,8 @@ const INWARD: [&str; 29] = [
     "64:ff9b::7f00:1",
     "64:ff9b:1::a9fe:a9fe",
     "::7f00:1",
+    "::ffff:0:7f00:1",
+    "2001:0:7f00:1::1",
     "2002:a9fe:a9fe::1",
     "100.100.100.200",
     "168.63.129.16",
