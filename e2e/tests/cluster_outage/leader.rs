@@ -60,6 +60,14 @@ fn a_question_outlives_whichever_replica_is_killed() {
     let mut asked = Asked::new("{name: person, pendingTTL: 60s, holdFor: 50s}");
     let held = asked.hold(1);
     let (cluster, namespace) = (asked.world.cluster.clone(), asked.world.namespace.name.clone());
+    let told = || {
+        let events = cluster.get(&["events", "-n", &namespace]).unwrap();
+        let asked_for =
+            |one: &&Value| one["reason"] == "ApprovalRequested" && one["involvedObject"]["name"] == held.name.as_str();
+        events["items"].as_array().unwrap().iter().filter(asked_for).cloned().collect::<Vec<_>>()
+    };
+    // The leader has said all that there is to say; who follows it must not say it again.
+    wait::eventually("people are told", PATIENCE, || !told().is_empty()).unwrap();
     let request = Watched::begin("areq", &held.name, &namespace);
     let asking = Asking::begin(&cluster, &namespace);
     let (leader, _) = operators::lease(&cluster);
@@ -95,10 +103,7 @@ fn a_question_outlives_whichever_replica_is_killed() {
     assert!(other.is_none(), "{other:?}");
     let forms = request.end();
     assert_eq!(came_back(&forms), Vec::<&str>::new(), "{forms:#?}");
-    let events = cluster.get(&["events", "-n", &namespace]).unwrap();
-    let asked_for =
-        |one: &&Value| one["reason"] == "ApprovalRequested" && one["involvedObject"]["name"] == held.name.as_str();
-    let told: Vec<&Value> = events["items"].as_array().unwrap().iter().filter(asked_for).collect();
+    let told = told();
     assert!(told.len() == 1 && told[0]["series"].is_null(), "{told:#?}");
     assert_eq!(asked.deleted(), 1);
 
