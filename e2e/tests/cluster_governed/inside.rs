@@ -1,7 +1,7 @@
 //! What runs in the agent's container: a script, or a `psql` that is spoken to.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -32,18 +32,23 @@ impl World {
             .stderr(Stdio::inherit())
             .spawn()
             .unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        let (sender, lines) = sync_channel(10_000);
-        thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok) {
-                println!("psql: {line}");
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
+        let lines = lines(child.stdout.take().unwrap(), |line| println!("psql: {line}"));
         Psql { input: child.stdin.take().unwrap(), child, lines, number: 0 }
     }
+}
+
+/// What a program says, line by line, while it says it.
+pub(crate) fn lines(output: ChildStdout, heard: impl Fn(&str) + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = sync_channel(10_000);
+    thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            heard(&line);
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
 }
 
 /// `psql` in the agent's container, which is spoken to line by line.

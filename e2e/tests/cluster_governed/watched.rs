@@ -1,20 +1,19 @@
 //! Every form of an object's status that the API server had, as `kubectl get --watch` prints it.
 
-use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::thread;
+use std::sync::mpsc::Receiver;
+
+use super::inside::lines;
 
 pub(crate) struct Watched {
     child: Child,
-    lines: Receiver<Form>,
+    lines: Receiver<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Form {
     pub(crate) generation: i64,
-    /// `metadata.resourceVersion`, and the status in JSON after it.
-    pub(crate) version: String,
+    /// In JSON.
     pub(crate) status: String,
 }
 
@@ -22,37 +21,24 @@ pub(crate) struct Form {
 
 impl Watched {
     pub(crate) fn begin(kind: &str, name: &str, namespace: &str) -> Self {
-        let path = "jsonpath={.metadata.generation} {.metadata.resourceVersion} {.status}{\"\\n\"}";
+        let path = "jsonpath={.metadata.generation} {.status}{\"\\n\"}";
         let mut child = Command::new("kubectl")
             .args(["get", kind, name, "-n", namespace, "--watch", "-o", path])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        let (sender, lines) = sync_channel(10_000);
-        thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok) {
-                let mut parts = line.splitn(3, ' ');
-                let (Some(generation), Some(version), Some(status)) = (parts.next(), parts.next(), parts.next()) else {
-                    continue;
-                };
-                let form = Form {
-                    generation: generation.parse().unwrap(),
-                    version: version.to_owned(),
-                    status: status.to_owned(),
-                };
-                if sender.send(form).is_err() {
-                    return;
-                }
-            }
-        });
+        let lines = lines(child.stdout.take().unwrap(), |_| ());
         Self { child, lines }
     }
 
     pub(crate) fn end(mut self) -> Vec<Form> {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        self.lines.iter().collect()
+        let form = |line: String| {
+            let (generation, status) = line.split_once(' ')?;
+            Some(Form { generation: generation.parse().unwrap(), status: status.to_owned() })
+        };
+        self.lines.iter().filter_map(form).collect()
     }
 }
 
