@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a statement is said to touch, compared with what the server touches, over PostgreSQL's own regression SQL; half an hour
+# What a statement is said to touch, compared with what the server touches, over PostgreSQL's own regression SQL; ten minutes
 # for each. Keeps the figures in docs/evidence/differential-MAJOR.json.
 #   MAJORS='14 15 16 17 18'   of these servers; without it, of the one that is installed
 . "$(dirname "$0")/lib.sh"

@@ -28,7 +28,8 @@ const FOLDER: &str = "libpg_query/test/sql/postgres_regress";
 /// The files by name, and the statements of each in their order.
 ///
 /// # Errors
-/// When the corpus is not where the crate has it, or psql does not end.
+/// When the corpus is not where the crate has it, or psql cannot be run. Where psql does not end it is said, and what it had
+/// sent is kept.
 pub(crate) fn read() -> Result<BTreeMap<String, Vec<String>>> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(folder()?)? {
@@ -84,6 +85,7 @@ fn split(file: &Path) -> Result<Vec<String>> {
     let mut input = child.stdin.take().ok_or("psql has no input")?;
     thread::spawn(move || drop(input.write_all(&text)));
     if wait::eventually("psql ends", PATIENCE, || child.try_wait().is_ok_and(|ended| ended.is_some())).is_err() {
+        println!("{}: psql did not end; the rest of it is left out", file.display());
         child.kill()?;
         child.wait()?;
     }
@@ -114,17 +116,22 @@ fn serve(mut stream: TcpStream, sender: &SyncSender<String>) -> Result<()> {
         stream.read_exact(&mut tag)?;
         stream.read_exact(&mut length)?;
         let mut text = body(&mut stream, length)?;
+        let done = [&b"C\0\0\0\x0dSELECT 0\0"[..], &ready].concat();
         match &tag {
             b"Q" => {
                 text.pop();
-                if let Ok(text) = String::from_utf8(text)
-                    && !waits_for_rows(&text)
-                {
-                    sender.send(text)?;
+                match String::from_utf8(text) {
+                    // CopyInResponse: psql reads the rows from the file, as no statements.
+                    Ok(text) if waits_for_rows(&text) => stream.write_all(b"G\0\0\0\x07\0\0\0")?,
+                    Ok(text) => {
+                        sender.send(text)?;
+                        stream.write_all(&done)?;
+                    }
+                    Err(_) => stream.write_all(&done)?,
                 }
-                let done = b"C\0\0\0\x0dSELECT 0\0";
-                stream.write_all(&[&done[..], &ready].concat())?;
             }
+            // CopyDone, CopyFail.
+            b"c" | b"f" => stream.write_all(&done)?,
             b"S" => stream.write_all(&ready)?,
             b"X" => return Ok(()),
             _ => {}
@@ -132,7 +139,7 @@ fn serve(mut stream: TcpStream, sender: &SyncSender<String>) -> Result<()> {
     }
 }
 
-/// A server that runs it would wait for rows that psql reads from the file, where they are no statements.
+/// For rows from the client, which nobody here would send to the server.
 fn waits_for_rows(sql: &str) -> bool {
     let sql = sql.trim_start().to_ascii_lowercase();
     sql.starts_with("copy") && sql.contains("from stdin")
