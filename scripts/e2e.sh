@@ -85,7 +85,7 @@ beside "$patience" tests --test cluster_patience "$@" -- "${waiting[@]}"
 
 say 'agents in their pods'
 # Each test is a database, a sidecar or two and kubectl; most of the time they wait.
-tests --test cluster_governed "$@" -- --test-threads=6
+tests --test cluster_governed "$@" -- --test-threads=8
 tests --test cluster_patience "$@" -- ca:: --nocapture
 tests --test cluster_outage "$@" -- --test-threads=1
 
