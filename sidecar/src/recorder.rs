@@ -175,6 +175,7 @@ impl Recorder {
             bytes: outcome.bytes,
             digest: outcome.stream_digest.map(|digest| format!("sha256:{}", hex(&digest))),
             sqlstate: outcome.sqlstate.clone(),
+            found: outcome.found.clone(),
             duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             ..entry::Outcome::bare(outcome.status)
         };

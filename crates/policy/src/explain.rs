@@ -155,6 +155,10 @@ impl View {
             let column = [&mask.schema, &mask.relation, &mask.column].map(Glob::as_str).join(".");
             format!("{} masks {column}: {:?}, predicates {:?}", mask.id, mask.method, mask.in_predicates)
         }));
+        lines.extend(self.detectors().iter().map(|detector| {
+            let kinds: Vec<String> = detector.find.iter().map(|kind| format!("{kind:?}")).collect();
+            format!("{} looks for {}: {:?}", detector.id, kinds.join(", "), detector.action)
+        }));
         lines.push(format!("recorded at {:?}, {:?}", self.level(), self.durability()));
         lines.iter().map(|line| clean(line)).collect::<Vec<_>>().join("\n")
     }

@@ -10,6 +10,7 @@ mod capture;
 mod company;
 mod copy_in;
 mod cursor;
+mod detected;
 mod establish;
 mod extended;
 mod flight;

@@ -34,8 +34,12 @@ impl Session {
         if let Some(failure) = failure {
             return self.take_failure(&message, token, last, failure);
         }
+        let message = self.look_at(message, token)?;
         match &message {
-            Backend::RowDescription(row) => self.check_columns(row, token, about)?,
+            Backend::RowDescription(row) => {
+                self.check_columns(row, token, about)?;
+                self.described(row, token, about);
+            }
             Backend::DataRow(row) => {
                 self.count_row(token);
                 if let Some(flight) = token.and_then(|token| self.flights.get_mut(&token)) {
@@ -98,7 +102,7 @@ impl Session {
             }
             Backend::NoticeResponse(notice) => {
                 let near = token.and_then(|t| self.flights.get(&t)).is_none_or(Flight::near_masked_data);
-                let notice = mask::server_words(notice, self.openness(near));
+                let notice = self.look_at_words(mask::server_words(notice, self.openness(near)), token);
                 return self.put(&Backend::NoticeResponse(notice));
             }
             Backend::NotificationResponse { channel, .. } if !self.listening.contains(channel) => {
@@ -241,7 +245,7 @@ impl Session {
         // Only the error of a poison, of our own CopyFail or of our own cancel request gets other words.
         let told: ErrorFields = match refused {
             Some(words) if failure.poison || overruled || error.code() == "57014" => fields("ERROR", &words),
-            _ => mask::server_words(error, self.openness(near)),
+            _ => self.look_at_words(mask::server_words(error, self.openness(near)), token),
         };
         self.put(&Backend::ErrorResponse(told))?;
         if self.machine.skipping() {
