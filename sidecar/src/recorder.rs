@@ -130,6 +130,7 @@ impl Recorder {
     ) -> Result<(), Unrecorded> {
         let obligations = &verdict.obligations;
         let mut duties: Vec<String> = obligations.masks.iter().map(|rule| format!("mask:{rule}")).collect();
+        duties.extend(obligations.detectors.iter().map(|rule| format!("detect:{rule}")));
         duties.extend(obligations.max_rows.map(|rows| format!("maxRows:{rows}")));
         let intent = entry::Intent {
             decided: decided(op, operation, Some(verdict)),

@@ -100,6 +100,9 @@ impl Verdict {
         for mask in &self.obligations.masks {
             lines.push(format!("  {mask} masks columns of it"));
         }
+        for detector in &self.obligations.detectors {
+            lines.push(format!("  {detector} looks at what comes back"));
+        }
         if let Some(rows) = self.obligations.max_rows {
             lines.push(format!("  at most {rows} rows"));
         }

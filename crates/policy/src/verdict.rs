@@ -108,6 +108,8 @@ pub struct Obligations {
     pub max_rows: Option<u64>,
     /// Masks on what the operation touches, in order.
     pub masks: Vec<RuleId>,
+    /// Detectors that look at what comes back, in order.
+    pub detectors: Vec<RuleId>,
     pub level: Level,
     pub durability: Durability,
 }

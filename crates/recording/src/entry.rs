@@ -254,7 +254,7 @@ pub struct Decided {
 pub struct Intent {
     #[serde(flatten)]
     pub decided: Decided,
-    /// For example `mask:email`, `maxRows:100`.
+    /// For example `mask:support/email`, `detect:support/cards`, `maxRows:100`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub obligations: Vec<String>,
     pub durability: Durability,
