@@ -2,7 +2,7 @@
 //!
 //! The oracle looks at each byte of each message, as text and in the binary forms of numbers.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::path::Path;

@@ -28,7 +28,7 @@ pub fn decide(view: &View, op: &Operation) -> Verdict {
 
     obligations.max_rows = namespaced.max_rows;
     obligations.masks = masks(view, op);
-    obligations.detectors = view.detectors().iter().map(|detector| detector.id.clone()).collect();
+    obligations.detectors = view.detector_ids();
     why.matched.extend(session_matches(op));
     why.matched.extend(namespaced.matched);
     why.matched.extend(cluster.matched);

@@ -100,7 +100,7 @@ impl Verdict {
         for mask in &self.obligations.masks {
             lines.push(format!("  {mask} masks columns of it"));
         }
-        for detector in &self.obligations.detectors {
+        for detector in self.obligations.detectors.iter() {
             lines.push(format!("  {detector} looks at what comes back"));
         }
         if let Some(rows) = self.obligations.max_rows {

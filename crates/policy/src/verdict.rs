@@ -1,5 +1,6 @@
 //! What `decide` returns.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use crds::policy::{Durability, Level, Scope};
@@ -109,7 +110,7 @@ pub struct Obligations {
     /// Masks on what the operation touches, in order.
     pub masks: Vec<RuleId>,
     /// Detectors that look at what comes back, in order.
-    pub detectors: Vec<RuleId>,
+    pub detectors: Arc<[RuleId]>,
     pub level: Level,
     pub durability: Durability,
 }

@@ -29,6 +29,7 @@ struct Inner {
     cluster_rules: Vec<Arc<Rule>>,
     masks: Vec<MaskRule>,
     detectors: Vec<DetectorRule>,
+    detector_ids: Arc<[RuleId]>,
     level: Level,
     durability: Durability,
 }
@@ -116,6 +117,7 @@ impl View {
                 rules: blocks.iter().flat_map(|b| b.rules.iter().cloned()).collect(),
                 cluster_rules: cluster.iter().flat_map(|(_, p)| p.block.rules.iter().cloned()).collect(),
                 masks,
+                detector_ids: detectors.iter().map(|detector| detector.id.clone()).collect(),
                 detectors,
                 level,
                 durability,
@@ -160,6 +162,11 @@ impl View {
     /// In order of policy and detector.
     pub fn detectors(&self) -> &[DetectorRule] {
         &self.inner.detectors
+    }
+
+    /// A duty of every verdict.
+    pub(crate) fn detector_ids(&self) -> Arc<[RuleId]> {
+        Arc::clone(&self.inner.detector_ids)
     }
 
     /// The mask in force on one column, if any: strictest method, strictest use in predicates.

@@ -207,7 +207,9 @@ fn elements(bytes: &[u8]) -> Option<Vec<Part>> {
         return None;
     }
     for _ in 0..dimensions {
-        (words.next()?, words.next()?);
+        // Its length and its lower bound.
+        words.next()?;
+        words.next()?;
     }
     let mut parts = Vec::new();
     while words.at < bytes.len() {

@@ -48,7 +48,7 @@ impl Session {
                         meaning: Arc::clone(self.meaning.current()),
                     };
                     self.machine.attach_statement(id, prepared);
-                    self.keep(Kept::Parse { id, permit, frames });
+                    self.keep(Kept::Parse { id, permit: Box::new(permit), frames });
                     return self.bound_kept().await;
                 }
             }
