@@ -97,7 +97,7 @@ impl Session {
                 self.completed(token)?;
             }
             Backend::NoticeResponse(notice) => {
-                let near = token.and_then(|t| self.flights.get(&t)).is_none_or(Flight::near_masked_data);
+                let near = token.and_then(|t| self.flights.get(&t)).map(Flight::near_masked_data);
                 let notice = mask::server_words(notice, self.openness(near));
                 return self.put(&Backend::NoticeResponse(notice));
             }
@@ -183,13 +183,9 @@ impl Session {
         Ok(())
     }
 
-    /// How much of the server's words passes, for a statement that is near masked data or not.
-    fn openness(&self, near: bool) -> Openness {
-        match (near, self.planner.masks().any()) {
-            (true, _) => Openness::Closed,
-            (false, true) => Openness::Guarded,
-            (false, false) => Openness::Open,
-        }
+    /// How much of the server's words passes.
+    fn openness(&self, near: Option<bool>) -> Openness {
+        Openness::of(near, self.planner.masks().any())
     }
 
     /// An operation ran to its end.
@@ -232,7 +228,7 @@ impl Session {
     ) -> Result<(), End> {
         let Backend::ErrorResponse(error) = message else { return Ok(()) };
         let flight = token.and_then(|token| self.flights.get_mut(&token));
-        let near = flight.as_ref().is_none_or(|flight| flight.near_masked_data());
+        let near = flight.as_ref().map(|flight| flight.near_masked_data());
         let overruled = flight.as_ref().is_some_and(|flight| flight.overruled);
         let refused = flight.and_then(|flight| {
             flight.sqlstate = Some(error.code().to_owned());
