@@ -133,6 +133,8 @@ pub(super) struct Session {
     database: String,
     role: String,
     catalog: Arc<Slot>,
+    /// A statement of the open transaction changed the catalog: others see it after COMMIT, so what was read before says nothing.
+    changed_catalog: bool,
     planner: Planner,
     machine: Machine<Token, Prepared, Portal>,
     agent: Agent,

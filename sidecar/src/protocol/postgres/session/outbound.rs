@@ -205,7 +205,10 @@ impl Session {
                     self.cursors.insert(name, Cursor { id: CursorId(token.0), judged, rows: 0 });
                 }
             }
-            Some(Effect::ChangesCatalog) => self.catalog.invalidate(),
+            Some(Effect::ChangesCatalog) => {
+                self.catalog.invalidate();
+                self.changed_catalog = true;
+            }
             Some(Effect::Unlisten { channel: Some(channel) }) => {
                 self.listening.remove(&channel);
             }
@@ -338,6 +341,9 @@ impl Session {
             // Cursors without HOLD end with their transaction, and HOLD is refused.
             self.cursors.clear();
             self.must_roll_back = false;
+            if std::mem::take(&mut self.changed_catalog) {
+                self.catalog.invalidate();
+            }
         }
     }
 }
