@@ -101,7 +101,7 @@ impl Session {
                 self.completed(token)?;
             }
             Backend::NoticeResponse(notice) => {
-                let near = token.and_then(|t| self.flights.get(&t)).is_none_or(Flight::near_masked_data);
+                let near = token.and_then(|t| self.flights.get(&t)).map(Flight::near_masked_data);
                 let notice = self.look_at_words(mask::server_words(notice, self.openness(near)), token);
                 return self.put(&Backend::NoticeResponse(notice));
             }
@@ -187,13 +187,9 @@ impl Session {
         Ok(())
     }
 
-    /// How much of the server's words passes, for a statement that is near masked data or not.
-    fn openness(&self, near: bool) -> Openness {
-        match (near, self.planner.masks().any()) {
-            (true, _) => Openness::Closed,
-            (false, true) => Openness::Guarded,
-            (false, false) => Openness::Open,
-        }
+    /// How much of the server's words passes.
+    fn openness(&self, near: Option<bool>) -> Openness {
+        Openness::of(near, self.planner.masks().any())
     }
 
     /// An operation ran to its end.
@@ -213,7 +209,10 @@ impl Session {
                     self.cursors.insert(name, Cursor { id: CursorId(token.0), judged, rows: 0 });
                 }
             }
-            Some(Effect::ChangesCatalog) => self.catalog.invalidate(),
+            Some(Effect::ChangesCatalog) => {
+                self.catalog.invalidate();
+                self.changed_catalog = true;
+            }
             Some(Effect::Unlisten { channel: Some(channel) }) => {
                 self.listening.remove(&channel);
             }
@@ -236,7 +235,7 @@ impl Session {
     ) -> Result<(), End> {
         let Backend::ErrorResponse(error) = message else { return Ok(()) };
         let flight = token.and_then(|token| self.flights.get_mut(&token));
-        let near = flight.as_ref().is_none_or(|flight| flight.near_masked_data());
+        let near = flight.as_ref().map(|flight| flight.near_masked_data());
         let overruled = flight.as_ref().is_some_and(|flight| flight.overruled);
         let refused = flight.and_then(|flight| {
             flight.sqlstate = Some(error.code().to_owned());
@@ -346,6 +345,9 @@ impl Session {
             // Cursors without HOLD end with their transaction, and HOLD is refused.
             self.cursors.clear();
             self.must_roll_back = false;
+            if std::mem::take(&mut self.changed_catalog) {
+                self.catalog.invalidate();
+            }
         }
     }
 }
