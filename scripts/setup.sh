@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# Installs what is missing for: build | lint | test | demo | bench | majors | cluster | chart | dashboards. Says what and why; a second run is instant.
+# Installs what is missing for: build | lint | test | demo | bench | majors | transparency | cluster | chart | dashboards. Says what and why; a second run is instant.
 # System packages come from the distribution (Debian, Ubuntu), all else goes below the target folder.
 . "$(dirname "$0")/lib.sh"
 
 cargo_deny=0.20.2
 pgjdbc=42.7.8
+pgx=v5.12.0
+tokio_postgres=0.7.18
+node_postgres=8.16.3
 
 packages=()
 need() { # PACKAGE... -- REASON
@@ -68,6 +71,15 @@ drivers_packages() {
     have node && have npm || need nodejs npm -- 'Node.js (driver tests)'
     have javac || need default-jdk-headless -- 'a JDK (driver tests)'
     have mvn || need maven -- 'Maven (fetches the JDBC driver)'
+}
+
+suites_packages() {
+    [ "$(id -u)" = 0 ] || fail 'the suites need root: database, sidecar and approver are users of their own'
+    have go || fail 'Go is missing: https://go.dev/dl (the suite of pgx; this step is yours: we install no compiler)'
+    have openssl || need openssl -- 'openssl (certificates of the server)'
+    have pgbench || need postgresql postgresql-contrib -- 'pgbench, and extensions that suites ask for'
+    have setpriv || need util-linux -- 'setpriv (starts each as its user)'
+    compiler; database; drivers_packages
 }
 
 images() {
@@ -138,6 +150,61 @@ drivers() {
     mvn -q -B dependency:copy -Dartifact=org.postgresql:postgresql:$pgjdbc -DoutputDirectory="$folder/java" \
         -Dmdep.stripVersion=true
     printf '%s\n' "$stamp" >"$folder/stamp"
+}
+
+# The suites of drivers, each of the version of its driver, below the target folder. psycopg keeps its tests out of what it
+# publishes: SQLAlchemy's and Django's are run on it.
+suites() {
+    local folder=$target/suites stamp
+    stamp=$(cat e2e/transparency/requirements.txt scripts/setup.sh | sha256sum)
+    [ "$(cat "$folder/stamp" 2>/dev/null)" = "$stamp" ] && return 0
+    say "fetching the suites of drivers into $folder"
+    rm -rf "$folder" && mkdir -p "$folder/fetched" "$folder/vendor/src"
+    python3 -m venv "$folder/python"
+    "$folder/python/bin/pip" install --quiet --disable-pip-version-check -r e2e/transparency/requirements.txt
+    local line name
+    for name in asyncpg SQLAlchemy Django pg8000; do
+        line=$(grep -i "^$name==" e2e/transparency/requirements.txt)
+        "$folder/python/bin/pip" download --quiet --disable-pip-version-check --no-deps --no-binary "$name" -d "$folder/fetched" "$line"
+        name=${name,,} && mkdir "$folder/$name"
+        tar -xzf "$folder/fetched/$name-"*.tar.gz -C "$folder/$name" --strip-components=1
+    done
+    cp e2e/transparency/django_settings.py "$folder/django/tests"
+    cp -r "$(cd "$folder" && GOFLAGS=-mod=mod go mod download -json "github.com/jackc/pgx/v5@$pgx" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')" "$folder/pgx"
+    chmod -R u+w "$folder/pgx"
+    (cd "$folder/pgx" && go mod download)
+    printf '[package]\nname = "fetch"\nversion = "0.0.0"\nedition = "2021"\n[dependencies]\ntokio-postgres = "=%s"\n[workspace]\n' \
+        "$tokio_postgres" >"$folder/vendor/Cargo.toml"
+    touch "$folder/vendor/src/lib.rs"
+    (cd "$folder/vendor" && cargo vendor --quiet >/dev/null) && mv "$folder/vendor/vendor/tokio-postgres" "$folder/tokio-postgres"
+    rm -rf "$folder/vendor" "$folder/tokio-postgres/.cargo-checksum.json" && printf '\n[workspace]\n' >>"$folder/tokio-postgres/Cargo.toml"
+    mvn -q -B dependency:copy "-Dartifact=org.postgresql:postgresql:$pgjdbc:tar.gz:jdbc-src" "-DoutputDirectory=$folder/fetched"
+    mkdir "$folder/pgjdbc" && tar -xzf "$folder/fetched/postgresql-$pgjdbc-jdbc-src.tar.gz" -C "$folder/pgjdbc" --strip-components=1
+    node_suite "$folder"
+    printf '{"asyncpg": "%s", "sqlalchemy": "%s", "django": "%s", "pg8000": "%s", "pgx": "%s", "tokio-postgres": "%s", "pgjdbc": "%s", "node-postgres": "%s"}\n' \
+        $(for name in asyncpg SQLAlchemy Django pg8000; do sed -n "s/^$name==//p" e2e/transparency/requirements.txt; done) \
+        "$pgx" "$tokio_postgres" "$pgjdbc" "$node_postgres" >"$folder/versions.json"
+    printf '%s\n' "$stamp" >"$folder/stamp"
+}
+
+# npm's package of node-postgres is without tests; Debian's source package has them.
+node_suite() { # FOLDER
+    local folder=$1 lists=$1/fetched/apt archive
+    mkdir -p "$lists/lists/partial" "$lists/cache" "$folder/node-modules"
+    (cd "$folder/node-modules" && npm install --silent --no-audit --no-fund --no-package-lock "pg@$node_postgres" async@2.6.4 bluebird@3.7.2 \
+        co@4.6.0 pg-copy-streams@0.3.0)
+    echo 'deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian sid main' >"$lists/sources.list"
+    local apt=(apt-get -qq -o "Dir::Etc::sourcelist=$lists/sources.list" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$lists/lists"
+        -o "Dir::Cache=$lists/cache" -o APT::Sandbox::User=root)
+    # Of its many parts one is wanted; some mirrors have not all.
+    (cd "$folder/fetched" && "${apt[@]}" update && "${apt[@]}" source --download-only node-postgres) >/dev/null 2>&1 || true
+    archive=$(compgen -G "$folder/fetched/node-postgres_$node_postgres*.orig.tar.gz" || true)
+    if [ -z "$archive" ]; then
+        say "Debian's source package has not node-postgres $node_postgres: its suite is left out"
+        return 0
+    fi
+    mkdir "$folder/node" && tar -xzf "$archive" -C "$folder/node" --strip-components=1
+    mv "$folder/node/packages/pg" "$folder/node-postgres" && rm -rf "$folder/node"
 }
 
 # A server that speaks S3, and the schemas of OCSF.
@@ -230,7 +297,7 @@ server() { # MAJOR VERSION DIGEST
     printf '%s\n' "$package $3" >"$folder/stamp"
 }
 
-[ $# -gt 0 ] || fail 'usage: setup.sh build|lint|test|demo|bench|majors|cluster|chart|dashboards...'
+[ $# -gt 0 ] || fail 'usage: setup.sh build|lint|test|demo|bench|majors|transparency|cluster|chart|dashboards...'
 for part; do
     case $part in
         build) compiler ;;
@@ -239,6 +306,7 @@ for part; do
         demo) compiler; database ;;
         bench) compiler; database ;;
         majors) compiler; database; drivers_packages ;;
+        transparency) suites_packages ;;
         cluster) cluster; database ;;
         chart) chart ;;
         dashboards) pictures ;;
@@ -252,6 +320,7 @@ for part; do
         test) drivers; store; collector ;;
         bench) pgbouncer ;;
         majors) drivers; collector; servers ;;
+        transparency) suites ;;
         chart) chart_tools; prometheus ;;
         cluster) prometheus ;;
     esac

@@ -6,7 +6,7 @@
 //! and put to `policy::decide`, and the counts in its head are what came of that.
 
 mod groups;
-mod masks;
+mod known;
 mod proof;
 mod sayable;
 mod seen;
@@ -54,7 +54,7 @@ pub(crate) struct Suggest {
     /// Only those since: a time (2026-11-21T08:00:00Z) or an age (2h).
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Policies that were in force: the masks that applied are copied from them.
+    /// Policies that were in force: the masks and detectors that applied are copied from them.
     #[arg(short = 'f', long, value_name = "DIR")]
     folder: Option<PathBuf>,
     /// Labels of the agent's pods for podSelector, since a recording holds none.
@@ -82,9 +82,9 @@ impl Suggest {
             sessions: self.sessions.clone(),
             since: self.since.as_deref().map(when::moment).transpose().context("--since")?,
         };
-        let masks = match &self.folder {
-            Some(folder) => masks::of_policies(&objects(folder)?),
-            None => BTreeMap::new(),
+        let known = match &self.folder {
+            Some(folder) => known::of_policies(&objects(folder)?),
+            None => known::Known::default(),
         };
         let seen::All { mut subjects, unknown } = seen::read(&storage, &wanted)
             .with_context(|| format!("the recording in `{shown}` cannot be used: see `{} verify`", screen.name()))?;
@@ -102,10 +102,10 @@ impl Suggest {
                 "{unknown} operations belong to sessions whose beginning was pruned: they are not looked at"
             ));
         }
-        self.say(&who, seen, &masks, screen)
+        self.say(&who, seen, &known, screen)
     }
 
-    fn say(&self, who: &seen::Who, seen: Seen, known: &masks::Known, screen: &mut Screen) -> Result<u8> {
+    fn say(&self, who: &seen::Who, seen: Seen, known: &known::Known, screen: &mut Screen) -> Result<u8> {
         let labels: BTreeMap<String, String> = self.labels.iter().cloned().collect();
         let made = groups::make(seen, known, &who.namespace);
         let name = self.name.clone().unwrap_or_else(|| spec::policy_name(&who.service_account));

@@ -9,6 +9,10 @@ pub const TARGETS: usize = 16;
 pub const PREVIEWS: usize = 3;
 /// Rules, and masks, of one target or of one cluster policy.
 pub const RULES: usize = 64;
+/// Detectors of one target or of one cluster policy.
+pub const DETECTORS: usize = 16;
+/// Kinds of value that are detected; there are no more.
+pub const DETECTED: usize = 4;
 /// Entries of `spec.approvals`.
 pub const APPROVALS: usize = 16;
 /// Relations, columns or functions of one rule; columns of one mask.
@@ -70,7 +74,7 @@ pub const CONDITION_CHARS: usize = 2_048;
 /// Characters of the redacted statement in an ApprovalRequest.
 pub const STATEMENT_CHARS: usize = 262_144;
 
-/// The names of rules, masks and approvals: a DNS label.
+/// The names of rules, masks, detectors and approvals: a DNS label.
 pub const LABEL: &str = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$";
 /// The names of objects: a DNS subdomain.
 pub const NAME: &str = "^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$";

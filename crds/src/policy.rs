@@ -3,6 +3,7 @@
 //! There is no default action and no "on unparseable": both are always Deny.
 
 mod cluster;
+mod detector;
 mod names;
 mod postgres;
 
@@ -18,6 +19,7 @@ pub use cluster::{
     ClusterAgentAccessPolicy, ClusterAgentAccessPolicySpec, ClusterMask, ClusterPostgresColumns, ClusterPostgresMatch,
     ClusterRule,
 };
+pub use detector::{Detector, OnDetected, Sensitive};
 pub use postgres::{InPredicates, MaskMethod, PostgresMask, PostgresRule, PostgresRules, PostgresVerb, RuleLimits};
 
 #[derive(CustomResource, Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]

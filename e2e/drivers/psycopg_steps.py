@@ -103,8 +103,21 @@ step("copy masked", lambda: copy_out("COPY (SELECT id, ssn, pin FROM customers O
 
 
 def cancelled():
-    threading.Timer(0.5, db.cancel_safe).start()
-    return q("SELECT count(*) FROM generate_series(1, 100000) a CROSS JOIN generate_series(1, 100000) b")
+    failed = []
+
+    def cancel():
+        try:
+            db.cancel_safe()
+        except psycopg.Error as error:
+            failed.append(str(error))
+
+    timer = threading.Timer(0.5, cancel)
+    timer.start()
+    try:
+        return q("SELECT count(*) FROM generate_series(1, 100000) a CROSS JOIN generate_series(1, 100000) b")
+    finally:
+        timer.join()
+        assert not failed, failed
 
 
 step("cancel", cancelled)

@@ -73,12 +73,20 @@ pub struct Policy {
     /// YAML list items of `rules`, at their depth.
     pub rules: String,
     pub masks: String,
+    /// None unless told.
+    pub detectors: String,
     pub recording: &'static str,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { approvals: APPROVALS.to_owned(), rules: RULES.to_owned(), masks: MASKS.to_owned(), recording: "Payload" }
+        Self {
+            approvals: APPROVALS.to_owned(),
+            rules: RULES.to_owned(),
+            masks: MASKS.to_owned(),
+            detectors: String::new(),
+            recording: "Payload",
+        }
     }
 }
 
@@ -113,11 +121,12 @@ impl Policy {
         format!(
             "---\napiVersion: agentaccess.dev/v1alpha1\nkind: AgentAccessPolicy\n\
              metadata: {{name: agent, namespace: local}}\n\
-             spec:\n  podSelector: {{}}\n  recording: {{level: {}}}\n  approvals:{}\n  targets:\n    - targetRef: {{name: db}}\n      postgres:\n        rules:{}\n        masks:{}\n",
+             spec:\n  podSelector: {{}}\n  recording: {{level: {}}}\n  approvals:{}\n  targets:\n    - targetRef: {{name: db}}\n      postgres:\n        rules:{}\n        masks:{}\n        detectors:{}\n",
             self.recording,
             or_empty(&self.approvals),
             or_empty(&self.rules),
-            or_empty(&self.masks)
+            or_empty(&self.masks),
+            or_empty(&self.detectors)
         )
     }
 
@@ -132,6 +141,13 @@ impl Policy {
     #[must_use]
     pub fn mask(mut self, mask: &str) -> Self {
         self.masks = format!("{}\n          - {mask}\n", self.masks.trim_end());
+        self
+    }
+
+    /// With one detector more.
+    #[must_use]
+    pub fn detector(mut self, detector: &str) -> Self {
+        self.detectors = format!("{}\n          - {detector}\n", self.detectors.trim_end());
         self
     }
 

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
+use e2e::proxy::ALICE;
 use e2e::wait::eventually;
 use e2e::wire::Wire;
 use e2e::world::{self, CANARY, Policy, World};
@@ -113,4 +114,26 @@ fn what_a_foreign_key_does_by_itself_is_judged_too() {
     assert!(world.server.admin("SELECT child FROM toys").unwrap().contains('1'));
     // A key without an action changes nothing.
     assert_eq!(wire.query("DELETE FROM free WHERE id = 2").unwrap().fault, None);
+}
+
+#[test]
+fn a_table_that_a_transaction_made_is_known_once_it_is_committed() {
+    let policy = Policy::default()
+        .without("no-ddl")
+        .rule("{name: makes, action: RequireApproval, approval: person, verbs: [DDL]}")
+        .rule("{name: made, action: Allow, verbs: [Select], relations: ['public.m*']}");
+    let world = with("", &policy);
+    let mut wire = world.agent().unwrap();
+    let mut ask = |sql: &str| wire.query(sql).unwrap();
+    ask("BEGIN");
+    assert_eq!(ask("CREATE TABLE made (id int)").sqlstate(), "PX001");
+    ask("ROLLBACK");
+    let name = world.sidecar.asked("CREATE TABLE", Duration::from_secs(15)).unwrap();
+    world.sidecar.vote(ALICE, &name, "approve").unwrap();
+    ask("BEGIN");
+    assert_eq!(ask("CREATE TABLE made (id int)").fault, None);
+    // The catalog is read now, and the table is not in it yet.
+    assert_eq!(ask("SELECT id FROM log WHERE id = 0").fault, None);
+    assert_eq!(ask("COMMIT").fault, None);
+    assert_eq!(ask("SELECT id FROM made").fault, None);
 }

@@ -436,3 +436,16 @@ fn an_approval_of_a_fetch_is_of_its_cursors_query() {
     let fetched = ask("FETCH 5 FROM c");
     assert_eq!((fetched.sqlstate(), fetched.rows.len()), ("PX001", 0));
 }
+
+#[test]
+fn where_nothing_is_masked_the_servers_words_about_a_bind_pass() {
+    let world = own(&Policy { masks: String::new(), ..Policy::default() });
+    // A constant expression fails when the plan is made, which is at Bind.
+    let ask = |mut wire: Wire| {
+        let answer = Batch::default().unit("SELECT 1 / 0").run(&mut wire);
+        answer.iter().find_map(Message::fault).map(|fault| (fault.sqlstate, fault.message))
+    };
+    let native = ask(world.native().unwrap());
+    assert_eq!(native, Some(("22012".to_owned(), "division by zero".to_owned())));
+    assert_eq!(ask(world.agent().unwrap()), native);
+}

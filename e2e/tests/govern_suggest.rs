@@ -206,3 +206,21 @@ fn masks_and_approvals_are_kept() {
     let mut wire = agent(&sidecar);
     assert_eq!(run(&mut wire, (Form::Simple, Format::Text), "SELECT name FROM customers"), "42501");
 }
+
+#[test]
+fn detectors_are_kept() {
+    let server = world::server().unwrap();
+    let policy = Policy::default().detector("{name: contacts, find: [EmailAddress]}");
+    let mut sidecar = world::sidecar(&server, &policy).unwrap();
+    let detected = |sidecar: &Sidecar| {
+        let mut wire = agent(sidecar);
+        wire.query("SELECT 'bob' || '@example.org' FROM orders WHERE id = 1").unwrap().texts()
+    };
+    assert_eq!(detected(&sidecar), [["***************"]]);
+    sidecar.stop();
+    let policies = sidecar.policies().display().to_string();
+    let suggestion = suggest(&sidecar, &["-f", &policies]);
+    assert!(suggestion.contains("find: [EmailAddress], action: Redact"), "{suggestion}");
+    replace(&mut sidecar, &suggestion);
+    assert_eq!(detected(&sidecar), [["***************"]], "{suggestion}");
+}

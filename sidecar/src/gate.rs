@@ -25,6 +25,7 @@ use policy::operation::{Operation, Origin, Protocol, Revision};
 use policy::subject::Subject;
 use policy::verdict::{ApprovalTerms, Decision, DenyReason, Verdict};
 use policy::{View, decide};
+use recording::entry::Status;
 use tokio::time::{MissedTickBehavior, interval_at, sleep_until, timeout};
 
 pub use permit::{Permit, Released};
@@ -191,6 +192,12 @@ impl Desk {
         self.view().revision()
     }
 
+    /// How old the policy is, when that is more than counts.
+    fn too_old(&self) -> Option<Duration> {
+        let snapshot = self.policies.borrow();
+        snapshot.too_old().then(|| snapshot.confirmed.elapsed())
+    }
+
     pub fn session(&self) -> &SessionRef {
         &self.session
     }
@@ -216,11 +223,7 @@ impl Desk {
         let op_ref = OpRef::new(&self.session, self.gate.ops.fetch_add(1, Ordering::Relaxed).saturating_add(1));
         let trace = OpTrace::begin(self, &op_ref, op, stage);
         let op_ref = op_ref.traced(trace);
-        let (too_old, age) = {
-            let snapshot = self.policies.borrow();
-            (snapshot.too_old(), snapshot.confirmed.elapsed())
-        };
-        if op.origin == Origin::Agent && too_old {
+        if let Some(age) = self.too_old().filter(|_| op.origin == Origin::Agent) {
             return Err(self.refuse(&op_ref, op, None, Refusal::PolicyTooOld(age), agent).await);
         }
         // Also while much of it is read at once, and nobody has looked in between.
@@ -412,22 +415,28 @@ impl Desk {
         }
     }
 
-    /// What was approved, decided once more.
-    async fn still<A: AgentSide>(&mut self, op_ref: &OpRef, op: &Operation, agent: &mut A) -> Result<Verdict, Refused> {
+    /// What waited, decided once more.
+    async fn still<A: AgentSide>(&mut self, op_ref: &OpRef, op: &Operation, agent: &A) -> Result<Verdict, Refused> {
         let verdict = decide(self.view(), op);
-        let refusal = match (self.ended(), &verdict.decision) {
-            (Some(why), _) => Refusal::Revoked(why),
-            (None, Decision::Deny(DenyReason::Stale)) => {
+        let refusal = match (self.too_old().map(Refusal::PolicyTooOld), self.ended(), &verdict.decision) {
+            (Some(too_old), _, _) => too_old,
+            (None, Some(why), _) => Refusal::Revoked(why),
+            (None, None, Decision::Deny(DenyReason::Stale)) => {
                 return Err(Refused { refusal: Refusal::Denied(DenyReason::Stale), id: op_ref.to_string() });
             }
-            (None, Decision::Deny(reason)) => Refusal::Denied(reason.clone()),
+            (None, None, Decision::Deny(reason)) => Refusal::Denied(reason.clone()),
             // The rule may have gone meanwhile; the approval is used up all the same.
-            (None, Decision::Allow | Decision::RequireApproval(_)) => return Ok(verdict),
+            (None, None, Decision::Allow | Decision::RequireApproval(_)) => return Ok(verdict),
         };
         Err(self.refuse(op_ref, op, Some(&verdict), refusal, agent).await)
     }
 
-    /// Records the intent at the durability that policy asks for; only then the permit.
+    /// Whether deciding anew could say something else: under the same revision it is the same verdict.
+    fn is_outdated(&mut self, op: &Operation) -> bool {
+        self.too_old().is_some() || self.ended().is_some() || self.revision() != op.planned
+    }
+
+    /// Records the intent at the durability that policy asks for; only then, if nothing changed meanwhile, the permit.
     async fn permit<A: AgentSide>(
         &mut self,
         op_ref: OpRef,
@@ -437,9 +446,19 @@ impl Desk {
         agent: &A,
     ) -> Result<Permit, Refused> {
         failpoint("before_intent");
+        let begun = Instant::now();
         let (approval, rollback_above) = (approval.map(|(name, _)| name), approval.and_then(|(_, bound)| bound));
         match self.gate.recorder.intent(&op_ref, op, verdict, approval, rollback_above).await {
             Ok(()) => {
+                // The record took its time, too. After this look nobody waits before the permit.
+                if op.origin == Origin::Agent && self.is_outdated(op) {
+                    self.gate.recorder.outcome(&op_ref, &Outcome::of(Status::NotSent), begun.elapsed());
+                    return Err(match self.still(&op_ref, op, agent).await {
+                        Err(refused) => refused,
+                        // It is as it was by now, and the intent has its end: the caller plans again.
+                        Ok(_) => Refused { refusal: Refusal::Denied(DenyReason::Stale), id: op_ref.to_string() },
+                    });
+                }
                 failpoint("after_intent");
                 let running = Running::new(op_ref, Arc::clone(&self.gate.recorder));
                 Ok(Permit::new(op.payload, op.digest, verdict.obligations.clone(), running))

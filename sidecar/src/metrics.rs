@@ -10,6 +10,7 @@ use prometheus::core::Collector;
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
+use recording::entry::Found;
 
 /// Names from configuration that become label values; more are counted under `other`.
 const MOST_NAMES: usize = 256;
@@ -28,6 +29,7 @@ pub struct Metrics {
     upstream_connect_seconds: HistogramVec,
     masked_partial: IntCounter,
     masked_redact: IntCounter,
+    detected: IntCounterVec,
     approvals_pending: IntGauge,
     approvals: IntCounterVec,
     approval_wait_seconds: HistogramVec,
@@ -129,6 +131,16 @@ impl Metrics {
             "Values that agents got with a mask in or over them, NULL left out; of COPY also NULLs and the heading.",
             &["kind"],
         )?;
+        let detected = counters(
+            "agentaccess_detected_values_total",
+            "Values that detectors found in what came back; whether they were covered.",
+            &["kind", "action"],
+        )?;
+        for kind in detect::KINDS.map(detect::Kind::word) {
+            for action in ["redact", "report"] {
+                detected.with_label_values(&[kind, action]).inc_by(0);
+            }
+        }
         let ship_errors = counters(
             "agentaccess_recording_ship_errors_total",
             "Attempts to take the recording to the operator's store that failed.",
@@ -169,6 +181,7 @@ impl Metrics {
             )?,
             masked_partial: masked.with_label_values(&["partial"]),
             masked_redact: masked.with_label_values(&["redact"]),
+            detected,
             approvals_pending: gauge("agentaccess_approvals_pending", "Requests that wait for a human.")?,
             approvals: counters("agentaccess_approvals_total", "Events of approval requests.", &["outcome"])?,
             approval_wait_seconds: seconds(
@@ -270,6 +283,14 @@ impl Metrics {
     pub fn masked(&self, partial: u64, redact: u64) {
         self.masked_partial.inc_by(partial);
         self.masked_redact.inc_by(redact);
+    }
+
+    /// What detectors found in one answer.
+    pub fn detected(&self, found: &[Found]) {
+        for found in found {
+            let action = if found.redacted { "redact" } else { "report" };
+            self.detected.with_label_values(&[&found.kind, action]).inc_by(found.values);
+        }
     }
 
     pub fn approvals_pending(&self, pending: usize) {
@@ -388,6 +409,7 @@ mod tests {
         metrics.fail_closed(FailClosed::Recording, true);
         metrics.panicked();
         metrics.masked(2, 0);
+        metrics.detected(&[Found { kind: "card_number".to_owned(), values: 3, redacted: true }]);
         metrics.denied(Protocol::Postgres, "late");
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
         for line in [
@@ -398,6 +420,8 @@ mod tests {
             "agentaccess_denied_operations_total{protocol=\"postgres\",target=\"other\"} 1",
             "agentaccess_masked_values_total{kind=\"partial\"} 2",
             "agentaccess_masked_values_total{kind=\"redact\"} 0",
+            "agentaccess_detected_values_total{action=\"redact\",kind=\"card_number\"} 3",
+            "agentaccess_detected_values_total{action=\"report\",kind=\"access_token\"} 0",
             "policy=\"other\",protocol=\"postgres\",reason=\"no_rule\"} 256",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");

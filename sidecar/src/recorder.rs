@@ -130,6 +130,7 @@ impl Recorder {
     ) -> Result<(), Unrecorded> {
         let obligations = &verdict.obligations;
         let mut duties: Vec<String> = obligations.masks.iter().map(|rule| format!("mask:{rule}")).collect();
+        duties.extend(obligations.detectors.iter().map(|rule| format!("detect:{rule}")));
         duties.extend(obligations.max_rows.map(|rows| format!("maxRows:{rows}")));
         let intent = entry::Intent {
             decided: decided(op, operation, Some(verdict)),
@@ -175,6 +176,7 @@ impl Recorder {
             bytes: outcome.bytes,
             digest: outcome.stream_digest.map(|digest| format!("sha256:{}", hex(&digest))),
             sqlstate: outcome.sqlstate.clone(),
+            found: outcome.found.clone(),
             duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             ..entry::Outcome::bare(outcome.status)
         };

@@ -46,10 +46,14 @@ const WAIT: Duration = Duration::from_millis(1000);
 const MARGIN: Duration = Duration::from_millis(700);
 
 fn policies(durability: &str) -> PolicySet {
+    policies_with(durability, "{name: reads, action: Allow, verbs: [Select], relations: [public.orders]}")
+}
+
+fn policies_with(durability: &str, rule: &str) -> PolicySet {
     let policy = format!(
         "podSelector: {{}}\nrecording: {{level: Statements, durability: {durability}}}\ntargets:\n  \
          - targetRef: {{name: db}}\n    postgres:\n      rules:\n        \
-         - {{name: reads, action: Allow, verbs: [Select], relations: [public.orders]}}\n"
+         - {rule}\n"
     );
     let named = |name: &str| (String::from("local"), name.to_owned());
     let ((namespace, name), (there, target)) = (named("agent"), named("db"));
@@ -106,7 +110,7 @@ struct Session {
     upstream: Upstream,
     arrived: Arc<Mutex<Vec<u8>>>,
     sent: Vec<u8>,
-    _policies: watch::Sender<PolicySnapshot>,
+    policies: watch::Sender<PolicySnapshot>,
 }
 
 impl Session {
@@ -149,7 +153,7 @@ impl Session {
         let subject = Subject { namespace: "local".to_owned(), ..Subject::default() };
         let desk = gate.desk(SessionRef::new("s-1"), Arc::new(subject), Arc::new(target));
         let upstream = greeting.established(BytesMut::new());
-        Self { storage, writer, key: public, gate, desk, upstream, arrived, sent: Vec::new(), _policies: sender }
+        Self { storage, writer, key: public, gate, desk, upstream, arrived, sent: Vec::new(), policies: sender }
     }
 
     fn operation(&mut self, number: usize) -> (Operation, Vec<u8>) {
@@ -319,4 +323,39 @@ async fn a_blocked_write_of_our_own_sends_nothing_and_holds_nobody_else() {
     storage.set(|faults| faults.stall_append = false);
     let (session, _late) = blocked.await.unwrap();
     session.only_what_was_sent("after").await;
+}
+
+/// The record takes its time: a permit under a policy that is not in force any more, or too old by then, is none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_policy_that_changes_while_the_intent_is_written_counts() {
+    const DENY: &str = "{name: none, action: Deny, verbs: [Select], relations: [public.orders]}";
+    let changes = ["Written", "Synced"].into_iter().flat_map(|durability| {
+        let other = (durability, policies_with(durability, DENY), MAX_POLICY_AGE, "denied");
+        [other, (durability, policies(durability), Duration::ZERO, "policy_too_old")]
+    });
+    for (durability, set, max_age, word) in changes {
+        let case = format!("{durability}, {word}");
+        let mut session = Session::begin(durability, false).await;
+        session.statement(0).await.unwrap();
+        session.only_what_was_sent(&case).await;
+        let (storage, policies) = (session.storage.clone(), session.policies.clone());
+        storage.set(|faults| faults.stall_append = true);
+        let (appends, _) = storage.calls();
+        let waiting = tokio::spawn(async move {
+            let answer = session.statement(1).await;
+            (session, answer)
+        });
+        while storage.calls().0 == appends {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        policies.send_replace(PolicySnapshot { set: Arc::new(set), confirmed: Instant::now(), max_age });
+        storage.set(|faults| faults.stall_append = false);
+        let (session, answer) = waiting.await.unwrap();
+        assert_eq!(answer.unwrap_err().refusal.word(), word, "{case}");
+        session.only_what_was_sent(&case).await;
+        let writer = session.writer.clone();
+        tokio::task::spawn_blocking(move || writer.close()).await.unwrap().unwrap();
+        let recorded: Vec<u8> = storage.files().into_iter().flat_map(|(_, content)| content).collect();
+        assert_eq!(String::from_utf8_lossy(&recorded).matches("\"status\":\"not_sent\"").count(), 1, "{case}");
+    }
 }

@@ -280,6 +280,9 @@ fn unmapped(decided: &Decided, intent: Option<&Intent>, outcome: Option<&Outcome
         }
     }
     fields.extend(outcome.and_then(|outcome| outcome.rows).map(|rows| ("rows".to_owned(), rows.into())));
+    if let Some(found) = outcome.map(|outcome| &outcome.found).filter(|found| !found.is_empty()) {
+        fields.insert("found".into(), json!(found));
+    }
     Value::Object(fields)
 }
 

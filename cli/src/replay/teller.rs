@@ -294,6 +294,11 @@ fn say_outcome(screen: &mut Screen, outcome: &Outcome, returns: bool) -> Result<
     };
     let mut parts = vec![word];
     parts.extend(outcome.rows.filter(|rows| returns || *rows > 0).map(|rows| count(rows, "row", "rows")));
+    parts.extend(outcome.found.iter().map(|found| {
+        let values = count(found.values, "value", "values");
+        let what = line(&found.kind.replace('_', " "));
+        format!("{values} found that look like {what}{}", if found.redacted { ", covered" } else { "" })
+    }));
     parts.push(when::took(outcome.duration_us));
     let text = screen.paint(&format!("→ {}", parts.join(", ")), paint);
     screen.say(&format!("  {text}"))

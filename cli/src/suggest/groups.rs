@@ -7,10 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crds::limits;
-use crds::policy::{PostgresMask, PostgresVerb};
+use crds::policy::{Detector, PostgresMask, PostgresVerb};
 use policy::operation::{Access, Fields, Verb};
 
-use super::masks::Known;
+use super::known::Known;
 use super::sayable::{Name, Said, said};
 use super::seen::{Count, Left, Seen, Shape};
 
@@ -23,6 +23,7 @@ pub(super) struct Made {
     /// By target, which has an entry also when no rule is needed.
     pub(super) rules: BTreeMap<String, Vec<Rule>>,
     pub(super) masks: BTreeMap<String, Vec<PostgresMask>>,
+    pub(super) detectors: BTreeMap<String, Vec<Detector>>,
     /// The operations that the rules were made for.
     pub(super) used: BTreeMap<Shape, Count>,
     pub(super) left: BTreeMap<Left, u64>,
@@ -75,10 +76,10 @@ pub(super) fn make(seen: Seen, known: &Known, namespace: &str) -> Made {
     };
     let mut parts = BTreeMap::new();
     for (shape, count) in seen.shapes {
-        match names(&shape).and_then(|names| masks(&shape, known, namespace).map(|masks| (names, masks))) {
-            Ok((names, masks)) => {
-                let of_target = made.masks.entry(shape.target.clone()).or_default();
-                of_target.extend(masks.into_iter().filter(|mask| !of_target.contains(mask)).collect::<Vec<_>>());
+        match names(&shape).and_then(|names| Ok((names, nets(&shape, known, namespace)?))) {
+            Ok((names, (masks, detectors))) => {
+                add_new(made.masks.entry(shape.target.clone()).or_default(), masks);
+                add_new(made.detectors.entry(shape.target.clone()).or_default(), detectors);
                 made.rules.entry(shape.target.clone()).or_default();
                 parts.insert(shape.clone(), names);
                 made.used.insert(shape, count);
@@ -137,18 +138,26 @@ fn names(shape: &Shape) -> Result<Vec<(Name, Access)>, String> {
     Ok(names)
 }
 
-fn masks(shape: &Shape, known: &Known, namespace: &str) -> Result<Vec<PostgresMask>, String> {
-    let mut found = Vec::new();
-    for id in &shape.masks {
-        let Some(mask) = known.get(&(namespace.to_owned(), shape.target.clone(), id.clone())) else {
-            return Err(format!(
-                "it was masked by {}, and without that mask more would be seen: give -f with the policies that were in force",
-                crate::screen::line(id)
-            ));
-        };
-        found.push(mask.clone());
+fn nets(shape: &Shape, known: &Known, namespace: &str) -> Result<(Vec<PostgresMask>, Vec<Detector>), String> {
+    let key = |id: &String| (namespace.to_owned(), shape.target.clone(), id.clone());
+    let gone = |what: &str, id: &str| {
+        format!(
+            "it was {what} by {}, and without that more would be seen: give -f with the policies that were in force",
+            crate::screen::line(id)
+        )
+    };
+    let masks = shape.masks.iter().map(|id| known.masks.get(&key(id)).cloned().ok_or_else(|| gone("masked", id)));
+    let detectors = shape.detectors.iter();
+    let detectors = detectors.map(|id| known.detectors.get(&key(id)).cloned().ok_or_else(|| gone("looked at", id)));
+    Ok((masks.collect::<Result<_, _>>()?, detectors.collect::<Result<_, _>>()?))
+}
+
+fn add_new<T: PartialEq>(all: &mut Vec<T>, more: Vec<T>) {
+    for one in more {
+        if !all.contains(&one) {
+            all.push(one);
+        }
     }
-    Ok(found)
 }
 
 /// `None`: all of them.

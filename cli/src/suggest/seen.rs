@@ -51,6 +51,8 @@ pub(super) struct Shape {
     pub(super) asked: bool,
     /// `policy/mask` of each mask on what it touched, those of cluster policies left out: they stay in force.
     pub(super) masks: BTreeSet<String>,
+    /// The same of each detector.
+    pub(super) detectors: BTreeSet<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -254,13 +256,17 @@ fn shape(intent: &Intent, target: &str) -> Result<Shape, String> {
     };
     accesses.sort();
     accesses.dedup();
-    let masks = intent.obligations.iter().filter_map(|duty| duty.strip_prefix("mask:"));
-    let masks = masks.filter(|mask| !mask.starts_with("cluster:")).map(str::to_owned).collect();
-    if intent.obligations.iter().any(|duty| !duty.starts_with("mask:") && !duty.starts_with("maxRows:")) {
+    let duties = |prefix: &str| -> BTreeSet<String> {
+        let of_kind = intent.obligations.iter().filter_map(|duty| duty.strip_prefix(prefix));
+        of_kind.filter(|id| !id.starts_with("cluster:")).map(str::to_owned).collect()
+    };
+    let (masks, detectors) = (duties("mask:"), duties("detect:"));
+    let known = |duty: &str| ["mask:", "detect:", "maxRows:"].iter().any(|prefix| duty.starts_with(prefix));
+    if intent.obligations.iter().any(|duty| !known(duty)) {
         return Err("the recording does not hold all of its masks".to_owned());
     }
     let asked = unasked || decided.decision == Decision::RequireApproval || intent.approval.is_some();
-    Ok(Shape { target: target.to_owned(), action: decided.action.clone(), accesses, asked, masks })
+    Ok(Shape { target: target.to_owned(), action: decided.action.clone(), accesses, asked, masks, detectors })
 }
 
 fn limit(obligations: &[String]) -> Option<u64> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail};
 use crds::limits;
-use crds::policy::{Action, AgentAccessPolicy, PostgresMask};
+use crds::policy::{Action, AgentAccessPolicy, Detector, PostgresMask};
 use serde_json::{Value, json};
 
 use super::groups::{Made, Rule};
@@ -21,11 +21,18 @@ pub(super) struct Suggested {
     pub(super) notes: Vec<Vec<Vec<String>>>,
 }
 
-/// A target, with as many of its rules as one policy takes, and its masks.
-type Part<'a> = (&'a String, &'a [Rule], &'a [PostgresMask]);
+/// A target, with as many of its rules as one policy takes, and what looks at all that comes back from it.
+type Part<'a> = (&'a String, &'a [Rule], Nets<'a>);
+
+/// Those of all policies together: they stand in the first.
+#[derive(Clone, Copy, Debug, Default)]
+struct Nets<'a> {
+    masks: &'a [PostgresMask],
+    detectors: &'a [Detector],
+}
 
 /// # Errors
-/// When there are more masks than a policy takes, or the name is none.
+/// When there are more masks or detectors than a policy takes, or the name is none.
 pub(super) fn policies(
     made: &Made,
     who: &Who,
@@ -35,20 +42,21 @@ pub(super) fn policies(
     let mut parts: Vec<Vec<Part<'_>>> = Vec::new();
     for (target, rules) in &made.rules {
         let masks = made.masks.get(target).map(Vec::as_slice).unwrap_or_default();
-        if masks.len() > limits::RULES {
-            bail!(
-                "target `{target}` has {} masks, and a policy takes {}: merge some of them",
-                masks.len(),
-                limits::RULES
-            );
+        let detectors = made.detectors.get(target).map(Vec::as_slice).unwrap_or_default();
+        for (what, count, most) in
+            [("masks", masks.len(), limits::RULES), ("detectors", detectors.len(), limits::DETECTORS)]
+        {
+            if count > most {
+                bail!("target `{target}` has {count} {what}, and a policy takes {most}: merge some of them");
+            }
         }
+        let nets = Nets { masks, detectors };
         let mut chunks: Vec<&[Rule]> = rules.chunks(limits::RULES).collect();
         if chunks.is_empty() {
             chunks.push(&[]);
         }
         for (at, chunk) in chunks.into_iter().enumerate() {
-            // Masks are those of all policies together.
-            let part = (target, chunk, if at == 0 { masks } else { &[] });
+            let part = (target, chunk, if at == 0 { nets } else { Nets::default() });
             let fits = |policy: &Vec<Part<'_>>| {
                 policy.len() < limits::TARGETS && policy.iter().all(|(other, _, _)| *other != target)
             };
@@ -74,7 +82,7 @@ fn policy(targets: &[Part<'_>], who: &Who, name: &str, labels: &BTreeMap<String,
     let mut notes = Vec::new();
     let mut blocks = Vec::new();
     let mut asks = false;
-    for (target, rules, masks) in targets {
+    for (target, rules, Nets { masks, detectors }) in targets {
         let mut names = BTreeSet::new();
         let rendered: Vec<Value> = rules.iter().map(|rule| rendered(rule, &mut names)).collect();
         asks |= rules.iter().any(|rule| rule.asks);
@@ -87,7 +95,16 @@ fn policy(targets: &[Part<'_>], who: &Who, name: &str, labels: &BTreeMap<String,
                 json!({"name": name, "columns": mask.columns, "method": mask.method, "inPredicates": mask.in_predicates})
             })
             .collect();
-        blocks.push(json!({"targetRef": {"name": target}, "postgres": {"rules": rendered, "masks": masks}}));
+        let mut detector_names = BTreeSet::new();
+        let detectors: Vec<Value> = detectors
+            .iter()
+            .map(|detector| {
+                let name = free(&detector.name, &mut detector_names);
+                json!({"name": name, "find": detector.find, "action": detector.action})
+            })
+            .collect();
+        let block = json!({"rules": rendered, "masks": masks, "detectors": detectors});
+        blocks.push(json!({"targetRef": {"name": target}, "postgres": block}));
     }
     let selector = if labels.is_empty() { json!({}) } else { json!({"matchLabels": labels}) };
     let accounts: Vec<&str> = Some(who.service_account.as_str()).filter(|name| !name.is_empty()).into_iter().collect();

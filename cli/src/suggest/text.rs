@@ -124,6 +124,13 @@ fn one(policy: &Suggested, made: &Made, who: &Who) -> String {
                 &format!("- {{name: {}, columns: {columns}, method: {method}, inPredicates: {predicates}}}", mask.name),
             );
         }
+        if !block.detectors.is_empty() {
+            out.line(8, "detectors:");
+        }
+        for detector in &block.detectors {
+            let (find, action) = (flow(&detector.find), flow(&detector.action));
+            out.line(10, &format!("- {{name: {}, find: {find}, action: {action}}}", detector.name));
+        }
     }
     out.0
 }

@@ -104,7 +104,10 @@ pub enum Effect {
         name: Option<String>,
     },
     /// The answer is COPY data; it carries no names or types.
-    CopyOut,
+    CopyOut {
+        /// In binary form, not as text or CSV.
+        binary: bool,
+    },
     /// The agent streams rows into this relation.
     CopyIn {
         schema: String,

@@ -7,6 +7,7 @@
 mod approvals;
 mod check;
 mod cluster;
+mod detectors;
 mod namespaced;
 pub(crate) mod postgres;
 mod report;

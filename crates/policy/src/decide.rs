@@ -16,8 +16,8 @@ use crate::view::View;
 /// Total and deterministic: the same view and operation always give the same verdict.
 pub fn decide(view: &View, op: &Operation) -> Verdict {
     let mut why = Explanation { revision: view.revision(), matched: Vec::new() };
-    let mut obligations =
-        Obligations { max_rows: None, masks: Vec::new(), level: view.level(), durability: view.durability() };
+    let (level, durability) = (view.level(), view.durability());
+    let mut obligations = Obligations { level, durability, ..Obligations::default() };
     if let Some(decision) = before_rules(view, op, &mut why) {
         return Verdict { decision, obligations, why, would_deny: None };
     }
@@ -28,6 +28,7 @@ pub fn decide(view: &View, op: &Operation) -> Verdict {
 
     obligations.max_rows = namespaced.max_rows;
     obligations.masks = masks(view, op);
+    obligations.detectors = view.detector_ids();
     why.matched.extend(session_matches(op));
     why.matched.extend(namespaced.matched);
     why.matched.extend(cluster.matched);

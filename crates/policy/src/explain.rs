@@ -100,6 +100,9 @@ impl Verdict {
         for mask in &self.obligations.masks {
             lines.push(format!("  {mask} masks columns of it"));
         }
+        for detector in self.obligations.detectors.iter() {
+            lines.push(format!("  {detector} looks at what comes back"));
+        }
         if let Some(rows) = self.obligations.max_rows {
             lines.push(format!("  at most {rows} rows"));
         }
@@ -154,6 +157,10 @@ impl View {
         lines.extend(self.masks().iter().map(|mask| {
             let column = [&mask.schema, &mask.relation, &mask.column].map(Glob::as_str).join(".");
             format!("{} masks {column}: {:?}, predicates {:?}", mask.id, mask.method, mask.in_predicates)
+        }));
+        lines.extend(self.detectors().iter().map(|detector| {
+            let kinds: Vec<String> = detector.find.iter().map(|kind| format!("{kind:?}")).collect();
+            format!("{} looks for {}: {:?}", detector.id, kinds.join(", "), detector.action)
         }));
         lines.push(format!("recorded at {:?}, {:?}", self.level(), self.durability()));
         lines.iter().map(|line| clean(line)).collect::<Vec<_>>().join("\n")

@@ -21,8 +21,8 @@ pub mod verdict;
 pub mod view;
 
 pub use compile::{CompileError, Input, Named, Warning, compile};
-pub use crds::policy::{InPredicates, MaskMethod};
+pub use crds::policy::{InPredicates, MaskMethod, OnDetected, Sensitive};
 pub use decide::decide;
 pub use selector::Selection;
 pub use set::{PolicySet, TargetKey};
-pub use view::{ColumnMask, MaskRule, NamedColumn, NamedRelation, View};
+pub use view::{ColumnMask, DetectorRule, MaskRule, NamedColumn, NamedRelation, View};

@@ -7,8 +7,8 @@ use std::time::Duration;
 use crds::duration::DurationText;
 use crds::policy::{
     Action, AgentAccessPolicySpec, ApprovalSettings, ClusterAgentAccessPolicySpec, ClusterMask, ClusterPostgresColumns,
-    ClusterPostgresMatch, ClusterRule, InTransaction, OnTimeout, PostgresMask, PostgresRule, PostgresRules, Preview,
-    Reason, RecordingSettings, RuleLimits, TargetRules,
+    ClusterPostgresMatch, ClusterRule, Detector, InTransaction, OnTimeout, PostgresMask, PostgresRule, PostgresRules,
+    Preview, Reason, RecordingSettings, RuleLimits, TargetRules,
 };
 use crds::shared::LocalRef;
 
@@ -17,6 +17,7 @@ use crate::compile::{Input, Named};
 use crate::operation::Strictness;
 use crate::rule::{ColumnPattern, Glob, PathPattern, Rule, Terms};
 use crate::set::{Block, ClusterPolicy, Policy, PolicySet};
+use crate::view::DetectorRule;
 
 impl PolicySet {
     /// Objects that compile to an equal set; equal sets render alike.
@@ -44,7 +45,11 @@ impl PolicySet {
 fn namespaced(policy: &Policy) -> AgentAccessPolicySpec {
     let targets = policy.targets.iter().map(|(name, block)| TargetRules {
         target_ref: LocalRef { name: name.clone() },
-        postgres: Some(PostgresRules { rules: block.rules.iter().map(|r| rule(r)).collect(), masks: masks(block) }),
+        postgres: Some(PostgresRules {
+            rules: block.rules.iter().map(|r| rule(r)).collect(),
+            masks: masks(block),
+            detectors: detectors(block),
+        }),
     });
     AgentAccessPolicySpec {
         pod_selector: policy.selection.pods.render(),
@@ -85,6 +90,7 @@ fn cluster(policy: &ClusterPolicy) -> ClusterAgentAccessPolicySpec {
         approvals: policy.approvals.values().map(approval).collect(),
         rules: rules.collect(),
         masks: masks.collect(),
+        detectors: detectors(&policy.block),
     }
 }
 
@@ -121,6 +127,15 @@ fn masks(block: &Block) -> Vec<PostgresMask> {
             .push(column);
     }
     by_name.into_values().collect()
+}
+
+fn detectors(block: &Block) -> Vec<Detector> {
+    let detector = |rule: &DetectorRule| Detector {
+        name: rule.id.rule.clone(),
+        find: rule.find.iter().copied().collect(),
+        action: rule.action,
+    };
+    block.detectors.iter().map(detector).collect()
 }
 
 fn approval(terms: &Terms) -> ApprovalSettings {

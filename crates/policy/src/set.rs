@@ -15,7 +15,7 @@ use crate::operation::Revision;
 use crate::rule::{Rule, Terms};
 use crate::selector::Selection;
 use crate::subject::Subject;
-use crate::view::{MaskRule, View};
+use crate::view::{DetectorRule, MaskRule, View};
 
 /// One AccessTarget.
 #[derive(Serialize, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,6 +70,7 @@ pub(crate) struct Policy {
 pub(crate) struct Block {
     pub(crate) rules: Vec<Arc<Rule>>,
     pub(crate) masks: Vec<MaskRule>,
+    pub(crate) detectors: Vec<DetectorRule>,
 }
 
 #[derive(Debug, PartialEq)]

@@ -1,5 +1,6 @@
 //! What `decide` returns.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use crds::policy::{Durability, Level, Scope};
@@ -108,6 +109,8 @@ pub struct Obligations {
     pub max_rows: Option<u64>,
     /// Masks on what the operation touches, in order.
     pub masks: Vec<RuleId>,
+    /// Detectors that look at what comes back, in order.
+    pub detectors: Arc<[RuleId]>,
     pub level: Level,
     pub durability: Durability,
 }

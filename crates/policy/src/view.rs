@@ -2,9 +2,10 @@
 //!
 //! A subject that no namespaced policy selects for this target has a view too: it denies everything.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crds::policy::{Durability, InPredicates, Level, MaskMethod, Mode};
+use crds::policy::{Durability, InPredicates, Level, MaskMethod, Mode, OnDetected, Sensitive};
 
 use crate::operation::{Access, Fields, ResourceKind, Revision};
 use crate::rule::{Glob, Rule};
@@ -27,6 +28,8 @@ struct Inner {
     rules: Vec<Arc<Rule>>,
     cluster_rules: Vec<Arc<Rule>>,
     masks: Vec<MaskRule>,
+    detectors: Vec<DetectorRule>,
+    detector_ids: Arc<[RuleId]>,
     level: Level,
     durability: Durability,
 }
@@ -40,6 +43,14 @@ pub struct MaskRule {
     pub column: Glob,
     pub method: MaskMethod,
     pub in_predicates: InPredicates,
+}
+
+/// One detector.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DetectorRule {
+    pub id: RuleId,
+    pub find: BTreeSet<Sensitive>,
+    pub action: OnDetected,
 }
 
 /// The strictest of all masks on one column.
@@ -92,13 +103,11 @@ impl View {
         let (level, durability) = recordings
             .reduce(|(l1, d1), (l2, d2)| (l1.max(l2), d1.max(d2)))
             .unwrap_or((Level::default(), Durability::default()));
-        let mut masks: Vec<MaskRule> = blocks
-            .iter()
-            .copied()
-            .chain(cluster.iter().map(|(_, policy)| &policy.block))
-            .flat_map(|block| block.masks.iter().cloned())
-            .collect();
+        let nets = || blocks.iter().copied().chain(cluster.iter().map(|(_, policy)| &policy.block));
+        let mut masks: Vec<MaskRule> = nets().flat_map(|block| block.masks.iter().cloned()).collect();
         masks.sort();
+        let mut detectors: Vec<DetectorRule> = nets().flat_map(|block| block.detectors.iter().cloned()).collect();
+        detectors.sort();
         Self {
             inner: Arc::new(Inner {
                 revision: set.revision(),
@@ -108,6 +117,8 @@ impl View {
                 rules: blocks.iter().flat_map(|b| b.rules.iter().cloned()).collect(),
                 cluster_rules: cluster.iter().flat_map(|(_, p)| p.block.rules.iter().cloned()).collect(),
                 masks,
+                detector_ids: detectors.iter().map(|detector| detector.id.clone()).collect(),
+                detectors,
                 level,
                 durability,
             }),
@@ -146,6 +157,16 @@ impl View {
     /// In order of policy, mask and column.
     pub fn masks(&self) -> &[MaskRule] {
         &self.inner.masks
+    }
+
+    /// In order of policy and detector.
+    pub fn detectors(&self) -> &[DetectorRule] {
+        &self.inner.detectors
+    }
+
+    /// A duty of every verdict.
+    pub(crate) fn detector_ids(&self) -> Arc<[RuleId]> {
+        Arc::clone(&self.inner.detector_ids)
     }
 
     /// The mask in force on one column, if any: strictest method, strictest use in predicates.

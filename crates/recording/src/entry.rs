@@ -254,7 +254,7 @@ pub struct Decided {
 pub struct Intent {
     #[serde(flatten)]
     pub decided: Decided,
-    /// For example `mask:email`, `maxRows:100`.
+    /// For example `mask:support/email`, `detect:support/cards`, `maxRows:100`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub obligations: Vec<String>,
     pub durability: Durability,
@@ -345,12 +345,25 @@ pub struct Outcome {
     pub digest: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sqlstate: Option<String>,
+    /// What detectors found in what came back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub found: Vec<Found>,
     pub duration_us: u64,
+}
+
+/// Values of one kind that a detector found. How many, never which.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// For example `card_number`.
+    pub kind: String,
+    pub values: u64,
+    /// They were covered before the agent saw them.
+    pub redacted: bool,
 }
 
 impl Outcome {
     /// An outcome of which only the status is known.
     pub fn bare(status: Status) -> Self {
-        Self { status, rows: None, bytes: 0, digest: None, sqlstate: None, duration_us: 0 }
+        Self { status, rows: None, bytes: 0, digest: None, sqlstate: None, found: Vec::new(), duration_us: 0 }
     }
 }

@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Action, ApprovalSettings, InPredicates, MaskMethod, PostgresVerb, RecordingSettings, names};
+use super::{Action, ApprovalSettings, Detector, InPredicates, MaskMethod, PostgresVerb, RecordingSettings, names};
 use crate::limits;
 use crate::shared::Selector;
 
@@ -64,6 +64,13 @@ pub struct ClusterAgentAccessPolicySpec {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub masks: Vec<ClusterMask>,
+    /// What to look for in all that comes back from any target, behind the masks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = limits::DETECTORS),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub detectors: Vec<Detector>,
 }
 
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]

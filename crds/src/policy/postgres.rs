@@ -4,8 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Action;
-use super::names;
+use super::{Action, Detector, names};
 use crate::limits;
 
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +22,13 @@ pub struct PostgresRules {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub masks: Vec<PostgresMask>,
+    /// What to look for in all that comes back, behind the masks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = limits::DETECTORS),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub detectors: Vec<Detector>,
 }
 
 // `crates/policy` maps them to neutral verbs.

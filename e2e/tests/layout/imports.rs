@@ -11,13 +11,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("crds", &[]),
     ("policy", &["crds"]),
     ("pgcodec", &[]),
+    ("detect", &[]),
     ("pgsql", &["policy"]),
     ("recording", &[]),
     ("archive", &["recording"]),
     ("control", &[]),
     ("admin", &[]),
     ("otel", &[]),
-    ("sidecar", &["crds", "policy", "pgcodec", "pgsql", "recording", "control", "admin", "otel"]),
+    ("model", &[]),
+    ("sidecar", &["crds", "policy", "detect", "pgcodec", "pgsql", "recording", "control", "admin", "otel"]),
     ("operator", &["crds", "policy", "recording", "archive", "control", "admin", "otel"]),
     ("cli", &["crds", "policy", "pgsql", "recording", "archive"]),
     ("e2e", &["crds"]),
@@ -36,6 +38,9 @@ const ONLY: &[(&str, &[&str])] = &[
     ("kube-lease-manager", &["operator"]),
     // It tells what it is given and decides nothing of what that is; the programs choose no name of the outside.
     ("opentelemetry-proto", &["otel"]),
+    // A model of the code is no part of it: tests alone name it, or what explores it.
+    ("model", &[]),
+    ("stateright", &[]),
 ];
 
 fn metadata() -> Metadata {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use recording::entry::Status;
+use recording::entry::{Found, Status};
 
 use crate::failpoint::failpoint;
 use crate::recorder::{OpRef, Recorder};
@@ -21,11 +21,13 @@ pub struct Outcome {
     pub sqlstate: Option<String>,
     /// SHA-256 over the bytes of a stream that the operation opened.
     pub stream_digest: Option<[u8; 32]>,
+    /// What detectors found in its answer.
+    pub found: Vec<Found>,
 }
 
 impl Outcome {
     pub fn of(status: Status) -> Self {
-        Self { status, rows: 0, bytes: 0, sqlstate: None, stream_digest: None }
+        Self { status, rows: 0, bytes: 0, sqlstate: None, stream_digest: None, found: Vec::new() }
     }
 }
 

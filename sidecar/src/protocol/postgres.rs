@@ -1,7 +1,8 @@
-//! Postgres. The rooms: `pgcodec` holds codec and state, `operation` says what is wanted, `mask` guards what comes back,
-//! `refusal` says no in Postgres' words, `session` drives.
+//! Postgres. The rooms: `pgcodec` holds codec and state, `operation` says what is wanted, `mask` and `detect` guard what comes
+//! back, `refusal` says no in Postgres' words, `session` drives.
 
 pub mod cancel;
+pub mod detect;
 pub mod mask;
 pub mod operation;
 pub mod parameter;

@@ -142,14 +142,37 @@ impl DataRow {
 
     /// Whether each value is there, in order: `false` is NULL. It copies and shares nothing.
     pub fn present(&self) -> impl Iterator<Item = bool> + '_ {
+        self.values().map(|value| value.is_some())
+    }
+
+    /// The values in order; `None` is NULL. It copies and shares nothing.
+    pub fn values(&self) -> impl Iterator<Item = Option<&[u8]>> + '_ {
         let mut rest = self.frame.get(VALUES..).unwrap_or_default();
         (0..self.count).map(move |_| {
             // The frame was checked when it was decoded.
             let (length, behind) = rest.split_first_chunk().unwrap_or((&[0xff; 4], &[]));
-            let length = usize::try_from(i32::from_be_bytes(*length));
-            rest = behind.get(length.unwrap_or(0)..).unwrap_or_default();
-            length.is_ok()
+            let length = usize::try_from(i32::from_be_bytes(*length)).ok();
+            let (value, behind) = behind.split_at_checked(length.unwrap_or(0)).unwrap_or((&[], &[]));
+            rest = behind;
+            length.map(|_| value)
         })
+    }
+
+    /// Lets `edit` write over each value with as many bytes; NULL stays NULL. Its argument is the place of the value, from 0.
+    pub fn change(&mut self, mut edit: impl FnMut(usize, &mut [u8])) {
+        let mut frame = BytesMut::from(std::mem::take(&mut self.frame));
+        let mut rest = frame.get_mut(VALUES..).unwrap_or_default();
+        for index in 0..usize::from(self.count) {
+            let Some((length, behind)) = rest.split_first_chunk_mut() else { break };
+            let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
+                rest = behind;
+                continue;
+            };
+            let Some((value, behind)) = behind.split_at_mut_checked(length) else { break };
+            edit(index, value);
+            rest = behind;
+        }
+        self.frame = frame.freeze();
     }
 
     /// The values in order, sharing the frame's memory; `None` is NULL.

@@ -53,7 +53,7 @@ pub(super) fn copy(parsed: &Parsed, copy: &nodes::CopyStmt, ctx: &Context<'_>) -
                 action: if word == "SELECT" { "COPY TO".to_owned() } else { format!("COPY {word}") },
                 accesses: findings.accesses(ctx),
                 ceiling: findings.ceiling(),
-                effect: Effect::CopyOut,
+                effect: Effect::CopyOut { binary: is_binary(copy) },
                 findings,
                 tree: None,
                 checked_params: Vec::new(),
@@ -62,6 +62,12 @@ pub(super) fn copy(parsed: &Parsed, copy: &nodes::CopyStmt, ctx: &Context<'_>) -
         }
         (true, None) => Err(Refused::new("COPY FROM without a relation")),
     }
+}
+
+/// The word, or what takes the place of it in the syntax before PostgreSQL 9.0.
+fn is_binary(copy: &nodes::CopyStmt) -> bool {
+    let mut formats = copy.options().into_iter().filter(|option| option.defname() == Some("format"));
+    formats.any(|option| !matches!(option.arg(), Node::String(word) if matches!(word.sval(), Some("text" | "csv"))))
 }
 
 /// The relation and the columns that are copied: without a list, all but the generated ones.
@@ -121,7 +127,7 @@ fn table(
         action: "COPY TO".to_owned(),
         accesses: findings.accesses(ctx),
         ceiling: findings.ceiling(),
-        effect: Effect::CopyOut,
+        effect: Effect::CopyOut { binary: is_binary(copy) },
         findings,
         tree: Some(tree),
         checked_params: Vec::new(),

@@ -6,7 +6,7 @@ use crds::shared::{Selector, SelectorOperator};
 use crate::compile::repeated;
 use crate::compile::report::{Report, shown};
 
-/// A DNS label: names of rules, masks and approvals.
+/// A DNS label: names of rules, masks, detectors and approvals.
 pub(super) fn label(report: &mut Report, path: &str, text: &str) {
     if !is_dns(text, limits::LABEL_CHARS, false) {
         let text = shown(text);

@@ -8,7 +8,7 @@ use crds::target::AccessTargetSpec;
 
 use crate::compile::postgres::Match;
 use crate::compile::report::Report;
-use crate::compile::{Named, approvals, check, namespaced, postgres};
+use crate::compile::{Named, approvals, check, detectors, namespaced, postgres};
 use crate::selector::Selection;
 use crate::set::{ClusterPolicy, TargetKey};
 use crate::verdict::RuleId;
@@ -56,6 +56,7 @@ pub(super) fn compile(
         let columns = &mask.postgres.columns;
         masks.extend(postgres::mask(&path, &columns_at, &id, columns, mask.method, mask.in_predicates, report));
     }
+    let detectors = detectors::compile(&object.name, true, "spec.detectors", &spec.detectors, report);
     let selection = Selection::from(spec);
     let namespaces = selection.namespaces.iter().map(|namespaces| ("spec.namespaceSelector", namespaces));
     for (path, selector) in namespaces.chain([("spec.podSelector", &selection.pods)]) {
@@ -68,7 +69,7 @@ pub(super) fn compile(
         deny_all: spec.deny_all,
         recording: spec.recording.as_ref().map(|r| (r.level, r.durability)),
         approvals,
-        block: postgres::sorted(rules, masks),
+        block: postgres::sorted(rules, masks, detectors),
     }
 }
 

@@ -51,7 +51,7 @@ pub(super) fn compile(
             continue;
         };
         let path = format!("{path}.postgres");
-        if rules.rules.is_empty() && rules.masks.is_empty() {
+        if rules.rules.is_empty() && rules.masks.is_empty() && rules.detectors.is_empty() {
             report.warn(&path, "has neither rules nor masks: it permits nothing");
         }
         let block = postgres::block(&object.name, &path, rules, &approvals, report);

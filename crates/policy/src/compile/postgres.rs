@@ -6,12 +6,12 @@ use crds::limits;
 use crds::policy::{Action, InPredicates, MaskMethod, PostgresRule, PostgresRules, PostgresVerb};
 
 use crate::compile::report::{Report, shown};
-use crate::compile::{approvals, check, wide};
+use crate::compile::{approvals, check, detectors, wide};
 use crate::operation::{ResourceKind, Strictness, Verb};
 use crate::rule::{Actions, ColumnPattern, Glob, PathPattern, Rule, Terms, Use, canonical_host, canonical_signature};
 use crate::set::Block;
 use crate::verdict::RuleId;
-use crate::view::MaskRule;
+use crate::view::{DetectorRule, MaskRule};
 
 pub(crate) const WORDS: [PostgresVerb; 13] = [
     PostgresVerb::Select,
@@ -109,14 +109,16 @@ pub(super) fn block(
         mask(&path, &format!("{path}.columns"), &id, &m.columns, m.method, m.in_predicates, report)
     });
     let masks = masks.collect();
-    sorted(rules, masks)
+    let detectors = detectors::compile(policy, false, &format!("{path}.detectors"), &spec.detectors, report);
+    sorted(rules, masks, detectors)
 }
 
 /// Order of the files shows nowhere.
-pub(super) fn sorted(mut rules: Vec<Rule>, mut masks: Vec<MaskRule>) -> Block {
+pub(super) fn sorted(mut rules: Vec<Rule>, mut masks: Vec<MaskRule>, mut detectors: Vec<DetectorRule>) -> Block {
     rules.sort();
     masks.sort();
-    Block { rules: rules.into_iter().map(Into::into).collect(), masks }
+    detectors.sort();
+    Block { rules: rules.into_iter().map(Into::into).collect(), masks, detectors }
 }
 
 fn of_namespaced<'a>(policy: &str, path: String, rule: &'a PostgresRule) -> Match<'a> {

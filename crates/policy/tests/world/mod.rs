@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crds::duration::DurationText;
 use crds::policy::{
     Action, AgentAccessPolicySpec, ApprovalSettings, ClusterAgentAccessPolicySpec, ClusterMask, ClusterPostgresColumns,
-    ClusterPostgresMatch, ClusterRule, Durability, InPredicates, InTransaction, Level, MaskMethod, Mode, OnTimeout,
-    PostgresMask, PostgresRule, PostgresRules, PostgresVerb, Preview, Reason, RecordingSettings, RuleLimits, Scope,
-    TargetRules,
+    ClusterPostgresMatch, ClusterRule, Detector, Durability, InPredicates, InTransaction, Level, MaskMethod, Mode,
+    OnDetected, OnTimeout, PostgresMask, PostgresRule, PostgresRules, PostgresVerb, Preview, Reason, RecordingSettings,
+    RuleLimits, Scope, Sensitive, TargetRules,
 };
 use crds::shared::{LocalRef, Selector};
 use crds::target::AccessTargetSpec;
@@ -156,10 +156,21 @@ fn approvals() -> impl Strategy<Value = Vec<ApprovalSettings>> {
     (settings("one"), settings("two")).prop_map(|(one, two)| vec![one, two])
 }
 
+const SENSITIVE: [Sensitive; 4] =
+    [Sensitive::CardNumber, Sensitive::SocialSecurityNumber, Sensitive::EmailAddress, Sensitive::AccessToken];
+
+fn detectors() -> impl Strategy<Value = Vec<Detector>> {
+    let one = (subsequence(SENSITIVE.to_vec(), 1..=4), select(vec![OnDetected::Report, OnDetected::Redact]));
+    vec(one, 0..3).prop_map(|all| {
+        let named = all.into_iter().enumerate();
+        named.map(|(at, (find, action))| Detector { name: format!("d{at}"), find, action }).collect()
+    })
+}
+
 pub(crate) fn policy() -> impl Strategy<Value = AgentAccessPolicySpec> {
     let mode = prop_oneof![3 => Just(Mode::Enforce), 1 => Just(Mode::Audit)];
-    (selector(), mode, recording(), approvals(), vec(rule(), 0..5), vec(mask(), 0..3)).prop_map(
-        |(pod_selector, mode, recording, approvals, mut rules, mut masks)| {
+    (selector(), mode, recording(), approvals(), vec(rule(), 0..5), vec(mask(), 0..3), detectors()).prop_map(
+        |(pod_selector, mode, recording, approvals, mut rules, mut masks, detectors)| {
             rules.iter_mut().enumerate().for_each(|(at, r)| r.name = format!("r{at}"));
             masks.iter_mut().enumerate().for_each(|(at, m)| m.name = format!("m{at}"));
             AgentAccessPolicySpec {
@@ -170,7 +181,7 @@ pub(crate) fn policy() -> impl Strategy<Value = AgentAccessPolicySpec> {
                 approvals,
                 targets: vec![TargetRules {
                     target_ref: LocalRef { name: "db".to_owned() },
-                    postgres: Some(PostgresRules { rules, masks }),
+                    postgres: Some(PostgresRules { rules, masks, detectors }),
                 }],
             }
         },
@@ -180,9 +191,9 @@ pub(crate) fn policy() -> impl Strategy<Value = AgentAccessPolicySpec> {
 pub(crate) fn cluster(deny_all: u32) -> impl Strategy<Value = ClusterAgentAccessPolicySpec> {
     let rule = prop_oneof![rule_of(Action::Deny), rule_of(Action::RequireApproval)];
     let hosts = subsequence(vec!["*", "db.*", "other"], 1..=2);
-    let parts = (selector(), recording(), approvals(), vec((rule, hosts), 0..3), vec(mask(), 0..2));
+    let parts = (selector(), recording(), approvals(), vec((rule, hosts), 0..3), vec(mask(), 0..2), detectors());
     let deny_all = prop_oneof![24 => Just(false), deny_all => Just(deny_all > 0)];
-    (parts, deny_all).prop_map(|((pod_selector, recording, approvals, rules, masks), deny_all)| {
+    (parts, deny_all).prop_map(|((pod_selector, recording, approvals, rules, masks, detectors), deny_all)| {
         let rules = rules.into_iter().enumerate().map(|(at, (rule, hosts))| ClusterRule {
             name: format!("c{at}"),
             action: rule.action,
@@ -211,6 +222,7 @@ pub(crate) fn cluster(deny_all: u32) -> impl Strategy<Value = ClusterAgentAccess
             approvals,
             rules: rules.collect(),
             masks: masks.collect(),
+            detectors,
         }
     })
 }

@@ -80,6 +80,8 @@ pub(super) fn entry(entry: &mut Entry) {
         Body::Outcome(o) => {
             each(&mut o.digest, MAX_ID);
             each(&mut o.sqlstate, MAX_ID);
+            o.found.truncate(MAX_ITEMS);
+            o.found.iter_mut().for_each(|found| text(&mut found.kind, MAX_ID));
         }
         Body::Marker(m) => each(&mut m.detail, MAX_TEXT),
     }

@@ -14,7 +14,7 @@ use postgres_protocol::message::frontend;
 
 use crate::contestants::{Entrance, ROWS};
 use crate::login;
-use crate::plan::{Case, Mode, Row};
+use crate::plan::{Mode, Row};
 use crate::run::Operations;
 use crate::usage;
 
@@ -101,7 +101,7 @@ fn connect(row: Row, entrance: Entrance) -> Result<TcpStream> {
 }
 
 fn sql(row: Row) -> &'static str {
-    if row.case == Case::Copy { COPY } else { SELECT }
+    if row.case.is_copy() { COPY } else { SELECT }
 }
 
 /// The bytes of one operation, the same as libpq's for each mode.

@@ -16,6 +16,8 @@ use e2e::{ports, wait};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::plan::Case;
+
 const ROLE: &str = "bench";
 const PASSWORD: &str = "bench-password";
 const START: Duration = Duration::from_secs(10);
@@ -93,9 +95,10 @@ impl Ring {
     ///
     /// # Errors
     /// When it does not start.
-    pub(crate) fn sidecar(&self) -> Result<Sidecar> {
+    pub(crate) fn sidecar(&self, case: Case) -> Result<Sidecar> {
         let mut documents = objects::target_at("db", "127.0.0.1", self.server.port(), None, ROLE, PASSWORD);
         documents.push_str(POLICY);
+        documents.push_str(case.nets());
         let listeners = vec![Listener::scram("db")];
         let recording_max = Some("20GiB".to_owned());
         Sidecar::start(&Setup { objects: documents, listeners, recording_max, ..Setup::default() })
@@ -125,6 +128,8 @@ spec:
           - {name: all, action: Allow, verbs: [Select, Insert, Update, Delete],
              relations: [public.pgbench_accounts, public.pgbench_branches, public.pgbench_tellers,
                          public.pgbench_history, public.bench_rows]}
+        masks:
+          - {name: filler, columns: [public.pgbench_accounts.filler], method: Redact}
 ";
 
 fn fill(server: &Server, scale: u32) -> Result<()> {

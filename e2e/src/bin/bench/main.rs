@@ -60,7 +60,7 @@ fn bench() -> Result<()> {
 }
 
 fn measure(ring: &Ring, row: Row, plan: &Plan) -> Result<Outcome> {
-    let sidecar = ring.sidecar().context("starting the sidecar")?;
+    let sidecar = ring.sidecar(row.case).context("starting the sidecar")?;
     let run = |entrance| run::run(row, entrance, plan.seconds, plan.scale);
     let rounds = (0..plan.rounds).map(|_| {
         if row.case == Case::Tpcb {

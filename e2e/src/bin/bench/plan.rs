@@ -21,6 +21,11 @@ pub(crate) enum Case {
     Copy,
     /// The same rows with SELECT.
     Rows50k,
+    /// With a mask on one of their columns.
+    CopyMasked,
+    Rows50kMasked,
+    /// With detectors of all kinds, which find nothing.
+    Rows50kDetected,
 }
 
 /// How a statement is sent, in pgbench's words.
@@ -52,7 +57,15 @@ pub(crate) struct Plan {
 // === impl Case, Mode ===
 
 impl Case {
-    const ALL: [Self; 4] = [Self::Select, Self::Tpcb, Self::Copy, Self::Rows50k];
+    const ALL: [Self; 7] = [
+        Self::Select,
+        Self::Tpcb,
+        Self::Copy,
+        Self::Rows50k,
+        Self::CopyMasked,
+        Self::Rows50kMasked,
+        Self::Rows50kDetected,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -60,12 +73,32 @@ impl Case {
             Self::Tpcb => "tpcb",
             Self::Copy => "copy",
             Self::Rows50k => "rows50k",
+            Self::CopyMasked => "copy-masked",
+            Self::Rows50kMasked => "rows50k-masked",
+            Self::Rows50kDetected => "rows50k-detected",
+        }
+    }
+
+    pub(crate) fn is_copy(self) -> bool {
+        matches!(self, Self::Copy | Self::CopyMasked)
+    }
+
+    /// What the policy has besides its rule and a mask on a column that nobody reads, as YAML of its `postgres` block.
+    pub(crate) fn nets(self) -> &'static str {
+        match self {
+            Self::CopyMasked | Self::Rows50kMasked => {
+                "          - {name: note, columns: [public.bench_rows.note], method: Redact}\n"
+            }
+            Self::Rows50kDetected => {
+                "        detectors:\n          - {name: all, find: [CardNumber, SocialSecurityNumber, EmailAddress, AccessToken]}\n"
+            }
+            Self::Select | Self::Tpcb | Self::Copy | Self::Rows50k => "",
         }
     }
 
     // COPY in the extended protocol is a thing that no driver does.
     fn has(self, mode: Mode) -> bool {
-        self != Self::Copy || mode == Mode::Simple
+        !self.is_copy() || mode == Mode::Simple
     }
 }
 
@@ -149,8 +182,8 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_thirty_rows() {
-        assert_eq!(rows("").unwrap().len(), 30);
+    fn everything_is_fifty_one_rows() {
+        assert_eq!(rows("").unwrap().len(), 51);
     }
 
     #[test]

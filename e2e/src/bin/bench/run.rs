@@ -40,7 +40,9 @@ pub(crate) fn run(row: Row, entrance: Entrance, seconds: u32, scale: u32) -> Res
     let context = || format!("{} {} with {clients} clients, {}", case.name(), mode.name(), entrance.name);
     let (operations, samples) = usage::watch(entrance.pid, || match case {
         Case::Select | Case::Tpcb => pgbench::run(row, entrance, seconds, scale),
-        Case::Copy | Case::Rows50k => bulk::run(row, entrance, seconds),
+        Case::Copy | Case::Rows50k | Case::CopyMasked | Case::Rows50kMasked | Case::Rows50kDetected => {
+            bulk::run(row, entrance, seconds)
+        }
     })
     .with_context(context)?;
     figures(operations, &samples).with_context(context)

@@ -101,6 +101,18 @@ pub enum Openness {
     Closed,
 }
 
+impl Openness {
+    /// `near`: whether what the server speaks of is near masked data. `None`: it speaks of nothing that runs, as when it
+    /// reads the parameters of a Bind; that is near it where there is any.
+    pub fn of(near: Option<bool>, masks: bool) -> Self {
+        match (near.unwrap_or(masks), masks) {
+            (true, _) => Self::Closed,
+            (false, true) => Self::Guarded,
+            (false, false) => Self::Open,
+        }
+    }
+}
+
 /// An error or notice as the agent may see it.
 ///
 /// Positions are dropped always: they count in the text that was sent, which is not the agent's.
@@ -152,6 +164,15 @@ fn class(sqlstate: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_about_nothing_that_runs_pass_only_without_masks() {
+        assert_eq!(Openness::of(None, false), Openness::Open);
+        assert_eq!(Openness::of(None, true), Openness::Closed);
+        // It was judged while masks were in force.
+        assert_eq!(Openness::of(Some(true), false), Openness::Closed);
+        assert_eq!(Openness::of(Some(false), true), Openness::Guarded);
+    }
 
     #[test]
     fn scrubbed_words_hold_nothing_of_the_server() {

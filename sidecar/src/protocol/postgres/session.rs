@@ -10,6 +10,7 @@ mod capture;
 mod company;
 mod copy_in;
 mod cursor;
+mod detected;
 mod establish;
 mod extended;
 mod flight;
@@ -36,6 +37,7 @@ use bytes::BytesMut;
 use pgcodec::backend::KeyData;
 use pgcodec::{Framer, Frontend, Machine, TxState, Violation};
 use recording::entry::{Status, What};
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Notify;
 use tokio::time::{sleep_until, timeout};
 
@@ -69,10 +71,12 @@ pub async fn serve(connection: Connection, core: Arc<Core>) {
     let counted = core.drain.session();
     match startup::begin(stream, &auth, &target, &core).await {
         Ok(Begun::Gone) => {}
-        Ok(Begun::Cancel(key)) => {
+        Ok(Begun::Cancel(key, mut stream)) => {
             if !core.cancel_keys.request(&key) {
                 tokio::time::sleep(WRONG_KEY).await;
             }
+            // TLS is ended in order: libpq takes a bare end for a request that did not arrive.
+            let _ = timeout(LAST_WORDS, stream.shutdown()).await;
         }
         Ok(Begun::Session(proven)) => establish::establish(*proven, subject, target, peer, core).await,
         Err(error) => {
@@ -133,6 +137,8 @@ pub(super) struct Session {
     database: String,
     role: String,
     catalog: Arc<Slot>,
+    /// A statement of the open transaction changed the catalog: others see it after COMMIT, so what was read before says nothing.
+    changed_catalog: bool,
     planner: Planner,
     machine: Machine<Token, Prepared, Portal>,
     agent: Agent,

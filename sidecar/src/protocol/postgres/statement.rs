@@ -9,6 +9,7 @@ use pgsql::plan::Plan;
 use pgsql::refused::Refused as NotPlanned;
 use policy::operation::{Operation, Revision};
 
+use super::detect::Column;
 use super::parameter::Parameter;
 
 /// A text that was judged: a plan, or why there is none.
@@ -75,6 +76,9 @@ impl Bound {
     }
 }
 
+/// The columns of a result.
+pub type Columns = Arc<[Column]>;
+
 /// A portal.
 #[derive(Debug)]
 pub struct Portal {
@@ -90,6 +94,8 @@ pub struct Portal {
     pub whole_meaning: Arc<str>,
     /// Its result was described to the agent or to us.
     pub described: bool,
+    /// Of its result, once that was described.
+    pub columns: Option<Columns>,
     /// Rows that were fetched from it so far.
     pub rows: u64,
     /// Of a FETCH that ran: the cursor whose rows it has.

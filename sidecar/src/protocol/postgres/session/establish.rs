@@ -287,6 +287,7 @@ impl Prepared {
             next_token: 0,
             stream: None,
             cursors: BTreeMap::new(),
+            changed_catalog: false,
             must_roll_back: false,
             beyond_limit: None,
             guard: None,

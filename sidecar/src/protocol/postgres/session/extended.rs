@@ -48,7 +48,7 @@ impl Session {
                         meaning: Arc::clone(self.meaning.current()),
                     };
                     self.machine.attach_statement(id, prepared);
-                    self.keep(Kept::Parse { id, permit, frames });
+                    self.keep(Kept::Parse { id, permit: Box::new(permit), frames });
                     return self.bound_kept().await;
                 }
             }
@@ -95,6 +95,7 @@ impl Session {
             meaning: Arc::clone(self.meaning.current()),
             whole_meaning: meaning,
             described: false,
+            columns: None,
             rows: 0,
             fetched: None,
             released: None,
@@ -159,7 +160,11 @@ impl Session {
             }
         }
         let checked = described || self.machine.statement(statement).is_some_and(|prepared| prepared.checked);
-        let describe = if plan.masked.is_empty() || checked { None } else { self.machine.describe_portal(portal_id) };
+        let unchecked = !plan.masked.is_empty() && !checked;
+        let describe = match unchecked || (self.planner.net().is_some() && !described) {
+            true => self.machine.describe_portal(portal_id),
+            false => None,
+        };
         if let Some(describe) = &describe {
             describe.encode(&mut frames);
         }
@@ -192,6 +197,7 @@ impl Session {
                 self.meaning.sent(token, &plan.effect);
                 self.send(token, permit, &frames, &judged, Some(statement), operation)?;
                 self.count_together(token, Some(reading));
+                self.expect_columns(token, portal_id);
                 self.announce(token, portal_id, &unit, describe.as_ref(), copy_of(&plan.effect))
             }
         }

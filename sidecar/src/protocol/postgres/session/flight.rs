@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use pgcodec::machine::StatementId;
+use pgcodec::machine::{PortalId, StatementId};
 use pgsql::outputs::Outputs;
 use policy::operation::Operation;
 use policy::verdict::{Level, Obligations};
 use recording::entry::Status;
 
+use super::super::detect::Seen;
 use super::super::refusal::Words;
-use super::super::statement::{Judged, Source};
+use super::super::statement::{Columns, Judged, Source};
 use super::capture::Capture;
 use crate::gate::{Outcome, Running};
 
@@ -34,6 +35,12 @@ pub(super) struct Flight {
     /// Rows of all portions of the same portal or cursor so far; its own where it reads from none.
     pub total: u64,
     pub source: Option<Source>,
+    /// The portal that it executes.
+    pub portal: Option<PortalId>,
+    /// Of its rows, once they were described.
+    pub columns: Option<Columns>,
+    /// What detectors found in its answer.
+    pub seen: Seen,
     pub bytes: u64,
     pub sqlstate: Option<String>,
     pub capture: Option<Capture>,
@@ -68,6 +75,9 @@ impl Flight {
             affected: 0,
             total: 0,
             source: None,
+            portal: None,
+            columns: None,
+            seen: Seen::default(),
             bytes: 0,
             sqlstate: None,
             capture,
@@ -91,6 +101,9 @@ impl Flight {
             affected: 0,
             total: 0,
             source: None,
+            portal: None,
+            columns: None,
+            seen: Seen::default(),
             bytes: 0,
             sqlstate: None,
             capture: None,
@@ -136,6 +149,7 @@ impl Flight {
             bytes: self.bytes,
             sqlstate: self.sqlstate,
             stream_digest: self.stream_digest,
+            found: self.seen.found(),
         });
     }
 }

@@ -322,7 +322,7 @@ impl Session {
 pub(super) fn copy_of(effect: &Effect) -> Copy {
     match effect {
         Effect::CopyIn { .. } => Copy::In,
-        Effect::CopyOut => Copy::Out,
+        Effect::CopyOut { .. } => Copy::Out,
         _ => Copy::No,
     }
 }

@@ -34,8 +34,12 @@ impl Session {
         if let Some(failure) = failure {
             return self.take_failure(&message, token, last, failure);
         }
+        let message = self.look_at(message, token)?;
         match &message {
-            Backend::RowDescription(row) => self.check_columns(row, token, about)?,
+            Backend::RowDescription(row) => {
+                self.check_columns(row, token, about)?;
+                self.described(row, token, about);
+            }
             Backend::DataRow(row) => {
                 self.count_row(token);
                 if let Some(flight) = token.and_then(|token| self.flights.get_mut(&token)) {
@@ -97,8 +101,8 @@ impl Session {
                 self.completed(token)?;
             }
             Backend::NoticeResponse(notice) => {
-                let near = token.and_then(|t| self.flights.get(&t)).is_none_or(Flight::near_masked_data);
-                let notice = mask::server_words(notice, self.openness(near));
+                let near = token.and_then(|t| self.flights.get(&t)).map(Flight::near_masked_data);
+                let notice = self.look_at_words(mask::server_words(notice, self.openness(near)), token);
                 return self.put(&Backend::NoticeResponse(notice));
             }
             Backend::NotificationResponse { channel, .. } if !self.listening.contains(channel) => {
@@ -183,13 +187,9 @@ impl Session {
         Ok(())
     }
 
-    /// How much of the server's words passes, for a statement that is near masked data or not.
-    fn openness(&self, near: bool) -> Openness {
-        match (near, self.planner.masks().any()) {
-            (true, _) => Openness::Closed,
-            (false, true) => Openness::Guarded,
-            (false, false) => Openness::Open,
-        }
+    /// How much of the server's words passes.
+    fn openness(&self, near: Option<bool>) -> Openness {
+        Openness::of(near, self.planner.masks().any())
     }
 
     /// An operation ran to its end.
@@ -209,7 +209,10 @@ impl Session {
                     self.cursors.insert(name, Cursor { id: CursorId(token.0), judged, rows: 0 });
                 }
             }
-            Some(Effect::ChangesCatalog) => self.catalog.invalidate(),
+            Some(Effect::ChangesCatalog) => {
+                self.catalog.invalidate();
+                self.changed_catalog = true;
+            }
             Some(Effect::Unlisten { channel: Some(channel) }) => {
                 self.listening.remove(&channel);
             }
@@ -232,7 +235,7 @@ impl Session {
     ) -> Result<(), End> {
         let Backend::ErrorResponse(error) = message else { return Ok(()) };
         let flight = token.and_then(|token| self.flights.get_mut(&token));
-        let near = flight.as_ref().is_none_or(|flight| flight.near_masked_data());
+        let near = flight.as_ref().map(|flight| flight.near_masked_data());
         let overruled = flight.as_ref().is_some_and(|flight| flight.overruled);
         let refused = flight.and_then(|flight| {
             flight.sqlstate = Some(error.code().to_owned());
@@ -241,7 +244,7 @@ impl Session {
         // Only the error of a poison, of our own CopyFail or of our own cancel request gets other words.
         let told: ErrorFields = match refused {
             Some(words) if failure.poison || overruled || error.code() == "57014" => fields("ERROR", &words),
-            _ => mask::server_words(error, self.openness(near)),
+            _ => self.look_at_words(mask::server_words(error, self.openness(near)), token),
         };
         self.put(&Backend::ErrorResponse(told))?;
         if self.machine.skipping() {
@@ -342,6 +345,9 @@ impl Session {
             // Cursors without HOLD end with their transaction, and HOLD is refused.
             self.cursors.clear();
             self.must_roll_back = false;
+            if std::mem::take(&mut self.changed_catalog) {
+                self.catalog.invalidate();
+            }
         }
     }
 }

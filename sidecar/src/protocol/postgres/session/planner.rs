@@ -9,6 +9,7 @@ use pgsql::plan::{Context, plan};
 use policy::View;
 use policy::operation::Revision;
 
+use super::super::detect::Net;
 use super::super::statement::Judged;
 use super::snapshot::Loaded;
 
@@ -22,6 +23,7 @@ const BYTES: usize = 512 * 1024;
 pub(super) struct Planner {
     loaded: Arc<Loaded>,
     masks: Arc<MaskTable>,
+    net: Option<Net>,
     revision: Revision,
     limits: Limits,
     cache: HashMap<String, Arc<Judged>>,
@@ -31,7 +33,8 @@ pub(super) struct Planner {
 impl Planner {
     pub(super) fn new(loaded: Arc<Loaded>, view: &View, limits: Limits) -> Self {
         let masks = Arc::new(MaskTable::build(&loaded.catalog, view.masks()));
-        Self { loaded, masks, revision: view.revision(), limits, cache: HashMap::new(), cached: 0 }
+        let net = Net::of(view);
+        Self { loaded, masks, net, revision: view.revision(), limits, cache: HashMap::new(), cached: 0 }
     }
 
     pub(super) fn loaded(&self) -> &Arc<Loaded> {
@@ -46,6 +49,11 @@ impl Planner {
         &self.masks
     }
 
+    /// What detectors look for, if any do.
+    pub(super) fn net(&self) -> Option<Net> {
+        self.net
+    }
+
     /// Follows the catalog and the policy.
     pub(super) fn follow(&mut self, loaded: Arc<Loaded>, view: &View) {
         let same = self.revision == view.revision() && self.loaded.catalog.revision == loaded.catalog.revision;
@@ -53,6 +61,7 @@ impl Planner {
         if !same {
             self.revision = view.revision();
             self.masks = Arc::new(MaskTable::build(&self.loaded.catalog, view.masks()));
+            self.net = Net::of(view);
             self.cache.clear();
             self.cached = 0;
         }

@@ -43,8 +43,8 @@ pub(super) struct Proven {
 /// How a connection can begin.
 pub(super) enum Begun {
     Session(Box<Proven>),
-    /// A cancel request; the connection is closed without an answer.
-    Cancel(KeyData),
+    /// A cancel request; the connection is closed without an answer, once the request was passed on.
+    Cancel(KeyData, Box<dyn Stream>),
     /// The peer went away, or said nothing in time.
     Gone,
 }
@@ -113,7 +113,7 @@ pub(super) async fn begin(
                 gss_asked = true;
                 starting.answer(b"N").await?;
             }
-            Some(Opening::CancelRequest(key)) => return Ok(Begun::Cancel(key)),
+            Some(Opening::CancelRequest(key)) => return Ok(Begun::Cancel(key, starting.stream)),
             Some(Opening::Startup(startup)) => break startup,
         }
     };

@@ -34,6 +34,14 @@ impl Session {
             return Some(words);
         }
         match &plan.effect {
+            Effect::CopyOut { binary: true } if self.planner.net().is_some() => {
+                let mut words = Words::new(
+                    "42501",
+                    "refused: COPY in binary form says nothing of its types, and detectors look at all that comes back",
+                );
+                words.hint = Some("Use the format text or csv.".to_owned());
+                Some(words)
+            }
             Effect::FetchCursor { name } if self.declaring(name) => {
                 let mut words = Words::new("55000", format!("cursor {name:?} is being declared"));
                 words.hint = Some("Wait for the answer to DECLARE before FETCH.".to_owned());
@@ -71,7 +79,7 @@ impl Session {
             | Effect::RollbackTo { .. }
             | Effect::Set { .. }
             | Effect::FetchCursor { .. }
-            | Effect::CopyOut
+            | Effect::CopyOut { .. }
             | Effect::CopyIn { .. }
             | Effect::ChangesCatalog
             | Effect::Unlisten { .. }

@@ -19,7 +19,7 @@ pub(super) const MOST_KEPT: usize = 1024 * 1024;
 /// One message that was not sent yet.
 pub(super) enum Kept {
     /// Decided and recorded when it arrived.
-    Parse { id: StatementId, permit: Permit, frames: BytesMut },
+    Parse { id: StatementId, permit: Box<Permit>, frames: BytesMut },
     /// Decided together with its Execute, or alone when it has to be sent without one.
     Bind { id: PortalId, frames: BytesMut },
     /// Describe and Close.
@@ -58,7 +58,7 @@ impl Session {
         for message in kept {
             match message {
                 Kept::Control(control) => self.control(&control)?,
-                Kept::Parse { id, permit, frames } => self.send_parse(id, permit, &frames)?,
+                Kept::Parse { id, permit, frames } => self.send_parse(id, *permit, &frames)?,
                 Kept::Bind { id, frames } => {
                     if !self.send_bind_alone(id, &frames).await? {
                         return Ok(false);
