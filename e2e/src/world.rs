@@ -118,15 +118,19 @@ const MASKS: &str = "
 impl Policy {
     /// The AgentAccessPolicy as YAML.
     pub fn yaml(&self) -> String {
+        // Versions before there were any refuse the word.
+        let detectors = match self.detectors.as_str() {
+            "" => String::new(),
+            items => format!("        detectors:{items}\n"),
+        };
         format!(
             "---\napiVersion: agentaccess.dev/v1alpha1\nkind: AgentAccessPolicy\n\
              metadata: {{name: agent, namespace: local}}\n\
-             spec:\n  podSelector: {{}}\n  recording: {{level: {}}}\n  approvals:{}\n  targets:\n    - targetRef: {{name: db}}\n      postgres:\n        rules:{}\n        masks:{}\n        detectors:{}\n",
+             spec:\n  podSelector: {{}}\n  recording: {{level: {}}}\n  approvals:{}\n  targets:\n    - targetRef: {{name: db}}\n      postgres:\n        rules:{}\n        masks:{}\n{detectors}",
             self.recording,
             or_empty(&self.approvals),
             or_empty(&self.rules),
-            or_empty(&self.masks),
-            or_empty(&self.detectors)
+            or_empty(&self.masks)
         )
     }
 
