@@ -77,7 +77,7 @@ def asyncpg(place):
     return pytest(place, folder, "tests", database="asyncpg")
 
 
-def sqlalchemy(driver):
+def sqlalchemy(driver, *tests):
     def run(place):
         folder = copy(place, "sqlalchemy")
         for schema in ("test_schema", "test_schema_2"):
@@ -87,9 +87,7 @@ def sqlalchemy(driver):
         text = provision.read_text()
         assert "in _extensions:" in text
         provision.write_text(text.replace("in _extensions:", "in ():"))
-        # The dialect suite that drivers are accepted by, and what it has for PostgreSQL alone.
-        return pytest(place, folder, "test/dialect/test_suite.py", "test/dialect/postgresql", "test/engine/test_transaction.py",
-                      "test/sql/test_query.py", "test/sql/test_returning.py", "--dburi", place.url(f"postgresql+{driver}", "sqlalchemy"),
+        return pytest(place, folder, *tests, "--dburi", place.url(f"postgresql+{driver}", "sqlalchemy"),
                       "--backend-only", "-p", "no:xdist", database="sqlalchemy")
     return run
 
@@ -147,7 +145,8 @@ def go_events(package, text, said, ended):
             continue
         if "Test" not in event:
             continue
-        test = f"{package}:{event['Test']}"
+        # Some names hold the folder of the run.
+        test = f"{package}:{re.sub(r'/tmp/Test[^/]*/', '', event['Test'])}"
         if event["Action"] == "output":
             said[test] = (said.get(test, "") + event["Output"])[-20000:]
         elif event["Action"] in outcomes:
@@ -237,11 +236,17 @@ def pg_dump(place):
     return results
 
 
+# The suite that dialects are accepted by, and what SQLAlchemy has for PostgreSQL alone; of types there are thousands.
+POSTGRESQL = "test/dialect/postgresql/"
+DIALECT = ["test/dialect/test_suite.py", *(f"{POSTGRESQL}test_{name}.py" for name in ("reflection", "query", "dialect", "on_conflict")),
+           "test/engine/test_transaction.py", "test/sql/test_query.py", "test/sql/test_returning.py"]
+
 SUITES = {
     "asyncpg": (asyncpg, "asyncpg"),
     "pgx": (pgx, "pgx"),
-    "sqlalchemy-psycopg": (sqlalchemy("psycopg"), "sqlalchemy"),
-    "sqlalchemy-asyncpg": (sqlalchemy("asyncpg"), "sqlalchemy"),
+    "sqlalchemy-psycopg": (sqlalchemy("psycopg", *DIALECT), "sqlalchemy"),
+    "sqlalchemy-psycopg-types": (sqlalchemy("psycopg", f"{POSTGRESQL}test_types.py"), "sqlalchemy"),
+    "sqlalchemy-asyncpg": (sqlalchemy("asyncpg", *DIALECT), "sqlalchemy"),
     "django-psycopg": (django, "django"),
     "tokio-postgres": (tokio_postgres, "tokio"),
     "node-postgres": (node_postgres, "node"),
