@@ -165,7 +165,7 @@ def report(folder, kept):
         suites[name], unexplained = summary(name, direct, through)
         # They need not all have been run on one.
         suites[name]["sidecar_sha256"] = through["sidecar"]
-        suites[name]["version"] = json.loads((folder / "versions.json").read_text()).get(name.split("-psycopg")[0].split("-asyncpg")[0], "")
+        suites[name]["version"] = json.loads((folder / "versions.json").read_text()).get(name if name in ("tokio-postgres", "node-postgres") else name.split("-")[0], "")
         (kept / f"{name}-unexplained.json").write_text(json.dumps(unexplained, indent=1))
         one = suites[name]
         left += len(unexplained)
