@@ -86,6 +86,10 @@ def compare(name, direct, through):
             continue
         row, kind = reasons.of(test, said)
         if row is None:
+            # One that holds others says nothing itself.
+            within = "\n".join(words for other, (_, words) in through.items() if other.startswith(test + "/"))
+            row, kind = reasons.of(test, within)
+        if row is None:
             unexplained[test] = {"directly": outcome, "through": now, "said": said[-1500:]}
         else:
             differences[row]["kind"] = kind
@@ -146,10 +150,10 @@ def main(folder, programs, *names):
             world.stop()
             shutil.rmtree(world.folder, ignore_errors=True)
     os.environ.pop("FRESH", None)
-    report(folder, kept, sidecar)
+    report(folder, kept)
 
 
-def report(folder, kept, sidecar):
+def report(folder, kept):
     evidence = ROOT / "docs/evidence/transparency.json"
     git = lambda *command: subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     suites, left = {}, 0
@@ -158,10 +162,10 @@ def report(folder, kept, sidecar):
         if not all(file.exists() for file in files):
             continue
         direct, through = (json.loads(file.read_text()) for file in files)
-        if through["sidecar"] != sidecar:
-            continue
         suites[name], unexplained = summary(name, direct, through)
-        suites[name]["version"] = json.loads((folder / "versions.json").read_text()).get(name.split("-psycopg")[0].split("-asyncpg")[0], "")
+        # They need not all have been run on one.
+        suites[name]["sidecar_sha256"] = through["sidecar"]
+        suites[name]["version"] = json.loads((folder / "versions.json").read_text()).get(name if name in ("tokio-postgres", "node-postgres") else name.split("-")[0], "")
         (kept / f"{name}-unexplained.json").write_text(json.dumps(unexplained, indent=1))
         one = suites[name]
         left += len(unexplained)

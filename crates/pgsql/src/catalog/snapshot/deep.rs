@@ -31,7 +31,7 @@ WITH RECURSIVE part(oid, inner_type) AS (
 pub(super) const CODE: &str = concat!(
     parts!(),
     "\
-, owned(class, id, relation, runs) AS (
+, owned(class, id, relation, runs) AS MATERIALIZED (
   SELECT 'pg_catalog.pg_rewrite'::pg_catalog.regclass::pg_catalog.oid, w.oid, w.ev_class, 'Rule' FROM pg_catalog.pg_rewrite w
   UNION ALL SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass::pg_catalog.oid, k.oid, k.conrelid, 'Write'
     FROM pg_catalog.pg_constraint k WHERE k.conrelid OPERATOR(pg_catalog.<>) 0::pg_catalog.oid
