@@ -30,7 +30,8 @@ fn pure_crates_touch_nothing_outside() {
         "dbg!",
         "async fn",
     ];
-    let folders = ["crates/policy/src", "crates/pgcodec/src", "crates/pgsql/src", "crates/model/src", "operator/src/inject"];
+    let folders =
+        ["crates/policy/src", "crates/pgcodec/src", "crates/pgsql/src", "crates/model/src", "operator/src/inject"];
     let files = source::production(&folders);
     for folder in folders {
         assert!(files.iter().any(|file| file.name.starts_with(folder)), "where is {folder}?");
