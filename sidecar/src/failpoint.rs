@@ -1,12 +1,29 @@
 //! Named points where a crash test kills the process. Without the feature `failpoints` they compile to nothing, and
 //! the variable that names one is not read.
+//!
+//! A test may also look on: `AGENTACCESS_TRACE` names a file to which the points of the gate are appended as they are
+//! passed, and each line of the recording as its append comes back. One order for both: what the model is held against.
 
 #[cfg(feature = "failpoints")]
 mod storage;
+#[cfg(feature = "failpoints")]
+mod trace;
 
 use std::sync::Arc;
 
+#[cfg(not(feature = "failpoints"))]
+use policy::operation::{Operation, Revision};
+#[cfg(not(feature = "failpoints"))]
+use policy::verdict::Verdict;
 use recording::{FsStorage, Storage};
+
+#[cfg(not(feature = "failpoints"))]
+use crate::gate::Stage;
+#[cfg(not(feature = "failpoints"))]
+use crate::recorder::OpRef;
+
+#[cfg(feature = "failpoints")]
+pub(crate) use trace::{decided, policy, step};
 
 /// Kills the process with SIGKILL when `AGENTACCESS_FAILPOINT` names this point (`NAME` or `NAME:N` for the Nth pass).
 #[cfg(feature = "failpoints")]
@@ -55,3 +72,15 @@ pub(crate) fn part<'a>(_name: &str, bytes: &'a [u8]) -> &'a [u8] {
 pub(crate) fn storage(inner: FsStorage) -> Arc<dyn Storage> {
     Arc::new(inner)
 }
+
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub(crate) fn step(_name: &str, _op: &OpRef) {}
+
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub(crate) fn decided(_op: &OpRef, _operation: &Operation, _stage: Stage<'_>, _verdict: &Verdict) {}
+
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub(crate) fn policy(_when: &str, _revision: Revision) {}

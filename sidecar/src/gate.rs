@@ -36,7 +36,7 @@ pub use trace::{Ended, OpTrace, SessionTrace};
 
 use self::labels::{first_policy, policy_of};
 use self::revoked::changed;
-use crate::failpoint::failpoint;
+use crate::failpoint;
 use crate::metrics::Metrics;
 use crate::outside::{Approvals, Ask, AskError, Lease, Policies, Standing, Subjects, Target, Ticket};
 use crate::recorder::{OpRef, Recorder, SessionRef, Unrecorded};
@@ -238,7 +238,7 @@ impl Desk {
         if let Decision::Deny(_) = verdict.decision {
             self.gate.metrics.denied(op.protocol, &self.target.key.name);
         }
-        failpoint("after_decide");
+        failpoint::decided(&op_ref, op, stage, &verdict);
         match (&verdict.decision, stage) {
             (Decision::Deny(DenyReason::Stale), _) => {
                 Err(Refused { refusal: Refusal::Denied(DenyReason::Stale), id: op_ref.to_string() })
@@ -393,7 +393,7 @@ impl Desk {
         let verdict = self.still(&op_ref, op, agent).await?;
         match timeout(ASK_DEADLINE, self.gate.approvals.consume(&ticket, ask)).await {
             Ok(Ok(used)) => {
-                failpoint("approval_consumed");
+                failpoint::step("approval_consumed", &op_ref);
                 if used.lease.is_some_and(|lease| !self.hold(lease)) {
                     let refusal = Refusal::Limit(format!("more than {} grants in one session", lease::MOST));
                     return Err(self.refuse(&op_ref, op, Some(&verdict), refusal, agent).await);
@@ -445,7 +445,7 @@ impl Desk {
         approval: Option<(&str, Option<u64>)>,
         agent: &A,
     ) -> Result<Permit, Refused> {
-        failpoint("before_intent");
+        failpoint::step("before_intent", &op_ref);
         let begun = Instant::now();
         let (approval, rollback_above) = (approval.map(|(name, _)| name), approval.and_then(|(_, bound)| bound));
         match self.gate.recorder.intent(&op_ref, op, verdict, approval, rollback_above).await {
@@ -459,7 +459,7 @@ impl Desk {
                         Ok(_) => Refused { refusal: Refusal::Denied(DenyReason::Stale), id: op_ref.to_string() },
                     });
                 }
-                failpoint("after_intent");
+                failpoint::step("after_intent", &op_ref);
                 let running = Running::new(op_ref, Arc::clone(&self.gate.recorder));
                 Ok(Permit::new(op.payload, op.digest, verdict.obligations.clone(), running))
             }

@@ -229,7 +229,7 @@ pub struct OverCap;
 impl Upstream {
     /// Queues the frames of one permitted operation. The permit is used up.
     pub fn send(&mut self, permit: Permit, frames: &[u8]) -> Result<(Obligations, Running), SendError> {
-        failpoint("between_intent_and_send");
+        failpoint::step("between_intent_and_send", permit.op());
         let spent = spend(permit, frames)?;
         self.writer.out.extend_from_slice(frames);
         Ok(spent)

@@ -42,7 +42,7 @@ impl Bounds {
         }
         for (session, script) in (0_u16..).zip(&self.scripts) {
             let done = state.ops.iter().filter(|op| op.session == session && !is_stale(op.place)).count();
-            if let Some((digest, stage)) = script.get(done).copied() {
+            if let Some((digest, stage)) = script.get(done).copied().filter(|_| !state.is_busy(session)) {
                 let stage = match stage {
                     // Of what this session did before: the script cannot know which number that has.
                     Stage::Continue(_) => Stage::Continue(first_of(state, session, digest)),

@@ -2,7 +2,7 @@
 
 use crate::op::{Op, OpId, Place};
 use crate::request::{Request, RequestId};
-use crate::rules::{Digest, Revision};
+use crate::rules::Revision;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
@@ -49,7 +49,7 @@ impl State {
         (0..u16::try_from(self.requests.len()).unwrap_or(u16::MAX)).map(RequestId)
     }
 
-    /// A session does one thing at a time: what was sent only waits for its end.
+    /// As bounds have it a session does one thing at a time: what was sent only waits for its end.
     pub fn is_busy(&self, session: u16) -> bool {
         let busy = |op: &Op| op.session == session && !op.has_ended() && op.place != Place::Sent;
         self.ops.iter().any(busy)
@@ -58,10 +58,5 @@ impl State {
     /// The open request for exactly this.
     pub(crate) fn open_for(&self, same: impl Fn(&Request) -> bool) -> Option<RequestId> {
         self.request_ids().find(|id| self.request(*id).is_some_and(|r| r.standing.is_open() && same(r)))
-    }
-
-    /// The first operation with this digest, for tests.
-    pub fn of_digest(&self, digest: Digest) -> Option<&Op> {
-        self.ops.iter().find(|op| op.digest == digest)
     }
 }

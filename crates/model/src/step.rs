@@ -163,7 +163,7 @@ pub fn step(machine: &Machine, state: &State, action: Action) -> Option<State> {
             restart(machine, &mut next, revision);
         }
         Action::Plan { session, digest, stage } => {
-            (state.up && !state.is_busy(session)).then_some(())?;
+            state.up.then_some(())?;
             next.ops.push(Op::new(session, digest, stage, state.life, state.policy));
         }
         Action::Decide(id) => {

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::op::{End, Line, Op, OpId, Outcome, Place, Stage};
-use crate::request::{Request, RequestId, Standing};
+use crate::request::{RequestId, Standing};
 use crate::rules::{Digest, Revision, Rules, Verdict};
 use crate::state::State;
 use crate::step::{Action, Machine, Registry, Vote, step};
@@ -26,7 +26,7 @@ pub enum Event {
         session: String,
         op: String,
         digest: String,
-        stage: Stage,
+        doing: Doing,
         planned: String,
         revision: String,
         verdict: Option<Verdict>,
@@ -52,10 +52,9 @@ pub enum Event {
         request: String,
         digest: String,
     },
-    /// The gate heard that it may use this request.
+    /// The gate heard that it may use what it took.
     Used {
         op: String,
-        request: String,
     },
     Ready {
         op: String,
@@ -83,6 +82,18 @@ pub enum Event {
         revision: String,
     },
     Killed,
+}
+
+/// The stage of an operation, as a trace can tell it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Doing {
+    Prepare,
+    Plan,
+    Run,
+    /// More of what this request released.
+    Continue {
+        request: String,
+    },
 }
 
 /// Why a trace is none of the model.
@@ -117,6 +128,9 @@ pub fn replay(registry: Registry, events: &[Event]) -> Result<Replayed, Refused>
     let mut replay = Replay::new(registry, events)?;
     let mut widest = 1;
     for (at, event) in events.iter().enumerate() {
+        if *event == Event::Killed {
+            replay.ended_unseen(events.get(at..).unwrap_or_default());
+        }
         replay.follow(event).map_err(|why| Refused { at, why: format!("{event:?}: {why}") })?;
         widest = widest.max(replay.states.len());
     }
@@ -156,6 +170,10 @@ struct Replay {
     requests: BTreeMap<String, RequestId>,
     /// Those that were in force since the start: what was planned was planned under one of them.
     known: BTreeSet<Revision>,
+    /// What starts said of operations of before.
+    interrupted: BTreeSet<OpId>,
+    /// Whether the start has said all of it.
+    started: bool,
 }
 
 impl Replay {
@@ -182,6 +200,8 @@ impl Replay {
             ops,
             requests,
             known: BTreeSet::new(),
+            interrupted: BTreeSet::new(),
+            started: false,
         })
     }
 
@@ -190,6 +210,7 @@ impl Replay {
             Event::Started { policy } => {
                 let revision = Revision(self.revisions.number(policy));
                 self.known = BTreeSet::from([revision]);
+                self.started = false;
                 self.step(Action::Restart(revision))
             }
             Event::Killed => {
@@ -209,11 +230,12 @@ impl Replay {
                 let revision = Revision(self.revisions.number(revision));
                 self.keep("another policy is in force", |state| state.policy == revision)
             }
-            Event::Decided { session, op, digest, stage, planned, revision, verdict } => {
+            Event::Decided { session, op, digest, doing, planned, revision, verdict } => {
                 let session = self.sessions.number(session);
                 let (digest, planned) = (Digest(self.digests.number(digest)), Revision(self.revisions.number(planned)));
                 let revision = Revision(self.revisions.number(revision));
-                self.decided(session, op, digest, *stage, planned, revision, *verdict)
+                let stage = self.stage(doing)?;
+                self.decided(session, op, digest, stage, planned, revision, *verdict)
             }
             Event::Requested { request, digest } => {
                 let digest = Digest(self.digests.number(digest));
@@ -249,12 +271,10 @@ impl Replay {
                     .collect();
                 self.step_any(takers.into_iter().map(Action::WriteUse))
             }
-            Event::Used { op, request } => {
-                let (op, request) = (self.op(op)?, self.request(request)?);
-                let used = |o: &Op| o.place == Place::Taken && o.used == Line::Durable(()) && o.taken == Some(request);
-                self.keep("it did not take this approval, or its use is not on record", |state| {
-                    state.op(op).is_some_and(used)
-                })
+            Event::Used { op } => {
+                let id = self.op(op)?;
+                let used = |op: &Op| op.place == Place::Taken && op.used == Line::Durable(());
+                self.keep("it took no approval, or its use is not on record", |state| state.op(id).is_some_and(used))
             }
             Event::Ready { op } => {
                 let id = self.op(op)?;
@@ -294,6 +314,7 @@ impl Replay {
             return Err("it was planned under a policy that was not in force since the start".to_owned());
         }
         self.keep("another policy is in force", |state| state.policy == revision)?;
+        self.all_is_said()?;
         // Whatever it waited for, a session that asks for the next thing has left it.
         self.leave(session);
         let mut next = Vec::new();
@@ -322,22 +343,91 @@ impl Replay {
         })
     }
 
+    /// What was sent, and of which the next start does not say that it was interrupted, has its outcome on record though
+    /// nobody saw it any more.
+    fn ended_unseen(&mut self, rest: &[Event]) {
+        let next = rest.iter().take_while(|event| !matches!(event, Event::Decided { .. }));
+        let said = next.filter_map(|event| match event {
+            Event::Ended { op, outcome: Outcome::Interrupted } => self.ops.get(op).copied(),
+            _ => None,
+        });
+        let said: BTreeSet<OpId> = said.collect();
+        for state in &mut self.states {
+            for id in state.op_ids().filter(|id| !said.contains(id)) {
+                if let Some(next) = step(&self.machine, state, Action::Finish(id)) {
+                    *state = next;
+                }
+            }
+        }
+    }
+
+    /// A start says of each operation that was open that it was interrupted, before anything else happens.
+    fn all_is_said(&mut self) -> Result<(), String> {
+        if std::mem::replace(&mut self.started, true) {
+            return Ok(());
+        }
+        let said = self.interrupted.clone();
+        self.keep("the start did not say of all that was open that it was interrupted", |state| {
+            let open = |id: &OpId| state.op(*id).is_some_and(|op| op.outcome == Line::Durable(Outcome::Interrupted));
+            state.op_ids().filter(open).all(|id| said.contains(&id))
+        })?;
+        self.settle();
+        Ok(())
+    }
+
+    /// What the last moment of an earlier life did and nobody saw matters no more where nothing was sent of it: those
+    /// operations are gone, and their requests with the key of their digests.
+    fn settle(&mut self) {
+        for state in &mut self.states {
+            let life = state.life;
+            for op in state.ops.iter_mut().filter(|op| op.life < life && !op.upstream) {
+                (op.minted, op.taken, op.used) = (None, None, Line::None);
+            }
+            let inside = self.machine.registry == Registry::Inside;
+            for request in state.requests.iter_mut().filter(|request| inside && request.life < life) {
+                (request.standing, request.granted, request.uses) = (Standing::Expired, true, 0);
+            }
+        }
+        let mut kept: Vec<State> = Vec::new();
+        for state in std::mem::take(&mut self.states) {
+            if !kept.contains(&state) {
+                kept.push(state);
+            }
+        }
+        self.states = kept;
+    }
+
+    fn stage(&self, doing: &Doing) -> Result<Stage, String> {
+        Ok(match doing {
+            Doing::Prepare => Stage::Prepare,
+            Doing::Plan => Stage::Plan,
+            Doing::Run => Stage::Run,
+            Doing::Continue { request } => {
+                let id = self.request(request)?;
+                let took =
+                    |state: &State| state.op_ids().find(|op| state.op(*op).is_some_and(|op| op.taken == Some(id)));
+                Stage::Continue(self.states.iter().find_map(took).ok_or("nothing was released by this request")?)
+            }
+        })
+    }
+
     fn expired(&mut self, name: &str) -> Result<(), String> {
         let id = self.request(name)?;
         let open = |state: &State| state.request(id).is_some_and(|request| request.standing.is_open());
         if self.states.iter().any(open) {
             return self.step(Action::Expire(id));
         }
-        // Of an earlier life: a start says what it ended.
-        let of_before = |state: &State, r: &Request| r.life < state.life && r.standing == Standing::Expired;
-        self.keep("it is open no more", |state| state.request(id).is_some_and(|r| of_before(state, r)))
+        // Of an earlier life a start says so of what its file shows as open, and files follow what they show.
+        self.keep("it is open no more", |state| state.request(id).is_some_and(|request| request.life < state.life))
     }
 
     fn ended(&mut self, name: &str, outcome: Outcome) -> Result<(), String> {
         let id = self.op(name)?;
         match outcome {
             // The start has written it already.
-            Outcome::Interrupted => {}
+            Outcome::Interrupted => {
+                self.interrupted.insert(id);
+            }
             Outcome::Finished => self.step(Action::Finish(id))?,
             Outcome::Unknown | Outcome::NotSent => {
                 // A permit that nobody spent, a slow record, or a policy that changed meanwhile.
@@ -396,7 +486,7 @@ impl Replay {
             let Some(state) = self.states.get(done).cloned() else { break };
             let open = state.op_ids().filter(|id| state.op(*id).is_some_and(|op| !op.is_settled()));
             let quiet = open.flat_map(|id| {
-                let seen = [Action::WriteUse(id), Action::WriteIntent(id), Action::Permit(id), Action::Finish(id)];
+                let seen = [Action::WriteUse(id), Action::WriteIntent(id), Action::Permit(id)];
                 [Action::Look(id), Action::Take(id)].into_iter().chain(seen.into_iter().filter(move |_| written))
             });
             for next in quiet.filter_map(|action| step(&self.machine, &state, action)) {

@@ -10,6 +10,7 @@ use recording::spool::{FileInfo, SegmentFile};
 use recording::{FsStorage, Storage};
 
 use super::failpoint;
+use super::trace::tell;
 
 const POINT: &str = "mid_rotate";
 
@@ -77,12 +78,13 @@ impl Storage for Spool {
 impl SegmentFile for Segment {
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
         if self.begun.swap(true, Ordering::SeqCst) {
-            return self.inner.append(bytes);
+            return self.inner.append(bytes).inspect(|()| tell(bytes));
         }
         let (first, rest) = bytes.split_at_checked(bytes.len() / 2).unwrap_or((bytes, &[]));
         self.inner.append(first)?;
         failpoint(POINT);
         self.inner.append(rest)?;
+        tell(bytes);
         failpoint(POINT);
         Ok(())
     }

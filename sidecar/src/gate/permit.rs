@@ -7,6 +7,7 @@ use policy::operation::{Digest, Operation, PayloadHash, Revision};
 use policy::verdict::Obligations;
 
 use super::running::Running;
+use crate::recorder::OpRef;
 
 #[must_use = "an operation that was permitted and recorded has to be sent"]
 #[derive(Debug)]
@@ -42,7 +43,7 @@ impl Released {
         self.digest == op.digest && self.revision == op.planned
     }
 
-    pub(super) fn request(&self) -> &str {
+    pub(crate) fn request(&self) -> &str {
         &self.request
     }
 }
@@ -54,6 +55,10 @@ impl Permit {
 
     pub(super) fn released(self, released: Released) -> Self {
         Self { released: Some(Box::new(released)), ..self }
+    }
+
+    pub(crate) fn op(&self) -> &OpRef {
+        self.running.op()
     }
 
     /// The approval that released it, for the operations that continue it.

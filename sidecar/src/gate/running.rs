@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use recording::entry::{Found, Status};
 
-use crate::failpoint::failpoint;
+use crate::failpoint;
 use crate::recorder::{OpRef, Recorder};
 
 /// How an operation ended.
@@ -64,7 +64,7 @@ impl Running {
     /// Records how it ended. The slot was reserved with the intent, so this never waits.
     pub fn finish(mut self, outcome: &Outcome) {
         self.finished = true;
-        failpoint("before_outcome");
+        failpoint::step("before_outcome", &self.op);
         self.tell(outcome);
     }
 

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::folder::{Fingerprint, Unusable, load};
 use crate::config::Listener;
+use crate::failpoint;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::outside::{MAX_POLICY_AGE, Policies, PolicySnapshot};
@@ -42,6 +43,7 @@ impl PolicyFolder {
         // Taken before: a change during the load is then found by the first poll.
         let in_force = Fingerprint::of(&folder).ok();
         let held = load(&folder, &listeners)?;
+        failpoint::policy("policy_starts", held.set.revision());
         let first =
             PolicySnapshot { set: Arc::new(held.set.clone()), confirmed: Instant::now(), max_age: MAX_POLICY_AGE };
         Ok(Self { folder, listeners, secrets: Secrets::new(held), snapshots: watch::Sender::new(first), in_force })
@@ -134,10 +136,13 @@ impl PolicyFolder {
         } else if refused {
             self.restored(ledger);
         }
+        let revision = set.revision();
+        failpoint::policy("policy_begins", revision);
         self.snapshots.send_if_modified(|current| {
             *current = PolicySnapshot { set, confirmed: Instant::now(), max_age: MAX_POLICY_AGE };
             changed
         });
+        failpoint::policy("policy_ends", revision);
         metrics.policy_reload(false);
         self.confirm(metrics);
     }
