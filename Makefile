@@ -1,5 +1,5 @@
 # The face for people. Each line installs what it needs and says so.
-.PHONY: build demo test e2e majors bench fuzz scale crash rotate upgrade soak differential transparency lint clean cluster cluster-down
+.PHONY: build demo test e2e majors bench fuzz scale crash rotate upgrade soak differential transparency shuttle lint clean cluster cluster-down
 
 build: ; @scripts/setup.sh build && scripts/build.sh
 demo:  ; @scripts/demo.sh
@@ -15,6 +15,7 @@ upgrade: ; @scripts/upgrade.sh
 soak:  ; @scripts/soak.sh
 differential: ; @scripts/differential.sh
 transparency: ; @scripts/transparency.sh
+shuttle: ; @scripts/shuttle.sh
 lint:  ; @scripts/lint.sh
 cluster: ; @scripts/setup.sh cluster && e2e/cluster/up.sh
 cluster-down: ; @e2e/cluster/down.sh

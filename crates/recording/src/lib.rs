@@ -14,6 +14,7 @@ pub mod reader;
 pub mod segment;
 pub mod sessions;
 pub mod spool;
+mod sync;
 pub mod tail;
 pub mod verify;
 mod walk;

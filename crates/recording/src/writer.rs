@@ -28,6 +28,7 @@ use crate::keys::SigningKey;
 use crate::prune::{PruneError, Removed};
 use crate::reader::ReadError;
 use crate::spool::Storage;
+use crate::sync::{Builder, JoinHandle, Mutex};
 
 mod budget;
 mod clock;
@@ -162,7 +163,7 @@ pub struct Writer {
 #[derive(Debug)]
 struct Handle {
     shared: Arc<Shared>,
-    thread: parking_lot::Mutex<Option<std::thread::JoinHandle<Result<Head, WriteError>>>>,
+    thread: Mutex<Option<JoinHandle<Result<Head, WriteError>>>>,
 }
 
 impl Drop for Handle {
@@ -189,14 +190,14 @@ impl Writer {
         witness(&first);
         let shared = Arc::new(Shared::new(core, witness));
         let worker = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
+        let thread = Builder::new()
             .name("recording".to_owned())
             .spawn(move || {
                 let _exclusive = lock;
                 worker.run()
             })
             .map_err(OpenError::Io)?;
-        let handle = Handle { shared, thread: parking_lot::Mutex::new(Some(thread)) };
+        let handle = Handle { shared, thread: Mutex::new(Some(thread)) };
         Ok((Self { handle: Arc::new(handle) }, recovery))
     }
 

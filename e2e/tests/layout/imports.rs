@@ -41,6 +41,8 @@ const ONLY: &[(&str, &[&str])] = &[
     // A model of the code is no part of it: tests alone name it, or what explores it.
     ("model", &[]),
     ("stateright", &[]),
+    // In no build but that of `make shuttle`.
+    ("shuttle", &["recording"]),
 ];
 
 fn metadata() -> Metadata {

@@ -5,10 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-
-use parking_lot::{Condvar, Mutex};
 
 use super::budget::Class;
 use super::clock::Clock;
@@ -18,6 +15,7 @@ use super::{Done, QueueFull, Witness, WriteError};
 use crate::chain::Head;
 use crate::entry::{Body, Durability, Entry, Marker, What, middle};
 use crate::prune::{PruneError, Removed, prune_stored};
+use crate::sync::{AtomicU64, Condvar, Mutex, Ordering, wait_until};
 
 /// Bytes that may wait; with the bound on entries this keeps a stalled disk from filling memory.
 const QUEUE_BYTES: usize = 8 << 20;
@@ -210,7 +208,7 @@ impl Shared {
     fn wait(&self, deadline: Instant) -> bool {
         let mut queue = self.queue.lock();
         while queue.items.is_empty() && !queue.closing && !queue.woken {
-            if self.wake.wait_until(&mut queue, deadline).timed_out() {
+            if wait_until(&self.wake, &mut queue, deadline) {
                 break;
             }
         }
