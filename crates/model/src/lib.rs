@@ -2,7 +2,7 @@
 //!
 //! It is linked into no program. Tests explore every state that it can reach, and check traces of the real gate
 //! against it. What it says: no operation is upstream without a durable intent and, where policy asks for one, one
-//! unspent approval for its digest under the policy in force. Refused by [`step`] is what the gate cannot do; which
+//! unspent approval for its digest under the policy in force. Refused by [`step()`] is what the gate cannot do; which
 //! orders of its steps are possible is all that is modelled, not what statements mean.
 //!
 //! Each action stands for one place in the code; steps between which nothing that anybody else does makes a
