@@ -18,6 +18,7 @@ use super::super::refusal::{Words, words};
 use super::super::settings;
 use super::agent::Agent;
 use super::company::Company;
+use super::inbound::{REPLANS, is_stale};
 use super::internal::{Asker, InternalError, MOST_BYTES};
 use super::login::{self, LoginError};
 use super::meaning::Meaning;
@@ -146,18 +147,7 @@ async fn prepare(
 ) -> Result<Prepared, Failed> {
     let cancel = Arc::new(Notify::new());
     let target = Arc::clone(desk.target());
-    let (subject, planned) = (Arc::clone(desk.subject()), desk.revision());
-    let connect = operation::connect(&operation::Context {
-        key: &core.digest_key,
-        subject: &subject,
-        target: &target,
-        database,
-        role: "",
-        catalog: "",
-        planned,
-        transaction: Transaction::Idle,
-        meaning: "",
-    });
+    let subject = Arc::clone(desk.subject());
     let mut company = Company {
         reader: &mut agent.reader,
         writer: &mut agent.writer,
@@ -165,10 +155,28 @@ async fn prepare(
         not_planned: None,
         sketch: None,
     };
-    let permit = desk.admit(&connect, Stage::Run, Moment::InBatch, &mut company).await.map_err(|refused| {
-        let words = words(&refused);
-        Failed(words, format!("connect refused: {}", refused.refusal.word()))
-    })?;
+    let mut tries = 1..=REPLANS;
+    let permit = loop {
+        // Of this moment: a policy may change while the intent is recorded.
+        let connect = operation::connect(&operation::Context {
+            key: &core.digest_key,
+            subject: &subject,
+            target: &target,
+            database,
+            role: "",
+            catalog: "",
+            planned: desk.revision(),
+            transaction: Transaction::Idle,
+            meaning: "",
+        });
+        match desk.admit(&connect, Stage::Run, Moment::InBatch, &mut company).await {
+            Ok(permit) => break permit,
+            Err(refused) if is_stale(&refused) && tries.next().is_some() => {}
+            Err(refused) => {
+                return Err(Failed(words(&refused), format!("connect refused: {}", refused.refusal.word())));
+            }
+        }
+    };
     let mut logged_in = core.log_in(&target, database, settings).await.map_err(|error| away(&error))?;
     let unsendable = |error: crate::upstream::SendError| {
         Failed(Words::new("XX000", "the session could not begin"), error.to_string())
