@@ -179,7 +179,7 @@ fn every_error_names_place_and_cure() {
             "unknown field, deep",
             POLICY.replace("rules: []", "rule: []"),
             ": spec.targets[0].postgres.rule: ",
-            "unknown field `rule`, expected `rules` or `masks`",
+            "unknown field `rule`, expected one of `rules`, `masks`, `detectors`",
         ),
         (
             "unknown verb",
