@@ -95,7 +95,7 @@ pub struct Finding {
 /// Everything of these kinds, in the order in which it is recognised. An e-mail address is recognised at its `@`, so that
 /// it may overlap with what stands before it.
 pub fn find(text: &[u8], kinds: Kinds) -> Findings<'_> {
-    Findings { text, kinds, at: 0, floor: 0 }
+    Findings { text, kinds, at: 0, behind: 0, floor: 0 }
 }
 
 /// Iterator over [`Finding`]s.
@@ -104,6 +104,8 @@ pub struct Findings<'a> {
     text: &'a [u8],
     kinds: Kinds,
     at: usize,
+    /// Where the last finding ended: what is directly behind it is no part of it.
+    behind: usize,
     /// Where the last e-mail address ended: the next one begins behind it.
     floor: usize,
 }
@@ -111,6 +113,7 @@ pub struct Findings<'a> {
 impl Findings<'_> {
     fn found(&mut self, kind: Kind, range: Range<usize>) -> Option<Finding> {
         self.at = range.end;
+        self.behind = range.end;
         Some(Finding { kind, range })
     }
 }
@@ -121,6 +124,7 @@ impl Iterator for Findings<'_> {
     fn next(&mut self) -> Option<Finding> {
         while let Some(byte) = self.text.get(self.at) {
             let (text, at) = (self.text, self.at);
+            let begins = at == self.behind || begins_word(text, at);
             match byte {
                 b'@' if self.kinds.email => {
                     if let Some(range) = email::around(text, at, self.floor) {
@@ -128,7 +132,7 @@ impl Iterator for Findings<'_> {
                         return self.found(Kind::EmailAddress, range);
                     }
                 }
-                b'0'..=b'9' if begins_word(text, at) => {
+                b'0'..=b'9' if begins => {
                     if self.kinds.card
                         && let Some(end) = card::at(text, at)
                     {
@@ -140,8 +144,8 @@ impl Iterator for Findings<'_> {
                         return self.found(Kind::SocialSecurityNumber, at..end);
                     }
                 }
-                b'a'..=b'z' | b'A'..=b'Z' | b'-' if self.kinds.token && begins_word(text, at) => {
-                    if let Some(end) = token::at(text, at) {
+                b'a'..=b'z' | b'A'..=b'Z' | b'-' if self.kinds.token && begins => {
+                    if let Some(end) = token::at(text, at, self.behind) {
                         return self.found(Kind::AccessToken, at..end);
                     }
                 }

@@ -62,10 +62,11 @@ fn is_url(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')
 }
 
-/// Where the token that begins here ends.
-pub(crate) fn at(text: &[u8], start: usize) -> Option<usize> {
+/// Where the token that begins here ends; no token before it goes beyond `behind`.
+pub(crate) fn at(text: &[u8], start: usize, behind: usize) -> Option<usize> {
     // What a word of base64 begins with is at the begin of all of it, so that none is read again from its middle.
-    let within = start.checked_sub(1).and_then(|before| text.get(before)).copied().is_some_and(is_url);
+    let within =
+        start > behind && start.checked_sub(1).and_then(|before| text.get(before)).copied().is_some_and(is_url);
     let text = text.get(start..)?;
     let length = match text.first()? {
         b'-' => private_key(text)?,

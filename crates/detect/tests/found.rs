@@ -205,6 +205,12 @@ fn no_text_takes_long() {
     }
 }
 
+#[test]
+fn what_stands_directly_behind_a_finding_is_found_too() {
+    let text = ["ghp_0123456789abcdefghijABCDEFGHIJ012345".to_owned(), pem("\n"), jwt()].concat();
+    assert_eq!(find(text.as_bytes(), all()).map(|found| found.range.len()).sum::<usize>(), text.len());
+}
+
 proptest! {
     #[test]
     fn covered_once_is_covered(parts in prop::collection::vec(prop_oneof![
