@@ -136,12 +136,18 @@ fn the_example_of_the_help_holds() {
 fn the_page_about_policies_holds() {
     let page = fs::read_to_string(data("../../../../docs/policies.md")).unwrap();
     let blocks: Vec<&str> = page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    let [policy, cases] = blocks[..] else { panic!("{} blocks of YAML", blocks.len()) };
+    let [policy, cases, detectors] = blocks[..] else { panic!("{} blocks of YAML", blocks.len()) };
     let ran = test(cases, &[]);
     assert!(ran.status == 0 && ran.out.contains("2 cases as expected"), "{}{}", ran.out, ran.err);
     let folder = tempfile::tempdir().unwrap();
     fs::copy(data("policies/target.yaml"), folder.path().join("target.yaml")).unwrap();
-    fs::write(folder.path().join("watch.yaml"), policy).unwrap();
+    // A part of a target, whose masks are the reader's own.
+    let head = "apiVersion: agentaccess.dev/v1alpha1\nkind: AgentAccessPolicy\nmetadata: {name: net, namespace: local}\n\
+                spec:\n  podSelector: {}\n  targets:\n    - targetRef: {name: orders-db}\n";
+    let detectors = detectors.replace("masks: [...]", "rules: []\n        masks: []");
+    for (name, text) in [("watch.yaml", policy.to_owned()), ("net.yaml", format!("{head}{detectors}"))] {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
     let lint = run(&["lint", "-f", &folder.path().display().to_string()]);
-    assert!(lint.status == 0 && lint.out.contains("2 objects, 0 errors"), "{}", lint.out);
+    assert!(lint.status == 0 && lint.out.contains("3 objects, 0 errors"), "{}", lint.out);
 }
