@@ -1,5 +1,5 @@
 # The face for people. Each line installs what it needs and says so.
-.PHONY: build demo test e2e majors bench fuzz scale crash rotate upgrade soak differential transparency shuttle lint clean cluster cluster-down
+.PHONY: build demo test e2e majors bench fuzz scale crash rotate upgrade soak footprint differential transparency shuttle lint clean cluster cluster-down
 
 build: ; @scripts/setup.sh build && scripts/build.sh
 demo:  ; @scripts/demo.sh
@@ -13,6 +13,7 @@ crash: ; @scripts/crash.sh
 rotate: ; @scripts/rotate.sh
 upgrade: ; @scripts/upgrade.sh
 soak:  ; @scripts/soak.sh
+footprint: ; @scripts/footprint.sh
 differential: ; @scripts/differential.sh
 transparency: ; @scripts/transparency.sh
 shuttle: ; @scripts/shuttle.sh
