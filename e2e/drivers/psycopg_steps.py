@@ -98,6 +98,15 @@ def copy_out(text):
         return " ; ".join(b"".join(copy).decode().split("\n"))
 
 
+def server_side(text):
+    # DECLARE by SQL, Describe of a portal of that name, and FETCH by SQL.
+    with db.transaction(), db.cursor(name="page") as cursor:
+        cursor.execute(text)
+        names = [column.name for column in cursor.description]
+        return f"{','.join(names)} ; {show(cursor.fetchmany(2))} ; {show(cursor.fetchall())}"
+
+
+step("server-side cursor", lambda: server_side("SELECT id, ssn FROM customers ORDER BY id"))
 step("copy", lambda: copy_out("COPY (SELECT id, note FROM orders WHERE id <= 3 ORDER BY id) TO STDOUT (FORMAT csv)"))
 step("copy masked", lambda: copy_out("COPY (SELECT id, ssn, pin FROM customers ORDER BY id) TO STDOUT (FORMAT csv)"))
 

@@ -144,6 +144,7 @@ const PSYCOPG: &str = "
     pipeline: note 18 ; note 19 ; note 20
     refused in a pipeline: error 42501
     executemany: 5
+    server-side cursor: id,ssn ; 1|[redacted] ; 2|[redacted] ; 3|[redacted]
     {copies}
     cancel: error 57014
     {transactions}

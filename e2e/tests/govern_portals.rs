@@ -43,6 +43,11 @@ impl Batch {
         self
     }
 
+    fn describe(mut self, portal: &str) -> Self {
+        frontend::describe(b'P', portal, &mut self.0).unwrap();
+        self
+    }
+
     /// Parse, Bind and Execute without a name.
     fn unit(self, sql: &str) -> Self {
         self.parse("", sql).bind("", "").execute("")
@@ -134,6 +139,50 @@ fn fetch_never_runs_a_portal_that_took_a_cursors_name() {
     assert!(wire.query("FETCH ALL FROM c").unwrap().fault.is_some());
     wire.query("COMMIT").unwrap();
     assert_eq!(world.server.admin("SELECT count(*) FROM log WHERE what = 'hacked'").unwrap(), "0");
+}
+
+/// As drivers do before their first FETCH. What is described is what was declared, on the policy of this moment.
+#[test]
+fn a_cursor_of_sql_is_described() {
+    let world = own(&Policy::default());
+    let described = |wire: &mut Wire, name: &str| {
+        let messages = Batch::default().describe(name).run(wire);
+        (fault(&messages), messages.iter().filter(|m| m.tag == b'T').map(|m| m.body.clone()).collect::<Vec<_>>())
+    };
+    let mut wire = world.agent().unwrap();
+    assert_eq!(described(&mut wire, "c"), ("34000".to_owned(), vec![]));
+    let mut told = Vec::new();
+    let mut direct = world.native().unwrap();
+    for wire in [&mut wire, &mut direct] {
+        assert_eq!(wire.query("BEGIN").unwrap().fault, None);
+        assert_eq!(wire.query("DECLARE c CURSOR FOR SELECT id, note FROM orders").unwrap().fault, None);
+        told.push(described(wire, "c"));
+    }
+    assert_eq!(told[0].0, "");
+    assert_eq!(told[0].1.len(), 1);
+    assert_eq!(told[0], told[1]);
+    assert_eq!(described(&mut wire, "_agentaccess_own").0, "42939");
+    // Closed, it is nobody's again; and the session goes on.
+    assert_eq!(wire.query("ROLLBACK").unwrap().fault, None);
+    assert_eq!(described(&mut wire, "c").0, "34000");
+    // Rolled back behind our back: the server says so.
+    for sql in ["BEGIN", "SAVEPOINT s", "DECLARE c CURSOR FOR SELECT id FROM orders", "ROLLBACK TO s"] {
+        assert_eq!(wire.query(sql).unwrap().fault, None, "{sql}");
+    }
+    assert_eq!(described(&mut wire, "c").0, "34000");
+    assert_eq!(wire.query("ROLLBACK").unwrap().fault, None);
+    // Another policy, another text: it has to be declared again.
+    for sql in ["BEGIN", "DECLARE c CURSOR FOR SELECT id, note FROM orders"] {
+        assert_eq!(wire.query(sql).unwrap().fault, None, "{sql}");
+    }
+    let hidden = Policy::default().mask("{name: notes, columns: [public.orders.note], method: Redact}");
+    world.sidecar.write(POLICY_FILE, &hidden.yaml()).unwrap();
+    let mut other = world.agent().unwrap();
+    eventually("the mask", SOON, || other.query("SELECT note FROM orders LIMIT 1").unwrap().contains(b"[redacted]"))
+        .unwrap();
+    let messages = Batch::default().describe("c").run(&mut wire);
+    let why = messages.iter().find_map(Message::fault).unwrap();
+    assert!(why.sqlstate == "34000" && why.message.contains("no longer in force"), "{why:?}");
 }
 
 #[test]

@@ -213,6 +213,11 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
         Some(Control::new(control::Kind::DescribePortal { id, name, swallow: true }))
     }
 
+    /// The agent's Describe of a name that is a cursor's of SQL ([`Candidate::Describe`]); `cursor` comes back in the reply.
+    pub fn describe_cursor(&self, name: String, cursor: u64) -> Control {
+        Control::new(control::Kind::DescribeCursor { cursor, name })
+    }
+
     /// Takes the agent's next message.
     ///
     /// # Errors
@@ -380,7 +385,10 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
                 Step::Control(Control::new(control::Kind::DescribePortal { id: PortalId(id), name, swallow: false }))
             }
             (Lookup::Unknown, Target::Statement(_)) => Step::Refuse(Reject::UnknownStatement),
-            (Lookup::Unknown, Target::Portal(_)) => Step::Refuse(Reject::UnknownPortal),
+            (Lookup::Unknown, Target::Portal(name)) => match check_name(&name) {
+                Some(reject) => Step::Refuse(reject),
+                None => Step::Candidate(Candidate::Describe { name }),
+            },
             (Lookup::Uncertain, target) => Step::Wait(Frontend::Describe(target)),
         }
     }
@@ -427,6 +435,7 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
             | slot::Kind::Bind { .. }
             | slot::Kind::DescribeStatement { .. }
             | slot::Kind::DescribePortal { .. }
+            | slot::Kind::DescribeCursor { .. }
             | slot::Kind::CloseStatement { .. }
             | slot::Kind::ClosePortal { .. }
             | slot::Kind::Execute { .. }

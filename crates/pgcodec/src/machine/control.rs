@@ -37,6 +37,11 @@ pub(super) enum Kind {
         name: String,
         swallow: bool,
     },
+    /// `cursor` is the session's own number of it.
+    DescribeCursor {
+        cursor: u64,
+        name: String,
+    },
     /// `tombstone` is the version that takes the name away; `None` closes a name that nobody has.
     CloseStatement {
         tombstone: Option<u64>,
@@ -63,7 +68,9 @@ impl Control {
             Kind::PoisonQuery => put(out, b'Q', &[POISON_TEXT]),
             Kind::PoisonParse => put(out, b'P', &[POISON_STATEMENT, POISON_TEXT, &[0, 0]]),
             Kind::DescribeStatement { name, .. } => put(out, b'D', &[b"S", name.as_bytes(), &[0]]),
-            Kind::DescribePortal { name, .. } => put(out, b'D', &[b"P", name.as_bytes(), &[0]]),
+            Kind::DescribePortal { name, .. } | Kind::DescribeCursor { name, .. } => {
+                put(out, b'D', &[b"P", name.as_bytes(), &[0]]);
+            }
             Kind::CloseStatement { tombstone, name } => put(out, b'C', &[b"S", held(*tombstone, name), &[0]]),
             Kind::ClosePortal { tombstone, name } => put(out, b'C', &[b"P", held(*tombstone, name), &[0]]),
         }
@@ -95,6 +102,7 @@ impl Control {
             | Kind::PoisonQuery
             | Kind::PoisonParse
             | Kind::DescribeStatement { .. }
+            | Kind::DescribeCursor { .. }
             | Kind::CloseStatement { .. }
             | Kind::ClosePortal { .. } => None,
         }
@@ -109,7 +117,7 @@ impl Control {
             Kind::CopyFail => "CopyFail",
             Kind::PoisonQuery => "Query",
             Kind::PoisonParse => "Parse",
-            Kind::DescribeStatement { .. } | Kind::DescribePortal { .. } => "Describe",
+            Kind::DescribeStatement { .. } | Kind::DescribePortal { .. } | Kind::DescribeCursor { .. } => "Describe",
             Kind::CloseStatement { .. } | Kind::ClosePortal { .. } => "Close",
         }
     }

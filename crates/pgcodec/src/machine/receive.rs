@@ -51,7 +51,9 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
             Kind::Parse { .. } => single(matches!(message, Backend::ParseComplete)),
             Kind::Bind { .. } => single(matches!(message, Backend::BindComplete)),
             Kind::CloseStatement { .. } | Kind::ClosePortal { .. } => single(matches!(message, Backend::CloseComplete)),
-            Kind::DescribePortal { .. } => single(matches!(message, Backend::RowDescription(_) | Backend::NoData)),
+            Kind::DescribePortal { .. } | Kind::DescribeCursor { .. } => {
+                single(matches!(message, Backend::RowDescription(_) | Backend::NoData))
+            }
             Kind::DescribeStatement { .. } => describe_statement(&mut front.progress, &message),
             Kind::Execute { copy, .. } => execute(&mut front.progress, copy, &message),
             Kind::Query { copy, poison: false, .. } => query(&mut front.progress, copy, &message),
@@ -77,6 +79,7 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
                 | Kind::ClosePortal { tombstone: None }
                 | Kind::DescribeStatement { .. }
                 | Kind::DescribePortal { .. }
+                | Kind::DescribeCursor { .. }
                 | Kind::Execute { .. }
                 | Kind::Query { .. }
                 | Kind::PoisonParse
@@ -277,6 +280,7 @@ fn about(kind: Kind) -> About {
     match kind {
         Kind::Parse { id } | Kind::DescribeStatement { id } => About::Statement(id),
         Kind::Bind { id } | Kind::DescribePortal { id } | Kind::Execute { portal: id, .. } => About::Portal(id),
+        Kind::DescribeCursor { cursor } => About::Cursor(cursor),
         Kind::Query { .. }
         | Kind::CloseStatement { .. }
         | Kind::ClosePortal { .. }

@@ -29,6 +29,8 @@ pub enum About {
     Nothing,
     Statement(StatementId),
     Portal(PortalId),
+    /// A cursor of SQL, by the session's own number of it: see [`super::Machine::describe_cursor`].
+    Cursor(u64),
 }
 
 /// The consequences of an `ErrorResponse`.

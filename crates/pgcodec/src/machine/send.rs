@@ -73,6 +73,9 @@ impl<T: core::marker::Copy, S, P> Machine<T, S, P> {
             ControlKind::DescribePortal { id, swallow, .. } => {
                 self.extended(Kind::DescribePortal { id: *id }, None, *swallow)
             }
+            ControlKind::DescribeCursor { cursor, .. } => {
+                self.extended(Kind::DescribeCursor { cursor: *cursor }, None, false)
+            }
             ControlKind::CloseStatement { tombstone, .. } => {
                 self.extended(Kind::CloseStatement { tombstone: *tombstone }, None, false)
             }

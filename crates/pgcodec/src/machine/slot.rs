@@ -32,6 +32,9 @@ pub(super) enum Kind {
     DescribePortal {
         id: PortalId,
     },
+    DescribeCursor {
+        cursor: u64,
+    },
     CloseStatement {
         tombstone: Option<u64>,
     },

@@ -46,6 +46,11 @@ pub enum Candidate {
         portal: PortalId,
         message: Execute,
     },
+    /// `Describe` of a portal that no Bind made: SQL may have declared a cursor of this name. Keep
+    /// [`super::Machine::describe_cursor`], or refuse it as [`Reject::UnknownPortal`].
+    Describe {
+        name: String,
+    },
     /// Data of a COPY FROM STDIN that was opened by an operation.
     CopyData(Bytes),
     CopyDone,

@@ -185,6 +185,11 @@ impl Session {
                 }
                 Ok(())
             }
+            // As if it were a cursor of SQL.
+            Candidate::Describe { name } => {
+                let describe = self.machine.describe_cursor(name, 7);
+                self.queue(None, Some(describe.clone()), Sent::Control(describe))
+            }
             Candidate::CopyData(data) => self.queue(Some(Frontend::CopyData(data)), None, Sent::CopyData),
             Candidate::CopyDone => self.queue(Some(Frontend::CopyDone), None, Sent::CopyEnd),
             Candidate::CopyFail { message } => self.queue(Some(Frontend::CopyFail { message }), None, Sent::CopyEnd),

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use pgcodec::machine::Reject;
 use pgsql::plan::{Effect, Plan};
 use policy::operation::Operation;
 
@@ -11,6 +12,7 @@ use super::super::operation;
 use super::super::refusal::Words;
 use super::super::statement::{CursorId, Judged, Source};
 use super::flight::Token;
+use super::unit::Kept;
 use super::{End, Session};
 
 /// Where an operation continues to read.
@@ -43,6 +45,23 @@ impl Session {
         Ok(Ok(Some(Reading { source, cursor: Some((id, judged)) })))
     }
 
+    /// A Describe of a cursor that SQL declared, as drivers send it before their first FETCH.
+    pub(super) async fn describe_cursor(&mut self, name: String) -> Result<(), End> {
+        if self.declaring(&name) {
+            return self.release_then_refuse(being_declared(&name)).await;
+        }
+        let Some((id, declared)) = self.cursors.get(&name).map(|cursor| (cursor.id, Arc::clone(&cursor.judged))) else {
+            let reject = Reject::UnknownPortal;
+            return self.release_then_refuse(Words::new(reject.sqlstate(), reject.to_string())).await;
+        };
+        if self.still_means(&declared).await?.is_none() {
+            return self.release_then_refuse(declare_again()).await;
+        }
+        let describe = self.machine.describe_cursor(name, id.0);
+        self.keep(Kept::Control(describe));
+        Ok(())
+    }
+
     /// Rows of one portal or cursor count together, and its result is guarded as its query says.
     pub(super) fn count_together(&mut self, token: Token, reading: Option<Reading>) {
         let (Some(flight), Some(reading)) = (self.flights.get_mut(&token), reading) else { return };
@@ -69,6 +88,12 @@ impl Session {
             )
         })
     }
+}
+
+pub(super) fn being_declared(name: &str) -> Words {
+    let mut words = Words::new("55000", format!("cursor {name:?} is being declared"));
+    words.hint = Some("Wait for the answer to DECLARE before anything that reads it.".to_owned());
+    words
 }
 
 fn declare_again() -> Words {

@@ -33,8 +33,9 @@ impl Session {
                     flight.columns = Some(columns);
                 }
             }
-            // Of a statement all columns are described as text, whatever form a Bind asks for.
-            About::Statement(_) => {}
+            // Of a statement all columns are described as text, whatever form a Bind asks for; of a cursor those of its
+            // DECLARE, while each FETCH has a form of its own.
+            About::Statement(_) | About::Cursor(_) => {}
         }
     }
 

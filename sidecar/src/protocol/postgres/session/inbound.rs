@@ -122,7 +122,10 @@ impl Session {
         if self.guard.is_some() {
             match candidate {
                 Candidate::Query { .. } => return self.refuse_query_with(not_alone()),
-                Candidate::Prepare { .. } | Candidate::Bind { .. } | Candidate::Execute { .. } => {
+                Candidate::Prepare { .. }
+                | Candidate::Bind { .. }
+                | Candidate::Execute { .. }
+                | Candidate::Describe { .. } => {
                     return self.release_then_refuse(not_alone()).await;
                 }
                 Candidate::CopyData(_) | Candidate::CopyDone | Candidate::CopyFail { .. } => {}
@@ -136,6 +139,7 @@ impl Session {
             Candidate::Prepare { id, message } => self.prepare(id, message).await,
             Candidate::Bind { id, statement, message } => self.bind(id, statement, message).await,
             Candidate::Execute { portal, message } => self.execute(portal, &message).await,
+            Candidate::Describe { name } => self.describe_cursor(name).await,
             Candidate::CopyData(data) => self.copy_data(&data),
             Candidate::CopyDone => self.copy_end(&Frontend::CopyDone),
             Candidate::CopyFail { .. } => {

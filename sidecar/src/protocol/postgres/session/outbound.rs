@@ -161,6 +161,10 @@ impl Session {
                 let portal = self.machine.portal(id);
                 (portal.map(|p| p.judged.clone()), portal.map(|p| p.statement))
             }
+            About::Cursor(id) => {
+                let cursor = self.cursors.values().find(|cursor| cursor.id == CursorId(id));
+                (cursor.map(|cursor| cursor.judged.clone()), None)
+            }
             About::Nothing => (by_token.clone(), None),
         };
         let Some(judged) = judged.or(by_token) else {

@@ -6,6 +6,7 @@ use policy::operation::Strictness;
 
 use super::super::refusal::Words;
 use super::Session;
+use super::cursor::being_declared;
 
 /// Cursors that one session may declare.
 const CURSORS: usize = 256;
@@ -42,11 +43,7 @@ impl Session {
                 words.hint = Some("Use the format text or csv.".to_owned());
                 Some(words)
             }
-            Effect::FetchCursor { name } if self.declaring(name) => {
-                let mut words = Words::new("55000", format!("cursor {name:?} is being declared"));
-                words.hint = Some("Wait for the answer to DECLARE before FETCH.".to_owned());
-                Some(words)
-            }
+            Effect::FetchCursor { name } if self.declaring(name) => Some(being_declared(name)),
             Effect::FetchCursor { name } if !self.cursors.contains_key(name) || self.machine.has_portal(name) => {
                 Some(Words::new("34000", format!("cursor {name:?} does not exist")))
             }
