@@ -7,6 +7,7 @@ use pgcodec::machine::{Copy, PortalId, StatementId};
 use pgcodec::{Candidate, Control, Expect, Frontend, Step, TxState};
 use pgsql::Refused as NotPlanned;
 use pgsql::plan::{Effect, Plan};
+use pgsql::refused::Code;
 use policy::operation::Operation;
 use policy::verdict::DenyReason;
 
@@ -158,7 +159,8 @@ impl Session {
             self.planner.follow(loaded, self.desk.view());
             return Ok(self.planner.judge(sql.to_owned()).await);
         }
-        if judged.plan.is_ok() {
+        // No catalog makes a text of what is none.
+        if judged.plan.as_ref().map_or_else(|why| why.code == Code::Syntax, |_| true) {
             return Ok(judged);
         }
         let seen = Arc::clone(self.planner.loaded());
