@@ -384,6 +384,8 @@ fn what_a_startup_packet_may_not_ask_for_is_refused() {
         (with("session_authorization", "postgres"), ""),
         (with("standard_conforming_strings", "off"), ""),
         (with("row_security", "off"), ""),
+        (with("options", "-c statement_timeout=soon"), "42501"),
+        (with("work_mem", "1GB"), "42501"),
     ];
     // The same parameter twice is no startup packet: closed without a word.
     assert!(Wire::connect(port, &with("database", DATABASE)).is_err());
@@ -398,6 +400,27 @@ fn what_a_startup_packet_may_not_ask_for_is_refused() {
     let mut wire = Wire::connect(port, &login).unwrap();
     assert_eq!(wire.query("SHOW standard_conforming_strings").unwrap().texts(), [["on"]]);
     assert_eq!(wire.query("SELECT current_setting('search_path')").unwrap().texts(), [["\"public\", pg_temp"]]);
+}
+
+/// A connection string may say what SET may say, and no more.
+#[test]
+fn a_session_may_begin_with_limits_of_its_own_that_are_shorter() {
+    let server = world::server().unwrap();
+    server.admin(&format!("ALTER ROLE {} SET lock_timeout = '10s'", world::ROLE)).unwrap();
+    let sidecar = world::sidecar(&server, &Policy::default()).unwrap();
+    let begin = |options: &str| Wire::connect(sidecar.port(), &sidecar.login().parameter("options", options));
+    let options =
+        "-c statement_timeout=5s -c lock_timeout=9999 -c jit=off -c client_min_messages=warning -c search_path=public";
+    let mut wire = begin(options).unwrap();
+    for (name, value) in
+        [("statement_timeout", "5s"), ("lock_timeout", "9999ms"), ("jit", "off"), ("client_min_messages", "warning")]
+    {
+        assert_eq!(wire.query(&format!("SHOW {name}")).unwrap().texts(), [[value]], "{name}");
+    }
+    for options in ["-c lock_timeout=11s", "-c lock_timeout=0", "-c lock_timeout=9s -c lock_timeout=20s"] {
+        let error = format!("{:#}", begin(options).map(drop).unwrap_err());
+        assert!(error.contains("42501") && error.contains("`lock_timeout` can only be made shorter"), "{error}");
+    }
 }
 
 #[test]

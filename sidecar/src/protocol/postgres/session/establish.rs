@@ -189,6 +189,12 @@ async fn prepare(
     let loaded = catalog.current(core).await.map_err(|error| {
         Failed(Words::new("08001", "the target is not available: its catalog cannot be read"), error.to_string())
     })?;
+    // The target has them already; nothing ran under them.
+    settings::within_limits(settings, &loaded.catalog.time_limits).map_err(|why| {
+        let mut words = Words::new("42501", format!("refused at the start of the session: {why}"));
+        words.hint = why.hint;
+        Failed(words, "a startup setting goes beyond its limit".to_owned())
+    })?;
     let limits = pgsql::parse::Limits { bytes: core.limits.sql_text, ..pgsql::parse::Limits::default() };
     let planner = Planner::new(loaded, desk.view(), limits);
     for problem in planner.masks().problems() {

@@ -358,23 +358,26 @@ fn check(startup: &Startup, target: &Target) -> Result<(String, Vec<(String, Str
             "options" => {
                 let listed = parse_options(value).map_err(|v| refused("22023", v.to_string()))?;
                 for (name, value) in listed {
-                    setting(&name, &value, &mut settings)?;
+                    setting(&name, &value, target, &mut settings)?;
                 }
             }
-            name => setting(name, value, &mut settings)?,
+            name => setting(name, value, target, &mut settings)?,
         }
     }
     Ok((asked.to_owned(), settings))
 }
 
-fn setting(name: &str, value: &str, settings: &mut Vec<(String, String)>) -> Result<(), Words> {
-    if settings::agrees_with_pin(name, value) {
+fn setting(name: &str, value: &str, target: &Target, settings: &mut Vec<(String, String)>) -> Result<(), Words> {
+    let search_path = &target.postgres.search_path;
+    if settings::agrees_with_pin(name, value, search_path) {
         return Ok(());
     }
-    if !settings::passed_on(name) {
+    if !settings::passed_on(name, value) {
         let mut words = Words::new("42501", format!("the startup setting {name:?} is not allowed with this value"));
-        words.hint =
-            Some("Leave it out of the connection string; session settings that are allowed can be SET later.".into());
+        words.hint = Some(match name.eq_ignore_ascii_case("search_path") {
+            true => format!("Leave it out of the connection string: it is {} here.", search_path.join(", ")),
+            false => "Leave it out of the connection string.".to_owned(),
+        });
         return Err(words);
     }
     settings.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
