@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -136,4 +139,155 @@ fn a_table_that_a_transaction_made_is_known_once_it_is_committed() {
     assert_eq!(ask("SELECT id FROM log WHERE id = 0").fault, None);
     assert_eq!(ask("COMMIT").fault, None);
     assert_eq!(ask("SELECT id FROM made").fault, None);
+}
+
+// === what an open transaction has done to the catalog ===
+
+/// Runs `work` while somebody approves whatever is asked.
+fn with_an_approver(world: &World, work: impl FnOnce()) {
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                for item in world.sidecar.requests().unwrap() {
+                    if item.pointer("/status/phase").is_some_and(|phase| phase == "Pending") {
+                        let name = item.pointer("/metadata/name").and_then(|name| name.as_str()).unwrap();
+                        world.sidecar.vote(ALICE, name, "approve").unwrap();
+                    }
+                }
+                thread::sleep(Duration::from_millis(50));
+            }
+        });
+        let done = catch_unwind(AssertUnwindSafe(work));
+        over.store(true, Ordering::Relaxed);
+        done.unwrap();
+    });
+}
+
+fn maker() -> Policy {
+    Policy::default()
+        .without("no-ddl")
+        .rule("{name: makes, action: RequireApproval, approval: patient, verbs: [DDL]}")
+        .rule("{name: made, action: Allow, verbs: [Select, Insert], relations: ['public.made*']}")
+}
+
+#[test]
+fn a_transaction_uses_the_tables_that_it_made() {
+    let world = with("", &maker());
+    with_an_approver(&world, || {
+        let (mut wire, mut other) = (world.agent().unwrap(), world.agent().unwrap());
+        let mut ask = |sql: &str| wire.query(sql).unwrap();
+        for sql in [
+            "BEGIN",
+            "CREATE TABLE made (id int, ssn text)",
+            "INSERT INTO made VALUES (1, 'CANARY-made'), (2, NULL)",
+            "CREATE TABLE made_too AS SELECT 7 AS id",
+        ] {
+            assert_eq!(ask(sql).fault, None, "{sql}");
+        }
+        // Masks hold there as anywhere.
+        let answer = ask("SELECT m.*, t.id FROM made m, made_too t ORDER BY m.id");
+        assert_eq!(answer.fault, None);
+        assert!(!answer.contains(CANARY.as_bytes()), "{answer:?}");
+        assert_eq!(answer.rows.len(), 2);
+        assert_eq!(other.query("SELECT id FROM made").unwrap().sqlstate(), "42P01");
+        assert_eq!(ask("ALTER TABLE made_too ADD COLUMN more int DEFAULT 5").fault, None);
+        assert_eq!(ask("SELECT more FROM made_too").texts(), [["5"]]);
+        // What a savepoint takes back is not there.
+        for sql in ["SAVEPOINT s", "CREATE TABLE made_late (id int)", "SELECT id FROM made_late", "ROLLBACK TO s"] {
+            assert_eq!(ask(sql).fault, None, "{sql}");
+        }
+        assert_eq!(ask("SELECT id FROM made_late").sqlstate(), "42P01");
+        assert_eq!(ask("ROLLBACK TO s").fault, None);
+        assert_eq!(ask("SELECT count(*) FROM made").texts(), [["2"]]);
+        assert_eq!(ask("COMMIT").fault, None);
+        assert_eq!(ask("SELECT more FROM made_too").texts(), [["5"]]);
+        // Rolled back, it was never there.
+        for sql in ["BEGIN", "CREATE TABLE made_never (id int)", "SELECT id FROM made_never", "ROLLBACK"] {
+            assert_eq!(ask(sql).fault, None, "{sql}");
+        }
+        assert_eq!(ask("SELECT id FROM made_never").sqlstate(), "42P01");
+    });
+}
+
+/// Where a text would not see what others commit, their names decide: a view that is made anew could read something else.
+#[test]
+fn a_transaction_that_sees_the_past_gets_no_catalog_of_its_own() {
+    let policy = maker().rule("{name: front, action: Allow, verbs: [Select], relations: [public.front]}");
+    let world = with("CREATE VIEW front AS SELECT id, note AS name FROM orders", &policy);
+    with_an_approver(&world, || {
+        let mut wire = world.agent().unwrap();
+        let mut ask = |sql: &str| wire.query(sql).unwrap();
+        for sql in ["BEGIN ISOLATION LEVEL REPEATABLE READ", "SELECT id FROM log", "CREATE TABLE made (id int)"] {
+            assert_eq!(ask(sql).fault, None, "{sql}");
+        }
+        world.server.admin("CREATE OR REPLACE VIEW front AS SELECT id, ssn AS name FROM customers").unwrap();
+        thread::sleep(Duration::from_secs(2));
+        let answer = ask("SELECT upper(name) FROM front WHERE id = 1");
+        assert!(!answer.contains(CANARY.as_bytes()), "{answer:?}");
+        assert_eq!(answer.sqlstate(), "42501");
+        ask("ROLLBACK");
+        for sql in ["BEGIN ISOLATION LEVEL REPEATABLE READ", "CREATE TABLE made (id int)"] {
+            assert_eq!(ask(sql).fault, None, "{sql}");
+        }
+        assert_eq!(ask("SELECT id FROM made").sqlstate(), "42P01");
+    });
+}
+
+/// At READ COMMITTED what others commit is seen in an open transaction that changed the catalog, too.
+#[test]
+fn a_view_that_was_made_again_is_seen_in_a_transaction_that_made_a_table() {
+    let policy = maker().rule("{name: front, action: Allow, verbs: [Select], relations: [public.front]}");
+    let world = with("CREATE VIEW front AS SELECT id, note AS name FROM orders", &policy);
+    with_an_approver(&world, || {
+        let mut wire = world.agent().unwrap();
+        for sql in ["BEGIN", "CREATE TABLE made (id int)", "SELECT id FROM made"] {
+            assert_eq!(wire.query(sql).unwrap().fault, None, "{sql}");
+        }
+        world.server.admin("CREATE OR REPLACE VIEW front AS SELECT id, ssn AS name FROM customers").unwrap();
+        // What counts as recent depends on how long this machine takes to read it.
+        thread::sleep(Duration::from_secs(3));
+        let answer = wire.query("SELECT upper(name) FROM front WHERE id = 1").unwrap();
+        assert!(!answer.contains(CANARY.as_bytes()), "{answer:?}");
+        assert_eq!(answer.sqlstate(), "42501");
+    });
+}
+
+/// The questions of ours leave the agent's statements and portals as they are.
+#[test]
+fn reading_the_catalog_takes_nothing_of_the_agents_away() {
+    let world = with("", &maker());
+    with_an_approver(&world, || {
+        let mut wire = world.agent().unwrap();
+        let none = || [Option::<&str>::None; 0];
+        let write = |_: Option<&str>, _: &mut BytesMut| Ok(IsNull::Yes);
+        let rows = |wire: &mut Wire, mut out: BytesMut| {
+            frontend::sync(&mut out);
+            wire.send(&out).unwrap();
+            let messages = wire.until_ready().unwrap();
+            assert!(!messages.iter().any(|m| m.tag == b'E'), "{messages:?}");
+            messages.iter().filter(|m| m.tag == b'D').count()
+        };
+        assert_eq!(wire.query("BEGIN").unwrap().fault, None);
+        let mut made = BytesMut::new();
+        frontend::parse("make", "CREATE TABLE made AS SELECT 1 AS id", [], &mut made).unwrap();
+        frontend::bind("make", "make", [], none(), write, [0], &mut made).map_err(|_| ()).unwrap();
+        frontend::execute("make", 0, &mut made).unwrap();
+        // The unnamed ones stay open behind it.
+        frontend::parse("", "SELECT id FROM orders", [], &mut made).unwrap();
+        frontend::bind("", "", [], none(), write, [0], &mut made).map_err(|_| ()).unwrap();
+        frontend::execute("", 20, &mut made).unwrap();
+        assert_eq!(rows(&mut wire, made), 20);
+        let mut used = BytesMut::new();
+        frontend::parse("use", "SELECT id FROM made", [], &mut used).unwrap();
+        frontend::bind("use", "use", [], none(), write, [0], &mut used).map_err(|_| ()).unwrap();
+        frontend::execute("use", 0, &mut used).unwrap();
+        assert_eq!(rows(&mut wire, used), 1);
+        let mut rest = BytesMut::new();
+        frontend::execute("", 0, &mut rest).unwrap();
+        frontend::bind("again", "", [], none(), write, [0], &mut rest).map_err(|_| ()).unwrap();
+        frontend::execute("again", 0, &mut rest).unwrap();
+        assert_eq!(rows(&mut wire, rest), 180 + 200);
+        assert_eq!(wire.query("COMMIT").unwrap().fault, None);
+    });
 }

@@ -27,6 +27,7 @@ mod silent;
 pub(crate) mod snapshot;
 mod startup;
 mod state;
+mod uncommitted;
 mod unit;
 
 use std::collections::{BTreeMap, HashSet};
@@ -47,8 +48,9 @@ use self::guard::Guard;
 use self::meaning::Meaning;
 use self::planner::Planner;
 use self::row_limit::BeyondLimit;
-use self::snapshot::{Slot, SnapshotError};
+use self::snapshot::{Loaded, Slot, SnapshotError};
 use self::startup::Begun;
+use self::uncommitted::Uncommitted;
 use self::unit::Kept;
 use super::operation::{self, Transaction};
 use super::refusal::Words;
@@ -137,8 +139,8 @@ pub(super) struct Session {
     database: String,
     role: String,
     catalog: Arc<Slot>,
-    /// A statement of the open transaction changed the catalog: others see it after COMMIT, so what was read before says nothing.
-    changed_catalog: bool,
+    /// Statements of the open transaction changed the catalog: others see it after COMMIT, so what was read before says nothing.
+    uncommitted: Uncommitted,
     planner: Planner,
     machine: Machine<Token, Prepared, Portal>,
     agent: Agent,
@@ -330,7 +332,10 @@ impl Session {
 
     /// Follows policy and catalog before something is judged.
     async fn refresh(&mut self) -> Result<(), End> {
-        let loaded = self.catalog.current(&self.core).await.map_err(catalog_not_read)?;
+        let loaded = match self.uncommitted_catalog(Loaded::is_usable).await? {
+            Some(loaded) => loaded,
+            None => self.catalog.current(&self.core).await.map_err(catalog_not_read)?,
+        };
         self.planner.follow(loaded, self.desk.view());
         Ok(())
     }

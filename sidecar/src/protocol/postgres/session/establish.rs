@@ -25,6 +25,7 @@ use super::meaning::Meaning;
 use super::planner::Planner;
 use super::silent::Silent;
 use super::startup::Proven;
+use super::uncommitted::Uncommitted;
 use super::{End, Session};
 use crate::core::Core;
 use crate::gate::{Ended, Moment, Outcome, Stage};
@@ -253,7 +254,8 @@ async fn pins(
     let failed = |text: String| {
         Failed(Words::new("08001", "the target is not available: the session could not be pinned"), text)
     };
-    let mut asker = Asker { upstream, framer, desk, key: &core.digest_key, database, most: MOST_BYTES };
+    let mut asker =
+        Asker { upstream, framer, desk, key: &core.digest_key, database, most: MOST_BYTES, unasked: Vec::new() };
     let rows = asker.ask("pins", PINS).await.map_err(|error: InternalError| failed(error.to_string()))?;
     let row: Vec<String> = rows
         .into_iter()
@@ -301,7 +303,7 @@ impl Prepared {
             next_token: 0,
             stream: None,
             cursors: BTreeMap::new(),
-            changed_catalog: false,
+            uncommitted: Uncommitted::default(),
             must_roll_back: false,
             beyond_limit: None,
             guard: None,

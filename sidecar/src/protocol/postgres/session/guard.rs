@@ -11,9 +11,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use pgcodec::backend::ErrorFields;
-use pgcodec::frontend::{Bind, Execute, Parse, Target as Named};
-use pgcodec::machine::RESERVED_PREFIX;
-use pgcodec::{Backend, Frontend, TxState};
+use pgcodec::{Backend, TxState};
 use recording::entry::Status;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -21,9 +19,10 @@ use super::super::operation::{self, Transaction};
 use super::super::refusal::Words;
 use super::agent::fields;
 use super::flight::Token;
+use super::internal::own_frames;
 use super::silent::Silent;
 use super::unit::not_decided;
-use super::{End, Session, encoded};
+use super::{End, Session};
 use crate::failpoint::failpoint;
 use crate::gate::{Moment, Outcome, Permit, Running, Stage as Deciding};
 
@@ -215,26 +214,8 @@ impl Session {
 
     /// A constant text of ours on the session's own connection, under a name that no agent can use.
     async fn own(&mut self, what: &'static str, text: &'static str) -> Result<(Permit, BytesMut), End> {
-        let name = format!("{RESERVED_PREFIX}own");
         // The unnamed portal: named ones live as long as the transaction, and the agent has none that outlives this.
-        let bind = Bind {
-            portal: String::new(),
-            statement: name.clone(),
-            formats: Vec::new(),
-            params: Vec::new(),
-            result_formats: Vec::new(),
-        };
-        let mut frames = BytesMut::new();
-        for message in [
-            // Left over where an error skipped what stood behind it.
-            Frontend::Close(Named::Statement(name.clone())),
-            Frontend::Parse(Parse { name, sql: text.to_owned(), param_types: Vec::new() }),
-            Frontend::Bind(bind),
-            Frontend::Execute(Execute { portal: String::new(), max_rows: 0 }),
-            Frontend::Sync,
-        ] {
-            frames.extend_from_slice(&encoded(&message)?);
-        }
+        let frames = own_frames("", text).map_err(End::Upstream)?;
         let mut desk = self.core.gate.internal_desk(self.desk.target());
         let (subject, planned) = (Arc::clone(desk.subject()), desk.revision());
         let op = operation::internal(

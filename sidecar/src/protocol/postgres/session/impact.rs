@@ -139,6 +139,7 @@ impl Sketch<'_> {
             key: &self.core.digest_key,
             database: self.database,
             most: MOST_BYTES,
+            unasked: Vec::new(),
         };
         if let Some(text) = explain {
             match self.within(&mut asker, operation, "impact preview: estimate", &text, |_| true).await {

@@ -18,6 +18,7 @@ use super::company::Company;
 use super::copy_in::COPY_IN_BYTES;
 use super::flight::{Flight, Token};
 use super::impact::{Sketch, Values};
+use super::snapshot::Loaded;
 use super::unit::{Kept, not_decided};
 use super::{End, Session, agent, catalog_not_read, encoded};
 use crate::gate::{Moment, NotHeld, Permit, Refusal, Refused, Released, Stage};
@@ -155,12 +156,16 @@ impl Session {
         self.refresh().await?;
         let judged = self.planner.judge(sql.to_owned()).await;
         if !self.planner.is_recent_for(&judged) {
-            let loaded = self.catalog.recent(&self.core).await.map_err(catalog_not_read)?;
+            let loaded = match self.uncommitted_catalog(Loaded::is_recent).await? {
+                Some(loaded) => loaded,
+                None => self.catalog.recent(&self.core).await.map_err(catalog_not_read)?,
+            };
             self.planner.follow(loaded, self.desk.view());
             return Ok(self.planner.judge(sql.to_owned()).await);
         }
         // No catalog makes a text of what is none.
-        if judged.plan.as_ref().map_or_else(|why| why.code == Code::Syntax, |_| true) {
+        let settled = judged.plan.as_ref().map_or_else(|why| why.code == Code::Syntax, |_| true);
+        if settled || self.uncommitted.is_read() {
             return Ok(judged);
         }
         let seen = Arc::clone(self.planner.loaded());

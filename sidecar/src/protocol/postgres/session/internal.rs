@@ -4,6 +4,8 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use pgcodec::frontend::{Bind, Execute, Parse, Target};
+use pgcodec::machine::RESERVED_PREFIX;
 use pgcodec::{Backend, Framer, Frontend};
 use policy::operation::Operation;
 use recording::entry::Status;
@@ -41,6 +43,39 @@ pub(super) struct Asker<'a> {
     pub database: &'a str,
     /// Bytes of one answer.
     pub most: usize,
+    /// What the target said of its own accord meanwhile: on an agent's connection that is the agent's.
+    pub unasked: Vec<Backend>,
+}
+
+/// One constant text in the extended protocol, under a name that no agent can use, with a Sync behind it. Without a name
+/// for it the portal is the unnamed one, which outlives a COMMIT.
+///
+/// # Errors
+/// When the text is too long for a message.
+pub(super) fn own_frames(portal: &str, text: &str) -> Result<BytesMut, pgcodec::Violation> {
+    let name = format!("{RESERVED_PREFIX}own");
+    let bind = Bind {
+        portal: portal.to_owned(),
+        statement: name.clone(),
+        formats: Vec::new(),
+        params: Vec::new(),
+        result_formats: Vec::new(),
+    };
+    let mut out = BytesMut::new();
+    for message in [
+        // Left over where an error skipped what stood behind it.
+        Frontend::Close(Target::Statement(name.clone())),
+        Frontend::Parse(Parse { name, sql: text.to_owned(), param_types: Vec::new() }),
+        Frontend::Bind(bind),
+        Frontend::Execute(Execute { portal: portal.to_owned(), max_rows: 0 }),
+    ] {
+        message.encode(&mut out)?;
+    }
+    if !portal.is_empty() {
+        Frontend::Close(Target::Portal(portal.to_owned())).encode(&mut out)?;
+    }
+    Frontend::Sync.encode(&mut out)?;
+    Ok(out)
 }
 
 /// The rows of one answer; `None` is NULL.
@@ -51,6 +86,14 @@ impl Asker<'_> {
     pub(super) async fn ask(&mut self, what: &'static str, text: &'static str) -> Result<Rows, InternalError> {
         let mut frames = BytesMut::new();
         Frontend::Query { sql: text.to_owned() }.encode(&mut frames)?;
+        let op = self.operation(|ctx| operation::internal(ctx, what, &frames));
+        self.run(&op, &frames).await
+    }
+
+    /// Runs one constant text on the connection of an agent that waits: its statements and portals, those without a name
+    /// too, stay as they are.
+    pub(super) async fn ask_beside(&mut self, what: &'static str, text: &'static str) -> Result<Rows, InternalError> {
+        let frames = own_frames(&format!("{RESERVED_PREFIX}own"), text)?;
         let op = self.operation(|ctx| operation::internal(ctx, what, &frames));
         self.run(&op, &frames).await
     }
@@ -104,6 +147,13 @@ impl Asker<'_> {
                             return Err(InternalError::TooLarge(self.most));
                         }
                         rows.push(row.columns().collect());
+                    }
+                    message @ (Backend::ParameterStatus { .. } | Backend::NotificationResponse { .. }) => {
+                        bytes = bytes.saturating_add(frame.bytes().len());
+                        if bytes > self.most {
+                            return Err(InternalError::TooLarge(self.most));
+                        }
+                        self.unasked.push(message);
                     }
                     Backend::ErrorResponse(fields) => failed = Some(fields.code().to_owned()),
                     Backend::ReadyForQuery(_) => {

@@ -215,8 +215,9 @@ impl Session {
             }
             Some(Effect::ChangesCatalog) => {
                 self.catalog.invalidate();
-                self.changed_catalog = true;
+                self.uncommitted.changed();
             }
+            Some(Effect::RollbackTo { .. }) => self.uncommitted.rolled_back(),
             Some(Effect::Unlisten { channel: Some(channel) }) => {
                 self.listening.remove(&channel);
             }
@@ -349,7 +350,7 @@ impl Session {
             // Cursors without HOLD end with their transaction, and HOLD is refused.
             self.cursors.clear();
             self.must_roll_back = false;
-            if std::mem::take(&mut self.changed_catalog) {
+            if self.uncommitted.ended() {
                 self.catalog.invalidate();
             }
         }

@@ -15,7 +15,7 @@ use policy::TargetKey;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::internal::{Asker, InternalError, MOST_BYTES};
+use super::internal::{Asker, InternalError, MOST_BYTES, Rows};
 use super::login::{LoggedIn, LoginError};
 use crate::core::Core;
 use crate::gate::Gate;
@@ -32,7 +32,7 @@ const SHARE: u32 = 4;
 /// A name that is not found is worth another look only if the snapshot is older than this.
 const SECOND_LOOK: Duration = Duration::from_secs(2);
 /// For reading one snapshot.
-const DEADLINE: Duration = Duration::from_secs(20);
+pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
@@ -55,6 +55,16 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// What was read since `at`.
+    pub(super) fn since(at: Instant, catalog: Catalog) -> Self {
+        Self { catalog, at, took: at.elapsed() }
+    }
+
+    /// Not so old that a statement waits until it was read again.
+    pub fn is_usable(&self) -> bool {
+        self.at.elapsed() <= STALE
+    }
+
     /// Recent enough for what names do not pin: views, values that hold rows, foreign keys that carry a change on.
     pub fn is_recent(&self) -> bool {
         self.at.elapsed() <= self.took.saturating_mul(SHARE).clamp(RECENT, STALE)
@@ -102,11 +112,10 @@ impl Slot {
     /// The snapshot to plan with: read now if there is none or it is stale, read in the background if it is not fresh.
     pub async fn current(self: &Arc<Self>, core: &Arc<Core>) -> Result<Arc<Loaded>, SnapshotError> {
         let Some(loaded) = self.current.load_full() else { return self.read(core, Instant::now()).await };
-        let age = loaded.at.elapsed();
-        if age > STALE {
+        if !loaded.is_usable() {
             return self.read(core, Instant::now()).await;
         }
-        if age > FRESH && self.reading.try_lock().is_ok() {
+        if loaded.at.elapsed() > FRESH && self.reading.try_lock().is_ok() {
             let (slot, core) = (Arc::clone(self), Arc::clone(core));
             tokio::spawn(async move {
                 if let Err(error) = slot.read(&core, Instant::now()).await {
@@ -152,7 +161,7 @@ impl Slot {
             .await
             .unwrap_or(Err(SnapshotError::Timeout))?;
         core.save_catalog(&self.target.key, &self.database, &catalog);
-        let loaded = Arc::new(Loaded { catalog, at, took: at.elapsed() });
+        let loaded = Arc::new(Loaded::since(at, catalog));
         self.current.store(Some(Arc::clone(&loaded)));
         Ok(loaded)
     }
@@ -180,16 +189,29 @@ pub(crate) async fn read(
         key,
         database,
         most: MOST_BYTES,
+        unasked: Vec::new(),
     };
     asker.ask("catalog snapshot: begin", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let mut rows = Vec::with_capacity(SNAPSHOT.len());
     for text in SNAPSHOT {
-        let answer = asker.ask("catalog snapshot", text).await?;
-        rows.push(answer.into_iter().filter_map(first_text).collect::<Vec<String>>());
+        rows.push(texts(asker.ask("catalog snapshot", text).await?));
     }
     asker.ask("catalog snapshot: end", "COMMIT").await?;
     logged_in.upstream.close().await;
     Ok(Catalog::from_rows(&rows)?)
+}
+
+/// The same on the connection of an agent, as its open transaction sees it. Each text sees another moment.
+pub(super) async fn read_beside(asker: &mut Asker<'_>) -> Result<Catalog, SnapshotError> {
+    let mut rows = Vec::with_capacity(SNAPSHOT.len());
+    for text in SNAPSHOT {
+        rows.push(texts(asker.ask_beside("catalog snapshot: of an open transaction", text).await?));
+    }
+    Ok(Catalog::from_rows(&rows)?)
+}
+
+fn texts(rows: Rows) -> Vec<String> {
+    rows.into_iter().filter_map(first_text).collect()
 }
 
 /// The only column of a row; what is not UTF-8 cannot be JSON and fails there.
