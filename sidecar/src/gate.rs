@@ -261,7 +261,8 @@ impl Desk {
             }
             (Decision::RequireApproval(terms), Stage::Run | Stage::Continue(_)) => {
                 let since = Instant::now();
-                let approved = self.approve(op, terms, moment, agent).await;
+                // Boxed: what is rare takes no room in each session.
+                let approved = Box::pin(self.approve(op, terms, moment, agent)).await;
                 let request = approved.as_ref().map_or_else(Refusal::request, |(ticket, _)| Some(ticket.name.as_str()));
                 op_ref.trace().waited(since, request);
                 match approved {

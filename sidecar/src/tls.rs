@@ -5,10 +5,12 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::time::SystemTime;
 
 use aws_lc_rs::digest;
 use parking_lot::Mutex;
+use rustls::client::Resumption;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -28,6 +30,9 @@ const SYSTEM_BUNDLES: [&str; 5] = [
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
+
+/// Sets of roots that are kept parsed; parsing one again costs milliseconds.
+const KEPT_ROOTS: usize = 64;
 
 /// Hosts whose certificates are kept; minting one again costs little.
 const KEPT: usize = 1_024;
@@ -68,18 +73,44 @@ pub fn install_provider() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }
 
-/// TLS 1.2 and 1.3, chain and host name verified, against `ca` (PEM, one or more certificates) or the system's roots.
+/// What a target's certificate is verified against.
+#[derive(PartialEq, Eq, Hash)]
+enum Roots {
+    Pem(Vec<u8>),
+    /// As of this change of the file; `None` where the file system does not know.
+    System(PathBuf, Option<SystemTime>),
+}
+
+/// Each is a hundred certificates for some systems: all sessions share one.
+static MADE: LazyLock<Mutex<HashMap<Roots, Arc<ClientConfig>>>> = LazyLock::new(Mutex::default);
+
+/// TLS 1.2 and 1.3, chain and host name verified, against `ca` (PEM, one or more certificates) or the system's roots as they
+/// are now. Nothing of one connection is resumed in another: each is verified by itself.
 pub fn upstream(ca: Option<&[u8]>) -> Result<Arc<ClientConfig>, TlsError> {
-    let roots = match ca {
-        Some(pem) => anchors(pem)?,
-        None => system_roots()?,
+    let source = match ca {
+        Some(pem) => Roots::Pem(pem.to_vec()),
+        None => system_bundle()?,
+    };
+    if let Some(made) = MADE.lock().get(&source) {
+        return Ok(Arc::clone(made));
+    }
+    let roots = match &source {
+        Roots::Pem(pem) => anchors(pem)?,
+        Roots::System(path, _) => system_roots(path)?,
     };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+    let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    Ok(Arc::new(config))
+    config.resumption = Resumption::disabled();
+    let config = Arc::new(config);
+    let mut made = MADE.lock();
+    if made.len() >= KEPT_ROOTS {
+        made.clear();
+    }
+    made.insert(source, Arc::clone(&config));
+    Ok(config)
 }
 
 fn anchors(pem: &[u8]) -> Result<RootCertStore, TlsError> {
@@ -91,13 +122,20 @@ fn anchors(pem: &[u8]) -> Result<RootCertStore, TlsError> {
     if roots.is_empty() { Err(TlsError::Empty) } else { Ok(roots) }
 }
 
-/// Bundles of systems hold a few certificates that rustls cannot use; those are left out.
-fn system_roots() -> Result<RootCertStore, TlsError> {
+fn system_bundle() -> Result<Roots, TlsError> {
     let path = match std::env::var_os("SSL_CERT_FILE") {
         Some(path) => PathBuf::from(path),
         None => SYSTEM_BUNDLES.iter().map(PathBuf::from).find(|p| p.exists()).ok_or(TlsError::NoSystemRoots)?,
     };
-    let pem = std::fs::read(&path).map_err(|source| TlsError::SystemRoots { path, source })?;
+    match std::fs::metadata(&path) {
+        Ok(found) => Ok(Roots::System(path, found.modified().ok())),
+        Err(source) => Err(TlsError::SystemRoots { path, source }),
+    }
+}
+
+/// Bundles of systems hold a few certificates that rustls cannot use; those are left out.
+fn system_roots(path: &Path) -> Result<RootCertStore, TlsError> {
+    let pem = std::fs::read(path).map_err(|source| TlsError::SystemRoots { path: path.to_owned(), source })?;
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).flatten());
     if roots.is_empty() { Err(TlsError::NoSystemRoots) } else { Ok(roots) }

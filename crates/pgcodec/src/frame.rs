@@ -96,6 +96,11 @@ impl Framer {
         &mut self.buffer
     }
 
+    /// What was received and not handed out as a frame, by itself, for whoever reads on.
+    pub fn into_rest(self) -> BytesMut {
+        BytesMut::from(self.buffer.as_ref())
+    }
+
     /// Bytes received and not yet handed out as a frame.
     pub fn buffered(&self) -> usize {
         self.buffer.len()

@@ -151,7 +151,8 @@ pub(super) struct Session {
     /// Messages of the extended protocol that were not sent yet.
     kept: Vec<Kept>,
     kept_bytes: usize,
-    flights: BTreeMap<Token, Flight>,
+    /// Boxed: a map that was ever used has room for eleven.
+    flights: BTreeMap<Token, Box<Flight>>,
     next_token: u64,
     /// The stream that a permitted operation opened, and the operation.
     stream: Option<(Token, StreamGrant)>,

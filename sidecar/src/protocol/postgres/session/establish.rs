@@ -87,7 +87,8 @@ pub(super) async fn establish(proven: Proven, subjects: Subjects, target: Arc<Ta
     let trace = desk.session_trace(Protocol::Postgres, &database);
     let mut why = "not established";
     let mut close = entry::Close { reason: String::new(), ..entry::Close::default() };
-    match prepare(&mut agent, desk, &startup, &database, &settings, &core).await {
+    // Boxed: what happens once takes no room in the session from then on.
+    match Box::pin(prepare(&mut agent, desk, &startup, &database, &settings, &core)).await {
         Err(Failed(words, reason)) => {
             tracing::warn!(target: "agentaccess", session = session.as_str(), %reason, "session not established");
             farewell(&mut agent, &words).await;

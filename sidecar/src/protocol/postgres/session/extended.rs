@@ -183,7 +183,7 @@ impl Session {
                     if !self.machine.idle() {
                         return self.release_then_refuse(not_alone()).await;
                     }
-                    self.begin_guard(token, most).await?;
+                    Box::pin(self.begin_guard(token, most)).await?;
                 }
                 if !self.release().await? {
                     return Ok(());

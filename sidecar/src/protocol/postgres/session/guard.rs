@@ -364,7 +364,7 @@ impl Session {
         }
         failpoint("guard_ready");
         let (what, text) = if commit { ("guard: commit", "COMMIT") } else { ("guard: rollback", "ROLLBACK") };
-        let (permit, frames) = self.own(what, text).await?;
+        let (permit, frames) = Box::pin(self.own(what, text)).await?;
         let (_, running) = self.upstream.send(permit, &frames).map_err(not_decided)?;
         if let Some(guard) = &mut self.guard {
             guard.stage = Stage::Ends { running, commit, committed: false, error: None };

@@ -290,7 +290,7 @@ impl Session {
                         if !self.machine.idle() {
                             return self.refuse_query_with(not_alone());
                         }
-                        self.begin_guard(token, most).await?;
+                        Box::pin(self.begin_guard(token, most)).await?;
                     }
                     self.before_effect(&plan.effect);
                     self.meaning.sent(token, &plan.effect);
@@ -325,7 +325,8 @@ impl Session {
             self.upstream.send(permit, frames).map_err(not_decided)?
         };
         let captured = self.core.limits.recorded_body;
-        self.flights.insert(token, Flight::sent(running, judged, statement, operation, obligations, captured));
+        let flight = Flight::sent(running, judged, statement, operation, obligations, captured);
+        self.flights.insert(token, Box::new(flight));
         Ok(())
     }
 }

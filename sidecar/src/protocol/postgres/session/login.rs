@@ -208,7 +208,10 @@ impl Login {
         let mut parameters: Vec<(String, String)> = Vec::new();
         loop {
             match self.next().await? {
-                Backend::BackendKeyData(data) => key = Some(data),
+                // By itself: as a part of what was read it would keep all of that as long as the session.
+                Backend::BackendKeyData(KeyData { pid, key: secret }) => {
+                    key = Some(KeyData { pid, key: Bytes::copy_from_slice(&secret) });
+                }
                 Backend::ParameterStatus { name, value } => parameters.push((name, value)),
                 Backend::ReadyForQuery(TxState::Idle) => break,
                 // Notices of a login say nothing that the agent has to know.
@@ -220,7 +223,7 @@ impl Login {
             return Err(LoginError::Pin(pin));
         }
         let encrypted = self.greeting.encrypted();
-        let early = std::mem::take(self.framer.read_buffer());
+        let early = self.framer.into_rest();
         Ok(LoggedIn {
             upstream: self.greeting.established(early),
             key,

@@ -10,7 +10,7 @@ use super::super::mask::{self, Masked, Openness};
 use super::super::settings;
 use super::super::statement::{Cursor, CursorId, Source};
 use super::agent::fields;
-use super::flight::{Flight, Token};
+use super::flight::Token;
 use super::{End, Session};
 
 impl Session {
@@ -101,7 +101,7 @@ impl Session {
                 self.completed(token)?;
             }
             Backend::NoticeResponse(notice) => {
-                let near = token.and_then(|t| self.flights.get(&t)).map(Flight::near_masked_data);
+                let near = token.and_then(|t| self.flights.get(&t)).map(|flight| flight.near_masked_data());
                 let notice = self.look_at_words(mask::server_words(notice, self.openness(near)), token);
                 return self.put(&Backend::NoticeResponse(notice));
             }

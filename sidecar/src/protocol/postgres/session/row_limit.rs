@@ -84,7 +84,7 @@ impl Session {
 
     /// What was sent after it.
     fn behind(&self, token: Token) -> impl Iterator<Item = &Flight> {
-        self.flights.range((Bound::Excluded(token), Bound::Unbounded)).map(|(_, flight)| flight)
+        self.flights.range((Bound::Excluded(token), Bound::Unbounded)).map(|(_, flight)| &**flight)
     }
 
     /// Whether this ReadyForQuery is the agent's.

@@ -157,7 +157,8 @@ impl Slot {
             return Ok(loaded);
         }
         let at = Instant::now();
-        let catalog = timeout(DEADLINE, snapshot(core, &self.target, &self.database))
+        // Boxed: what is rare takes no room in each session.
+        let catalog = Box::pin(timeout(DEADLINE, snapshot(core, &self.target, &self.database)))
             .await
             .unwrap_or(Err(SnapshotError::Timeout))?;
         core.save_catalog(&self.target.key, &self.database, &catalog);

@@ -261,7 +261,7 @@ impl Starting {
         let result = timeout(deadline, proof)
             .await
             .unwrap_or_else(|_| Err(StartupError::Authentication("no answer in time".to_owned())));
-        let rest = std::mem::take(channel.framer.read_buffer()).freeze();
+        let rest = channel.framer.into_rest().freeze();
         match result {
             Err(error) => Err((stream, error)),
             Ok(auth) => Ok(Proven { stream, rest, startup, database, settings, tls, auth }),

@@ -71,7 +71,7 @@ impl Session {
         if !waits || self.machine.tx_state() != TxState::Transaction || self.guard.is_some() {
             return Ok(None);
         }
-        let (read, unasked) = self.read_uncommitted().await;
+        let (read, unasked) = Box::pin(self.read_uncommitted()).await;
         unasked.into_iter().try_for_each(|message| self.feed(message))?;
         let loaded = read.map_err(catalog_not_read)?;
         self.uncommitted = match &loaded {

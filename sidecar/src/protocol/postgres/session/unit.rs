@@ -83,7 +83,7 @@ impl Session {
         flight.judged = Some(judged);
         flight.statement = Some(id);
         flight.obligations = obligations;
-        self.flights.insert(token, flight);
+        self.flights.insert(token, Box::new(flight));
         self.machine.sent(Expect::Parse { token, id }).map_err(End::Upstream)
     }
 
@@ -112,7 +112,7 @@ impl Session {
                     obligations,
                     self.core.limits.recorded_body,
                 );
-                self.flights.insert(token, flight);
+                self.flights.insert(token, Box::new(flight));
                 self.machine.sent(Expect::Bind { token: Some(token), id }).map_err(End::Upstream)?;
                 Ok(true)
             }
@@ -142,7 +142,7 @@ impl Session {
         self.refusals = self.refusals.saturating_add(1);
         self.drop_kept();
         let token = self.token();
-        self.flights.insert(token, Flight::poison(words));
+        self.flights.insert(token, Box::new(Flight::poison(words)));
         self.machine.sent(Expect::Poison { token, poison }).map_err(End::Upstream)?;
         self.upstream.control(poison);
         Ok(())
