@@ -8,4 +8,5 @@ export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
 
 if [ -t 1 ]; then say() { printf '\033[1m==> %s\033[0m\n' "$*"; }; else say() { printf '==> %s\n' "$*"; }; fi
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
-have() { command -v "$1" >/dev/null 2>&1; }
+# A program, not one of our functions of that name.
+have() { type -P "$1" >/dev/null; }

@@ -234,7 +234,6 @@ deny() {
 # Debian's package starts a service of its own, so its files are unpacked beside ours and nothing is installed but
 # the libraries that it links.
 pgbouncer() {
-    have pgbouncer && return 0
     [ -x "$target/tools/pgbouncer/usr/sbin/pgbouncer" ] && return 0
     say "unpacking pgbouncer into $target/tools (it is not installed: no service starts)"
     local folder=$target/tools/pgbouncer
