@@ -56,6 +56,10 @@ fn total(input: &Input, op: &Operation, verdict: &Verdict) {
     }
     let names_nothing = op.accesses.iter().all(|access| access.indirect);
     assert!(denied || op.origin == Origin::Internal || !names_nothing, "{}", verdict.explain());
+    // What a cluster policy says holds in any mode.
+    let guards = verdict.why.matched.iter().filter(|matched| matched.rule.cluster);
+    let strictest = guards.map(|matched| matched.says).max().unwrap_or(Strictness::Allow);
+    assert!(verdict.decision.strictness() >= strictest, "{}", verdict.explain());
     // A Deny that matches is the decision, unless all policies that select the subject are in Audit mode; then it is noted
     // where nobody is asked.
     let says_deny = verdict.why.matched.iter().any(|matched| matched.says == Strictness::Deny);

@@ -1,6 +1,7 @@
 //! Bytes change a good recording, or are one. No reader panics, a reader that streams ends, and nothing that was changed
 //! is called intact.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use recording::chain::Chain;
@@ -28,6 +29,8 @@ pub(crate) fn recording_read(data: &[u8]) {
         let [what, file, high, low, after @ ..] = rest else { break };
         rest = change(&mut files, *what, usize::from(*file), usize::from(u16::from_be_bytes([*high, *low])), after);
     }
+    // Of two with one name, the later one is there.
+    let files: Files = files.into_iter().collect::<BTreeMap<_, _>>().into_iter().collect();
     let storage = FaultyStorage::new();
     files.iter().for_each(|(name, content)| storage.put(name, content.clone()));
     judge(&storage, &good, &files, mode & 1 == 1);
