@@ -1,5 +1,4 @@
 //! The committed fuzz corpus of `control`, and random bytes in its manner.
-#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -1,5 +1,4 @@
 //! The committed fuzz corpus of `classify` and `substitute`, and random mixtures in the manner of the second.
-#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 #![allow(clippy::unwrap_used, unreachable_pub, dead_code, reason = "test helpers; each file uses some of them")]
 
 mod checks;

@@ -1,5 +1,5 @@
 //! The committed fuzz corpus of `decide` and `policy_compile`.
-#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "test helpers")]
 
 mod checks;
 #[expect(dead_code, reason = "the laws use the rest")]

@@ -1,5 +1,4 @@
 //! The committed fuzz corpus of `recording_read`, and random changes in its manner.
-#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod checks;
 

@@ -81,10 +81,10 @@ fn write(input: &Input) -> String {
 }
 
 fn document<T: Serialize>(kind: &str, object: &Named<T>) -> String {
-    let mut metadata = serde_json::json!({"name": object.name});
-    if !object.namespace.is_empty() {
-        metadata["namespace"] = object.namespace.clone().into();
-    }
+    let metadata = match object.namespace.as_str() {
+        "" => serde_json::json!({"name": object.name}),
+        namespace => serde_json::json!({"name": object.name, "namespace": namespace}),
+    };
     let whole = serde_json::json!({
         "apiVersion": crds::API_VERSION, "kind": kind, "metadata": metadata, "spec": object.spec,
     });
