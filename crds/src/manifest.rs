@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_yaml::Value;
 
 use crate::policy::{AgentAccessPolicy, ClusterAgentAccessPolicy};
@@ -116,6 +116,7 @@ impl Read {
             let problem = Problem::TooLarge { what: "a file", limit: MAX_FILE_BYTES };
             return self.errors.push(ManifestError::of_file(file, problem));
         }
+        let last = broken(text);
         for (index, document) in serde_yaml::Deserializer::from_str(text).enumerate() {
             let document_number = index.saturating_add(1);
             match one(document, default_namespace) {
@@ -129,6 +130,9 @@ impl Read {
                         break;
                     }
                 }
+            }
+            if last == Some(document_number) {
+                break;
             }
         }
     }
@@ -147,6 +151,13 @@ impl Read {
     fn finish(self) -> Result<Vec<Located>, ManifestErrors> {
         if self.errors.is_empty() { Ok(self.found) } else { Err(ManifestErrors(self.errors)) }
     }
+}
+
+/// The document in which the parser loses its place, from 1. Another fault that it finds before says nothing of that, and what
+/// it would take for the next document is the rest of this one.
+fn broken(text: &str) -> Option<usize> {
+    let mut documents = serde_yaml::Deserializer::from_str(text);
+    documents.position(|document| IgnoredAny::deserialize(document).is_err()).map(|index| index.saturating_add(1))
 }
 
 /// What is wrong in one document, before its place is known.

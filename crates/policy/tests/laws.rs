@@ -3,79 +3,14 @@
 
 mod world;
 
-use crds::policy::{Action, AgentAccessPolicySpec, PostgresRule, PostgresRules, Scope};
-use policy::operation::{Attribute, Certainty, Fields, Operation, Origin, ResourceKind, Revision, Strictness, Verb};
-use policy::verdict::{Decision, DenyReason, Verdict};
-use policy::{Input, PolicySet, compile, decide};
+use crds::policy::{Action, AgentAccessPolicySpec, PostgresRule, Scope};
+use policy::decide;
+use policy::operation::{Attribute, Certainty, Fields, Operation, Origin, Revision, Strictness};
+use policy::verdict::{Decision, DenyReason};
 use proptest::prelude::*;
 
+use crate::world::changed::{rules_of, session_only, set, shuffled, verdict, with_rule};
 use crate::world::{access, cluster, input, named, operation, policy, rule_of, subject, target};
-
-fn set(input: &Input) -> PolicySet {
-    compile(input).unwrap_or_else(|errors| panic_with(&errors))
-}
-
-#[expect(clippy::panic, reason = "a generated policy that does not compile is a mistake of the generator")]
-fn panic_with(errors: &[policy::CompileError]) -> ! {
-    panic!("{}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-}
-
-/// Decided under the revision in force, as the gate does.
-fn verdict(set: &PolicySet, op: &Operation) -> Verdict {
-    let op = Operation { planned: set.revision(), ..op.clone() };
-    decide(&set.view(&subject(), &target()), &op)
-}
-
-fn with_rule(input: &Input, rule: PostgresRule) -> Input {
-    let mut input = input.clone();
-    if let Some(rules) = input.policies.first_mut().and_then(|p| rules_of(&mut p.spec)) {
-        rules.rules.push(PostgresRule { name: "added".to_owned(), ..rule });
-    }
-    input
-}
-
-fn rules_of(spec: &mut AgentAccessPolicySpec) -> Option<&mut PostgresRules> {
-    spec.targets.first_mut().and_then(|t| t.postgres.as_mut())
-}
-
-fn shuffled(input: &Input, by: usize) -> Input {
-    fn turn<T>(list: &mut [T], by: usize) {
-        list.reverse();
-        let len = list.len().max(1);
-        list.rotate_left(by % len);
-    }
-    let mut input = input.clone();
-    turn(&mut input.policies, by);
-    turn(&mut input.cluster, by);
-    for policy in &mut input.policies {
-        turn(&mut policy.spec.approvals, by);
-        if let Some(rules) = rules_of(&mut policy.spec) {
-            turn(&mut rules.masks, by);
-            turn(&mut rules.rules, by);
-            for rule in &mut rules.rules {
-                turn(&mut rule.verbs, by);
-                turn(&mut rule.relations, by);
-                turn(&mut rule.columns, by);
-            }
-        }
-    }
-    for policy in &mut input.cluster {
-        turn(&mut policy.spec.rules, by);
-        turn(&mut policy.spec.masks, by);
-    }
-    input
-}
-
-fn session_only(op: &Operation) -> bool {
-    op.accesses.iter().all(|a| {
-        matches!(
-            (a.verb, a.resource.kind),
-            (Verb::Connect, ResourceKind::Target)
-                | (Verb::Read, ResourceKind::Catalog)
-                | (Verb::Execute, ResourceKind::Transaction)
-        )
-    })
-}
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 384, failure_persistence: None, ..ProptestConfig::default() })]

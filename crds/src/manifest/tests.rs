@@ -460,3 +460,15 @@ proptest::proptest! {
         }
     }
 }
+
+/// A key that stands twice says nothing about the rest; an alias of nothing leaves the parser inside of the document.
+#[test]
+fn what_is_broken_behind_another_fault_ends_the_reading() {
+    for text in ["n:\nn: *b", "n:\nn: [*b, 1]\n---\nkind: x", "n: 1\nn: 2\n---\nn: 1\nn: *b\n---\n"] {
+        let lines = refused(text);
+        assert!(!lines.is_empty() && lines.iter().all(|line| line.contains("duplicate entry")), "{lines:?}");
+    }
+    // What can be read is.
+    let lines = refused("n: 1\nn: 2\n---\nkind: x");
+    assert_eq!(lines.len(), 2, "{lines:?}");
+}

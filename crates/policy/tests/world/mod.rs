@@ -1,5 +1,7 @@
 //! Generated policies and operations over a small vocabulary, so that rules and operations often meet.
 
+pub(crate) mod changed;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crds::duration::DurationText;
@@ -246,7 +248,7 @@ pub(crate) fn named<T>(namespace: &str, name: String, spec: T) -> Named<T> {
     Named { namespace: namespace.to_owned(), name, spec }
 }
 
-fn a_target() -> AccessTargetSpec {
+pub(crate) fn a_target() -> AccessTargetSpec {
     let text = "{protocol: Postgres, host: db.example.com, port: 5432, credentialRef: {name: c}, postgres: {databases: [app]}}";
     serde_yaml::from_str(text).unwrap()
 }

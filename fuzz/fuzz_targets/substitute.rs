@@ -1,0 +1,18 @@
+//! Statements mixed from others: what is sent is what was meant, with its masks.
+#![no_main]
+
+#[path = "../../crates/pgsql/tests/checks/mod.rs"]
+#[allow(dead_code, reason = "another target has the rest")]
+mod checks;
+#[path = "../../crates/pgsql/tests/support/mod.rs"]
+#[allow(dead_code, reason = "the tests use the rest")]
+mod support;
+
+#[path = "../strlcpy.rs"]
+mod strlcpy;
+
+// A hook that ends the process would end it at what is contained.
+libfuzzer_sys::fuzz_target!(
+    init: checks::watch(),
+    |data: &[u8]| checks::substitute(data)
+);
