@@ -11,6 +11,7 @@ pub mod collector;
 pub mod dashboards;
 pub mod drivers;
 pub mod evidence;
+pub mod network;
 pub mod objects;
 pub mod pod;
 pub mod ports;
