@@ -19,6 +19,7 @@ use e2e::usage;
 use e2e::wait::eventually;
 use e2e::wire::{Form, Format, Wire, message};
 use e2e::world::{self, POLICY_FILE, Policy, ROLE, ROLE_PASSWORD};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -179,7 +180,11 @@ fn a_target_that_falls_silent_holds_nobody() {
 /// More than there is room for, none of which says a word.
 #[test]
 fn a_thousand_silent_connections_go_by_themselves() {
+    // Many a container begins with so few descriptors; the sidecar takes what it may.
+    let files = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(512), ..files }).unwrap();
     let around = Around::new(&json!({"handshake": "5s", "connections": 1000}));
+    setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }).unwrap();
     let pid = around.sidecar.pid().unwrap();
     let mut wire = around.agent().unwrap();
     let before = usage::of(pid).unwrap();

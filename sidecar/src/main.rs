@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use crds::pod::{ENV_NAME, PROXY};
 use otel::{Destination, Telemetry};
 use rustix::fs::Mode;
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit, umask};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit, umask};
 use sidecar::config::{Config, LogFormat, LogLevel};
 use sidecar::control::line::{Operator, Roots};
 use sidecar::fence::install::install;
@@ -143,6 +143,13 @@ fn harden() -> Result<()> {
     Ok(())
 }
 
+/// A session has two descriptors, and many a container begins with 1,024: what may be had is taken. Where it is not given, a
+/// connection beyond it waits until another ends.
+fn take_descriptors() {
+    let files = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
+}
+
 fn load(path: PathBuf) -> Result<Config> {
     Ok(Config::load(&path, rustix::process::geteuid().as_raw())?)
 }
@@ -197,6 +204,7 @@ fn check(config: &Config) -> Result<()> {
 }
 
 fn runtime(threads: usize) -> Result<tokio::runtime::Runtime> {
+    take_descriptors();
     // One thread is fastest on small machines; the recording has a thread of its own.
     let mut builder = match threads {
         1 => tokio::runtime::Builder::new_current_thread(),
