@@ -291,3 +291,51 @@ fn reading_the_catalog_takes_nothing_of_the_agents_away() {
         assert_eq!(wire.query("COMMIT").unwrap().fault, None);
     });
 }
+
+/// The view was over a masked table, the transaction made it harmless, and takes that back in the batch that reads it.
+#[test]
+fn what_a_savepoint_takes_back_is_not_what_is_judged_behind_it() {
+    let policy = maker().rule("{name: front, action: Allow, verbs: [Select], relations: [public.front]}");
+    let tables = "CREATE VIEW front AS SELECT id, ssn AS name FROM customers; ALTER VIEW front OWNER TO agent_db";
+    let world = with(tables, &policy);
+    let read = "SELECT upper(name) FROM front WHERE id = 1";
+    let unit = |out: &mut BytesMut, name: &str, sql: &str| {
+        let none: [Option<&str>; 0] = [];
+        let write = |_: Option<&str>, _: &mut BytesMut| Ok(IsNull::Yes);
+        frontend::parse(name, sql, [], out).unwrap();
+        frontend::bind("", name, [], none, write, [0], out).map_err(|_| ()).unwrap();
+        frontend::execute("", 0, out).unwrap();
+    };
+    with_an_approver(&world, || {
+        for (name, alone, last) in [("extended", false, false), ("one by one", true, false), ("query", false, true)] {
+            let mut wire = world.agent().unwrap();
+            for sql in
+                ["BEGIN", "SAVEPOINT s", "CREATE OR REPLACE VIEW front AS SELECT id, note AS name FROM orders", read]
+            {
+                assert_eq!(wire.query(sql).unwrap().fault, None, "{name}: {sql}");
+            }
+            let mut out = BytesMut::new();
+            unit(&mut out, "back", "ROLLBACK TO s");
+            let (mut sqlstate, mut shown) = (String::new(), false);
+            if alone {
+                (sqlstate, shown) = sent(&mut wire, std::mem::take(&mut out));
+                assert_eq!((sqlstate.as_str(), shown), ("", false), "{name}");
+            }
+            match last {
+                true => {
+                    wire.send(&out).unwrap();
+                    let answer = wire.query(read).unwrap();
+                    shown |= answer.contains(CANARY.as_bytes());
+                    sqlstate.push_str(answer.sqlstate());
+                }
+                false => {
+                    unit(&mut out, "read", read);
+                    let (code, canary) = sent(&mut wire, out);
+                    shown |= canary;
+                    sqlstate.push_str(&code);
+                }
+            }
+            assert_eq!((sqlstate.as_str(), shown), ("42501", false), "{name}");
+        }
+    });
+}

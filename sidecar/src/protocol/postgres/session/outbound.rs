@@ -217,7 +217,6 @@ impl Session {
                 self.catalog.invalidate();
                 self.uncommitted.changed();
             }
-            Some(Effect::RollbackTo { .. }) => self.uncommitted.rolled_back(),
             Some(Effect::Unlisten { channel: Some(channel) }) => {
                 self.listening.remove(&channel);
             }

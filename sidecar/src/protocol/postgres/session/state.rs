@@ -63,6 +63,8 @@ impl Session {
             Effect::CloseCursor { name: None } => self.machine.forget_all_portals(),
             Effect::Deallocate { name: Some(name) } => self.machine.forget_statement(name),
             Effect::Deallocate { name: None } => self.machine.forget_all_statements(),
+            // Not when it is answered: what is judged behind it in its batch is none of what it takes back.
+            Effect::RollbackTo { .. } => self.uncommitted.rolled_back(),
             Effect::Listen { channel } => {
                 self.listening.insert(channel.clone());
             }
@@ -73,7 +75,6 @@ impl Session {
             | Effect::Rollback
             | Effect::Savepoint { .. }
             | Effect::Release { .. }
-            | Effect::RollbackTo { .. }
             | Effect::Set { .. }
             | Effect::FetchCursor { .. }
             | Effect::CopyOut { .. }

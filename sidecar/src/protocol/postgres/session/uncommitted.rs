@@ -3,8 +3,11 @@
 //! It is read on the agent's own connection, inside its transaction, by constant texts under a name that no agent can use;
 //! each is an operation of ours. Invariants: it is read only while nothing is under way; only at READ COMMITTED, where a
 //! text sees what others have committed meanwhile; and until two readings in a row are alike, since each text sees another
-//! moment. It is forgotten when the transaction ends, goes back to a savepoint or changes the catalog again. Where it cannot be
-//! read like this, what others see is what names mean, and a table that is new is not found.
+//! moment. It is forgotten when the transaction ends, is sent back to a savepoint, or has changed the catalog again. Where it
+//! cannot be read like this, what others see is what names mean, and a table that is new is not found.
+//!
+//! Behind a change that is under way the reading before it still counts: each change is judged, and none makes something show
+//! what is masked. Only taking a change back can, so that counts from the moment at which it is sent.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -39,7 +42,7 @@ impl Uncommitted {
         }
     }
 
-    /// The transaction went back to a savepoint.
+    /// The transaction is sent back to a savepoint.
     pub(super) fn rolled_back(&mut self) {
         if matches!(self, Self::Read(_)) {
             *self = Self::Unread;
