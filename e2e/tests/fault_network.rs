@@ -177,6 +177,34 @@ fn a_target_that_falls_silent_holds_nobody() {
     around.nothing_ran_unrecorded();
 }
 
+/// PostgreSQL answers no cancel request, so the agent would wait for the end of its statement.
+#[test]
+fn a_cancel_request_that_does_not_arrive_is_made_again() {
+    let around = Around::new(&json!({}));
+    let mut wire = around.agent().unwrap();
+    wire.within(Duration::from_secs(10)).unwrap();
+    for turn in 1..=2 {
+        let long = "SELECT count(*) FROM generate_series(1, 100000) a CROSS JOIN generate_series(1, 100000) b\0";
+        wire.send_message(b'Q', long.as_bytes()).unwrap();
+        let runs = || around.server.executed_with("generate_series(1, 100000) b") == turn;
+        eventually("it to run", SOON, runs).unwrap();
+        around.servers.set(Troubles { there: Trouble::Reset(1), back: Trouble::None });
+        wire.cancel(around.sidecar.port()).unwrap();
+        eventually("an attempt to fail", SOON, || {
+            around.sidecar.log().matches("cancel request not delivered").count() >= turn
+        })
+        .unwrap();
+        around.servers.set(Troubles::NONE);
+        let answer = wire.until_ready().unwrap();
+        assert!(
+            answer.iter().any(|message| message.fault().is_some_and(|fault| fault.sqlstate == "57014")),
+            "{answer:?}"
+        );
+        // It is over, and what follows is not hit.
+        assert_eq!(wire.query("SELECT count(*) FROM generate_series(1, 3000000)").unwrap().texts(), [["3000000"]]);
+    }
+}
+
 /// More than there is room for, none of which says a word.
 #[test]
 fn a_thousand_silent_connections_go_by_themselves() {

@@ -6,6 +6,7 @@
 //! sent has an outcome in the recording, whatever becomes of the agent.
 
 mod agent;
+mod cancelling;
 mod capture;
 mod company;
 mod copy_in;
@@ -43,6 +44,7 @@ use tokio::sync::Notify;
 use tokio::time::{sleep_until, timeout};
 
 use self::agent::Agent;
+use self::cancelling::Cancelling;
 use self::flight::{Flight, Token};
 use self::guard::Guard;
 use self::meaning::Meaning;
@@ -169,7 +171,7 @@ pub(super) struct Session {
     batch_committed: bool,
     cancel: Arc<Notify>,
     /// A cancel request under way to the target: what is sent next must not be what it hits.
-    cancelling: Option<tokio::task::JoinHandle<()>>,
+    cancelling: Option<Cancelling>,
     /// Keeps the key that the agent was given valid.
     _registered: super::cancel::Registered,
     upstream_key: Option<KeyData>,
@@ -374,21 +376,14 @@ impl Session {
         }
     }
 
-    /// Asks the target to cancel what runs; the request is an operation of our own.
+    /// Asks the target to cancel what runs.
     fn cancel_upstream(&mut self) {
         let Some(key) = self.upstream_key.clone() else { return };
         if self.machine.in_flight() == 0 {
             return;
         }
-        let core = Arc::clone(&self.core);
-        let target = Arc::clone(self.desk.target());
-        let database = self.database.clone();
-        let task = tokio::spawn(async move {
-            if let Err(error) = establish::cancel(&core, &target, &database, &key).await {
-                tracing::warn!(target: "agentaccess", %error, access_target = %target.key, "cancel request not delivered");
-            }
-        });
-        self.cancelling = Some(task);
+        let (core, target) = (Arc::clone(&self.core), Arc::clone(self.desk.target()));
+        self.cancelling = Some(Cancelling::begin(core, target, self.database.clone(), key));
     }
 
     /// Sends a message that needs no verdict.

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::BytesMut;
 use pgcodec::backend::{Authentication, KeyData};
 use pgcodec::cancel::CancelKey;
 use pgcodec::{Backend, Framer, Machine, TxState, startup as wire};
@@ -20,10 +19,9 @@ use super::agent::Agent;
 use super::company::Company;
 use super::inbound::{REPLANS, is_stale};
 use super::internal::{Asker, InternalError, MOST_BYTES};
-use super::login::{self, LoginError};
+use super::login::LoginError;
 use super::meaning::Meaning;
 use super::planner::Planner;
-use super::silent::Silent;
 use super::startup::Proven;
 use super::uncommitted::Uncommitted;
 use super::{End, Session};
@@ -32,7 +30,6 @@ use crate::gate::{Ended, Moment, Outcome, Stage};
 use crate::metrics::Direction;
 use crate::outside::{Subjects, Target};
 use crate::recorder::SessionRef;
-use crate::upstream::CancelError;
 
 /// Asked once before the agent's first message; the answers have to be what was pinned.
 const PINS: &str = "SELECT pg_catalog.current_setting('search_path'), pg_catalog.current_setting('backslash_quote'), \
@@ -336,53 +333,4 @@ async fn farewell(agent: &mut Agent, words: &Words) {
 
 fn escaped(text: &str) -> String {
     policy::redact::Redacted::danger_caller_redacted(text).as_str().chars().take(200).collect()
-}
-
-#[derive(Debug, thiserror::Error)]
-pub(super) enum CancelFailed {
-    #[error(transparent)]
-    Login(#[from] LoginError),
-    #[error(transparent)]
-    Credential(#[from] crate::outside::CredentialError),
-    #[error(transparent)]
-    Cancel(#[from] CancelError),
-    #[error("it could not be recorded")]
-    Unrecorded,
-    #[error("{0}")]
-    Wire(#[from] pgcodec::Violation),
-}
-
-/// Delivers a cancel request with the target's real key, over a connection of its own.
-pub(super) async fn cancel(
-    core: &Arc<Core>,
-    target: &Arc<Target>,
-    database: &str,
-    key: &KeyData,
-) -> Result<(), CancelFailed> {
-    let mut frame = BytesMut::new();
-    wire::cancel_request(key, &mut frame)?;
-    let mut desk = core.gate.internal_desk(target);
-    let (subject, planned) = (Arc::clone(desk.subject()), desk.revision());
-    let op = operation::internal(
-        &operation::Context {
-            key: &core.digest_key,
-            subject: &subject,
-            target,
-            database,
-            role: "",
-            catalog: "",
-            planned,
-            transaction: Transaction::Idle,
-            meaning: "",
-        },
-        "cancel request",
-        &frame,
-    );
-    let anchor = core.credentials.trust_anchor(&target.key)?;
-    let greeting = login::greet(target, anchor.as_deref(), core.limits.upstream_connect).await?;
-    let permit =
-        desk.admit(&op, Stage::Run, Moment::InBatch, &mut Silent).await.map_err(|_| CancelFailed::Unrecorded)?;
-    let running = greeting.cancel(permit, &frame).await?;
-    running.finish(&Outcome::of(Status::Ok));
-    Ok(())
 }

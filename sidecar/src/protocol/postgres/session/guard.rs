@@ -13,7 +13,7 @@ use bytes::BytesMut;
 use pgcodec::backend::ErrorFields;
 use pgcodec::{Backend, TxState};
 use recording::entry::Status;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::super::operation::{self, Transaction};
 use super::super::refusal::Words;
@@ -30,8 +30,6 @@ use crate::gate::{Moment, Outcome, Permit, Running, Stage as Deciding};
 const MOST_HELD: usize = 1024 * 1024;
 /// For our BEGIN.
 const BEGIN_DEADLINE: Duration = Duration::from_secs(10);
-/// How long the end waits for a cancel request that is under way.
-const MOST_CANCELLING: Duration = Duration::from_secs(2);
 
 /// What is under way in a transaction of ours.
 #[derive(Debug)]
@@ -360,7 +358,7 @@ impl Session {
         }
         let commit = state == TxState::Transaction && !guard.failed && guard.refused().is_none();
         if let Some(cancelling) = self.cancelling.take() {
-            let _ = timeout(MOST_CANCELLING, cancelling).await;
+            cancelling.settled().await;
         }
         failpoint("guard_ready");
         let (what, text) = if commit { ("guard: commit", "COMMIT") } else { ("guard: rollback", "ROLLBACK") };

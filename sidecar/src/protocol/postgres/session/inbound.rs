@@ -1,7 +1,6 @@
 //! The agent's messages, in order: each becomes an operation that is admitted and sent, or refused with a poison.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use pgcodec::machine::{Copy, PortalId, StatementId};
 use pgcodec::{Candidate, Control, Expect, Frontend, Step, TxState};
@@ -26,8 +25,6 @@ use crate::upstream::HIGH_WATER;
 
 /// How often a statement is planned again because the policy changed in between.
 pub(super) const REPLANS: usize = 3;
-/// How long the next operation waits for a cancel request that is under way.
-const MOST_CANCELLING: Duration = Duration::from_secs(2);
 
 /// What is known of the text of an operation.
 #[derive(Clone, Copy)]
@@ -240,8 +237,7 @@ impl Session {
         };
         let admitted = self.desk.admit(operation, stage, moment, &mut company).await;
         if let Some(cancelling) = self.cancelling.take() {
-            // The target closes the connection of a cancel request when the signal is on its way.
-            let _ = tokio::time::timeout(MOST_CANCELLING, cancelling).await;
+            cancelling.settled().await;
         }
         if let Err(Refused { refusal: Refusal::Pending { why: NotHeld::HoldOver, .. }, .. }) = &admitted
             && moment == Moment::InTransaction
