@@ -1,5 +1,5 @@
 # The face for people. Each line installs what it needs and says so.
-.PHONY: build demo test e2e majors bench fuzz scale crash rotate upgrade soak footprint differential transparency shuttle lint clean cluster cluster-down
+.PHONY: build demo test e2e majors bench fuzz scale crash kills rotate upgrade soak footprint differential transparency shuttle lint clean cluster cluster-down
 
 build: ; @scripts/setup.sh build && scripts/build.sh
 demo:  ; @scripts/demo.sh
@@ -10,6 +10,7 @@ bench: ; @scripts/bench.sh
 fuzz:  ; @scripts/fuzz.sh
 scale: ; @scripts/scale.sh
 crash: ; @scripts/crash.sh
+kills: ; @scripts/kills.sh
 rotate: ; @scripts/rotate.sh
 upgrade: ; @scripts/upgrade.sh
 soak:  ; @scripts/soak.sh

@@ -26,11 +26,12 @@ use std::env;
 use std::fs;
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use agent::{START, run};
 use database::World;
 use e2e::proxy::{CLI, binary};
+use e2e::random::Random;
 use e2e::world::Policy;
 use e2e::{evidence, recorded, wait};
 use inside::sh;
@@ -43,18 +44,6 @@ const OPERATORS: u64 = 4;
 const AGENTS: u64 = 3;
 /// The first number of each agent's statements, apart from the next one's.
 const APART: u64 = 1_000_000;
-
-/// Reproducible: what a round does is made of its seed (xorshift, Marsaglia 2003).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
-}
 
 /// Inserts are allowed, updates of items wait for a person, and customers are never deleted.
 fn script(agent: u64) -> String {
@@ -92,7 +81,7 @@ fn number(text: &str) -> Option<String> {
 
 /// What one round saw.
 fn round(seed: u64) -> Value {
-    let mut random = Random(seed | 1);
+    let mut random = Random::new(seed);
     let world = World::new(&Policy::default());
     let space = world.namespace.name.as_str();
     let nonces: Vec<String> = (0..AGENTS)
@@ -185,8 +174,7 @@ fn nothing_runs_unrecorded_or_unallowed_whatever_is_killed() {
     let sum = |rounds: &[Value], what: &str| rounds.iter().filter_map(|one| one[what].as_u64()).sum::<u64>();
     println!("{} sidecars were killed before", sum(&rounds, "sidecars"));
     while sum(&rounds, "sidecars") < wanted {
-        let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
-        let seen = round(u64::try_from(seed).unwrap());
+        let seen = round(Random::seed().unwrap());
         println!("{seen}");
         rounds.push(seen);
         let figures = json!({
