@@ -25,6 +25,7 @@ const ATTACKS: [&str; 2] =
     [include_str!("../../crates/pgsql/tests/data/canary.sql"), include_str!("govern_leaks/attacks.sql")];
 const SESSIONS: &str = include_str!("govern_leaks/sessions.sql");
 const ORDINARY: &str = include_str!("govern_leaks/ordinary.sql");
+const CAUTIOUS: &str = include_str!("govern_leaks/cautious.sql");
 
 /// The target itself would give it everything.
 const GRANTS: [&str; 7] = [
@@ -173,4 +174,27 @@ fn ordinary_work_is_not_refused_and_is_answered_as_ever() {
     }
     assert!(wrong.is_empty(), "{} of {total}\n{}", wrong.len(), wrong.join("\n"));
     assert!(total >= 100 && same >= 80, "{total} queries, {same} without a masked value");
+}
+
+/// The list of what is refused and shows nothing: docs/policies.md tells of it, and each that is allowed one day leaves it.
+#[test]
+fn what_is_refused_though_it_shows_nothing_is_known() {
+    let (world, needles) = (world(TWO_MASKS), needles());
+    let (mut agent, mut native) = (Agent::new(&world), world.native().unwrap());
+    let page = include_str!("../../docs/policies.md");
+    let mut total = 0;
+    for sql in lines(CAUTIOUS) {
+        total += 1;
+        agent.say("BEGIN");
+        let governed = agent.say(sql);
+        agent.say("ROLLBACK");
+        assert_eq!(governed.sqlstate(), "42501", "{sql} is allowed now: it leaves the list");
+        native.query("BEGIN").unwrap();
+        let direct = native.query(sql).unwrap();
+        native.query("ROLLBACK").unwrap();
+        assert_eq!(direct.fault, None, "{sql}");
+        assert_eq!(found(sql, &direct, &needles), None, "{sql}");
+        assert!(page.contains(&format!("`{sql}`")), "docs/policies.md does not tell of {sql}");
+    }
+    assert!(total >= 20, "{total}");
 }
