@@ -4,7 +4,9 @@
 #   MAJORS='14 15 16 17 18'   of these servers; without it, of the one that is installed
 . "$(dirname "$0")/lib.sh"
 
-scripts/setup.sh build ${MAJORS:+majors}
+servers=database
+[ -z "${MAJORS:-}" ] || servers=majors
+scripts/setup.sh build "$servers"
 cargo build --locked --quiet -p pgsql --example differential
 if [ -z "${MAJORS:-}" ]; then
     "$target/debug/examples/differential"

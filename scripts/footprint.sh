@@ -3,7 +3,7 @@
 # agent that asks for 1 GiB and does not read it. Keeps the figures in docs/evidence/footprint.json.
 . "$(dirname "$0")/lib.sh"
 
-scripts/setup.sh build
+scripts/setup.sh build database
 say 'building as shipped: fat LTO takes minutes'
 cargo build --locked --quiet --release -p sidecar --bins
 cargo build --locked --quiet -p e2e --bins

@@ -4,7 +4,7 @@
 #   N=10000
 . "$(dirname "$0")/lib.sh"
 
-scripts/setup.sh build
+scripts/setup.sh build database
 # Thousands of starts: optimised they take a third. Cargo puts the profile `bench` where it puts `release`.
 say 'building with the profile bench'
 cargo build --locked --quiet --profile bench -p sidecar --bins --features sidecar/failpoints

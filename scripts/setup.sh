@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
-# Installs what is missing for: build | lint | test | demo | bench | majors | transparency | cluster | chart | dashboards. Says what and why; a second run is instant.
+# Installs what is missing for: build | lint | test | demo | database | bench | majors | transparency | cluster | chart |
+# dashboards | mutants | coverage. Says what and why; a second run is instant.
 # System packages come from the distribution (Debian, Ubuntu), all else goes below the target folder.
 . "$(dirname "$0")/lib.sh"
 
 cargo_deny=0.20.2
+cargo_mutants=27.1.0
+cargo_llvm_cov=0.9.1
 pgjdbc=42.7.8
 pgx=v5.12.0
 tokio_postgres=0.7.18
@@ -222,13 +225,20 @@ collector() {
     printf '%s\n' "$stamp" >"$folder/stamp"
 }
 
-deny() {
-    [ "$("$target/tools/bin/cargo-deny" --version 2>/dev/null)" = "cargo-deny $cargo_deny" ] && return 0
-    say "building cargo-deny $cargo_deny into $target/tools"
-    # Without optimisation: it runs for a second, and the build takes a third of the time.
-    CARGO_TARGET_DIR=$target/tools/build cargo install --quiet --debug --locked --root "$target/tools" \
-        "cargo-deny@$cargo_deny"
+cargo_tool() { # NAME VERSION
+    case "$("$target/tools/bin/cargo-$1" "$1" --version 2>/dev/null)" in *" $2") return 0 ;; esac
+    say "building cargo-$1 $2 into $target/tools"
+    # Without optimisation: the build takes a third of the time.
+    CARGO_TARGET_DIR=$target/tools/build cargo install --quiet --debug --locked --root "$target/tools" "cargo-$1@$2"
     rm -rf "$target/tools/build"
+}
+
+# What counts lines is a part of the compiler that its toolchain file leaves out.
+coverage() {
+    cargo_tool llvm-cov $cargo_llvm_cov
+    [ -x "$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin/llvm-cov" ] && return 0
+    say 'adding llvm-tools to the toolchain'
+    rustup component add llvm-tools >/dev/null 2>&1 || fail 'llvm-tools could not be added to the toolchain'
 }
 
 # Debian's package starts a service of its own, so its files are unpacked beside ours and nothing is installed but
@@ -296,11 +306,11 @@ server() { # MAJOR VERSION DIGEST
     printf '%s\n' "$package $3" >"$folder/stamp"
 }
 
-[ $# -gt 0 ] || fail 'usage: setup.sh build|lint|test|demo|bench|majors|transparency|cluster|chart|dashboards...'
+[ $# -gt 0 ] || fail 'usage: setup.sh build|lint|test|demo|database|bench|majors|transparency|cluster|chart|dashboards|mutants|coverage...'
 for part; do
     case $part in
-        build) compiler ;;
-        lint) compiler ;;
+        build|lint|mutants|coverage) compiler ;;
+        database) database ;;
         test) compiler; database; drivers_packages; images; namespaces ;;
         demo) compiler; database ;;
         bench) compiler; database ;;
@@ -315,7 +325,9 @@ done
 install_packages
 for part; do
     case $part in
-        lint) deny ;;
+        lint) cargo_tool deny $cargo_deny ;;
+        mutants) cargo_tool mutants $cargo_mutants ;;
+        coverage) coverage ;;
         test) drivers; store; collector ;;
         bench) pgbouncer ;;
         majors) drivers; collector; servers ;;

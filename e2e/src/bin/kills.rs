@@ -22,6 +22,8 @@ const KILLS: u64 = 10_000;
 const EACH: u64 = 100;
 /// On one server and recording.
 const ROUND: u64 = 100;
+/// For each core: a round waits most of the time, for starts and people.
+const WORKERS: usize = 3;
 /// PostgreSQL is killed before one in so many.
 const SERVERS: u64 = 10;
 /// The failpoints, with how many times each operation passes one.
@@ -73,7 +75,7 @@ fn main() -> Result<()> {
     let seen = Mutex::new(evidence::of_what_ships("kills").as_ref().map(Seen::of).unwrap_or_default());
     let failed = AtomicBool::new(false);
     thread::scope(|scope| {
-        let workers: Vec<_> = (0..thread::available_parallelism()?.get())
+        let workers: Vec<_> = (0..WORKERS * thread::available_parallelism()?.get())
             .map(|_| {
                 scope.spawn(|| {
                     let ended = rounds(&seen, kills, &failed);

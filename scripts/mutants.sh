@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Breaks the code in each way that cargo-mutants knows, one at a time, and looks whether a test fails. Keeps in
+# docs/evidence/mutants.json what was caught and the list of what was not; why that is so stands in docs/mutants.md.
+#   PARTS='policy pgcodec gate'   only these
+# Hours. A second run goes on where the first was stopped, while the code and its tests are the same.
+. "$(dirname "$0")/lib.sh"
+
+scripts/setup.sh build database mutants
+have jq || fail 'jq is missing: it keeps docs/evidence/mutants.json'
+export PATH=$target/tools/bin:$PATH
+evidence=docs/evidence/mutants.json
+
+# What is broken, and the package whose tests have to see it.
+part() { # PART
+    case $1 in
+        policy) files=('crates/policy/src/**/*.rs') package=policy tested=(crates/policy crds/src) ;;
+        pgcodec) files=('crates/pgcodec/src/**/*.rs') package=pgcodec tested=(crates/pgcodec) ;;
+        gate) files=(sidecar/src/gate.rs 'sidecar/src/gate/*.rs') package=sidecar tested=(sidecar/src/gate sidecar/src/gate.rs sidecar/tests) ;;
+        *) fail "scripts/mutants.sh knows no part \`$1\`" ;;
+    esac
+}
+
+# gather FOLDER: the lists of the last run, also of one that was stopped, go to those of all runs of this code.
+gather() {
+    local kind
+    for kind in caught timeout unviable missed; do
+        touch "$1/$kind"
+        sort -u "$1/$kind" "$1/mutants.out/$kind.txt" -o "$1/$kind" 2>/dev/null || true
+    done
+}
+
+# list FOLDER KIND: as JSON.
+list() { jq -R . <"$1/$2" | jq -s .; }
+
+for name in ${PARTS:-policy pgcodec gate}; do
+    part "$name"
+    [ -z "$(git status --porcelain -- "${tested[@]}")" ] || fail "$name has uncommitted changes: nothing could be kept"
+    code=$(git log -1 --format=%H -- "${tested[@]}")
+    folder=$target/mutants/$name
+    [ "$(cat "$folder/code" 2>/dev/null)" = "$code" ] || rm -rf "$folder"
+    mkdir -p "$folder"
+    printf '%s\n' "$code" >"$folder/code"
+    gather "$folder"
+    what=(--package "$package")
+    for file in "${files[@]}"; do what+=(--file "$file"); done
+    all=$(cargo mutants "${what[@]}" --list | wc -l)
+    say "$name: $all ways to break it"
+    # 2: some were not caught. 3: some ran out of time. What else there is, is a failure of the run.
+    status=0
+    cargo mutants "${what[@]}" --output "$folder" --iterate --jobs "$(nproc)" --colors never --no-times || status=$?
+    case $status in 0|2|3) ;; *) fail "cargo mutants ended with $status" ;; esac
+    gather "$folder"
+    kept=$(cat "$evidence" 2>/dev/null || echo '{}')
+    # One that hangs is one that is seen. What was missed once and caught by a later run is caught.
+    jq --arg name "$name" --arg code "$code" --argjson all "$all" --argjson caught "$(list "$folder" caught)" \
+        --argjson hang "$(list "$folder" timeout)" --argjson no "$(list "$folder" unviable)" \
+        --argjson missed "$(list "$folder" missed)" '
+        ($missed - $caught - $hang) as $left | .figures[$name] = {
+            code: $code, all: $all, caught: ($caught + $hang | unique | length), not_to_be_built: ($no | length),
+            missed: ($left | length), what_was_missed: $left
+        }' <<<"$kept" | jq -S . >"$evidence.new"
+    mv "$evidence.new" "$evidence"
+    jq -r --arg name "$name" '.figures[$name] | "\(.caught) caught, \(.missed) not, \(.not_to_be_built) do not build"' "$evidence"
+done
