@@ -153,7 +153,7 @@ impl View {
             let session: Vec<String> = SESSION.iter().map(|(verb, kind)| format!("{verb:?} {kind:?}")).collect();
             lines.push(format!("{} Allow {}", builtin("session"), session.join(", ")));
         }
-        lines.extend(self.rules().iter().chain(self.cluster_rules()).map(|rule| shown_rule(rule)));
+        lines.extend(self.rules().all().iter().chain(self.cluster_rules().all()).map(|rule| shown_rule(rule)));
         lines.extend(self.masks().iter().map(|mask| {
             let column = [&mask.schema, &mask.relation, &mask.column].map(Glob::as_str).join(".");
             format!("{} masks {column}: {:?}, predicates {:?}", mask.id, mask.method, mask.in_predicates)

@@ -14,6 +14,7 @@ pub mod operation;
 pub mod redact;
 pub mod render;
 pub mod rule;
+mod rules;
 mod selector;
 pub mod set;
 pub mod subject;

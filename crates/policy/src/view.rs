@@ -9,6 +9,7 @@ use crds::policy::{Durability, InPredicates, Level, MaskMethod, Mode, OnDetected
 
 use crate::operation::{Access, Fields, ResourceKind, Revision};
 use crate::rule::{Glob, Rule};
+use crate::rules::Rules;
 use crate::set::{PolicySet, TargetKey};
 use crate::subject::Subject;
 use crate::verdict::RuleId;
@@ -25,8 +26,8 @@ struct Inner {
     selected: bool,
     audit: bool,
     deny_all: Option<String>,
-    rules: Vec<Arc<Rule>>,
-    cluster_rules: Vec<Arc<Rule>>,
+    rules: Rules,
+    cluster_rules: Rules,
     masks: Vec<MaskRule>,
     detectors: Vec<DetectorRule>,
     detector_ids: Arc<[RuleId]>,
@@ -114,8 +115,8 @@ impl View {
                 selected: !blocks.is_empty(),
                 audit: !blocks.is_empty() && of_subject.iter().all(|p| p.mode == Mode::Audit),
                 deny_all: cluster.iter().find(|(_, policy)| policy.deny_all).map(|(name, _)| (*name).clone()),
-                rules: blocks.iter().flat_map(|b| b.rules.iter().cloned()).collect(),
-                cluster_rules: cluster.iter().flat_map(|(_, p)| p.block.rules.iter().cloned()).collect(),
+                rules: Rules::of(blocks.iter().flat_map(|b| b.rules.iter().cloned()).collect()),
+                cluster_rules: Rules::of(cluster.iter().flat_map(|(_, p)| p.block.rules.iter().cloned()).collect()),
                 masks,
                 detector_ids: detectors.iter().map(|detector| detector.id.clone()).collect(),
                 detectors,
@@ -215,16 +216,16 @@ impl View {
         named
     }
 
-    pub(crate) fn rules(&self) -> &[Arc<Rule>] {
+    pub(crate) fn rules(&self) -> &Rules {
         &self.inner.rules
     }
 
-    pub(crate) fn cluster_rules(&self) -> &[Arc<Rule>] {
+    pub(crate) fn cluster_rules(&self) -> &Rules {
         &self.inner.cluster_rules
     }
 
     fn all_rules(&self) -> impl Iterator<Item = &Rule> {
-        self.inner.rules.iter().chain(&self.inner.cluster_rules).map(Arc::as_ref)
+        self.inner.rules.all().iter().chain(self.inner.cluster_rules.all()).map(Arc::as_ref)
     }
 }
 

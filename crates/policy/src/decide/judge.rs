@@ -1,11 +1,10 @@
 //! What one layer of rules, namespaced or cluster, says about an operation.
 
-use std::sync::Arc;
-
 use crds::policy::Scope;
 
 use crate::operation::{Access, Fields, Operation, Strictness};
 use crate::rule::Rule;
+use crate::rules::Rules;
 use crate::verdict::{ApprovalTerms, DenyReason, Matched, Preview};
 
 pub(super) struct Judgement<'a> {
@@ -29,7 +28,7 @@ impl Judgement<'_> {
     }
 }
 
-pub(super) fn judge<'a>(rules: &'a [Arc<Rule>], op: &'a Operation) -> Judgement<'a> {
+pub(super) fn judge<'a>(rules: &'a Rules, op: &'a Operation) -> Judgement<'a> {
     let (mut denied, mut unbounded) = (Vec::new(), Vec::new());
     let mut judgement = Judgement {
         matched: Vec::new(),
@@ -44,11 +43,12 @@ pub(super) fn judge<'a>(rules: &'a [Arc<Rule>], op: &'a Operation) -> Judgement<
         // What is only reached through another object needs no permission of its own, and none can come from it.
         let direct = !access.indirect;
         let mut covered = !direct;
-        if direct && covered_together(rules, op, access) {
+        let about = rules.about(access);
+        if direct && covered_together(&about, op, access) {
             covered = true;
             judgement.surely_asked = true;
         }
-        for rule in rules.iter().map(Arc::as_ref) {
+        for rule in about {
             if rule.is_unbounded(op, access) {
                 let resource = crate::explain::resource(&access.resource);
                 unbounded.push((&rule.id, DenyReason::Unbounded { id: rule.id.clone(), resource }));
@@ -90,13 +90,10 @@ pub(super) fn judge<'a>(rules: &'a [Arc<Rule>], op: &'a Operation) -> Judgement<
 
 /// An approval rule with columns covers those columns only. The others may be covered by further rules: "may read
 /// `id`; must ask for `email`" lets both be asked for in one statement.
-fn covered_together(rules: &[Arc<Rule>], op: &Operation, access: &Access) -> bool {
+fn covered_together(rules: &[&Rule], op: &Operation, access: &Access) -> bool {
     let Fields::Named(names) = crate::rule::fields(access) else { return false };
-    let permitting: Vec<&Rule> = rules
-        .iter()
-        .map(Arc::as_ref)
-        .filter(|r| r.action != Strictness::Deny && r.covers_resource(op, access))
-        .collect();
+    let permitting: Vec<&Rule> =
+        rules.iter().copied().filter(|r| r.action != Strictness::Deny && r.covers_resource(op, access)).collect();
     let asks = |name: &String| {
         permitting.iter().any(|r| r.action == Strictness::RequireApproval && r.covers_field(access, name))
     };
