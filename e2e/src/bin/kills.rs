@@ -48,8 +48,8 @@ struct Seen {
     servers: u64,
     at_points: BTreeMap<String, u64>,
     judged: Judged,
-    /// Rounds in which something was not as it must be; each ends the job.
-    findings: u64,
+    /// What ended a round, and with it the job: its kills are not counted.
+    failed: Vec<Value>,
 }
 
 /// One that found nothing.
@@ -120,7 +120,7 @@ impl Seen {
                 approved: size("/ran_with_approval"),
                 interrupted: size("/interrupted"),
             },
-            findings: count("/findings"),
+            failed: kept.pointer("/failed_rounds").and_then(Value::as_array).cloned().unwrap_or_default(),
         }
     }
 
@@ -145,7 +145,7 @@ impl Seen {
                 self.judged.interrupted += judged.interrupted;
                 println!("{round:?}: {judged:?}; at random so far {}, at points {:?}", self.at_random, self.at_points);
             }
-            Err(_) => self.findings += 1,
+            Err(error) => self.failed.push(format!("{error:#}").into()),
         }
         evidence::write("kills", &self.figures())?;
         ended.map(drop)
@@ -155,7 +155,7 @@ impl Seen {
         let Judged { executed, approved, interrupted } = self.judged;
         json!({
             "kills_at_random": self.at_random, "postgres_killed": self.servers, "kills_at": self.at_points,
-            "ran": executed, "ran_with_approval": approved, "interrupted": interrupted, "findings": self.findings,
+            "ran": executed, "ran_with_approval": approved, "interrupted": interrupted, "failed_rounds": self.failed,
         })
     }
 }
