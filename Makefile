@@ -1,5 +1,5 @@
 # The face for people. Each line installs what it needs and says so.
-.PHONY: build demo test e2e majors bench fuzz mutants coverage scale crash kills rotate upgrade soak footprint differential transparency shuttle lint clean cluster cluster-down
+.PHONY: build demo test e2e majors bench criterion fuzz mutants coverage scale crash kills rotate upgrade soak footprint differential transparency shuttle lint clean cluster cluster-down
 
 build: ; @scripts/setup.sh build && scripts/build.sh
 demo:  ; @scripts/demo.sh
@@ -7,6 +7,7 @@ test:  ; @scripts/test.sh
 e2e:   ; @scripts/e2e.sh
 majors: ; @scripts/majors.sh
 bench: ; @scripts/bench.sh
+criterion: ; @scripts/criterion.sh
 fuzz:  ; @scripts/fuzz.sh
 mutants: ; @scripts/mutants.sh
 coverage: ; @scripts/coverage.sh

@@ -92,8 +92,6 @@ fn name(pattern: &PathPattern) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
     use std::collections::BTreeMap;
 
     use proptest::collection::{btree_set, vec};
