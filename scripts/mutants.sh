@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Breaks the code in each way that cargo-mutants knows, one at a time, and looks whether a test fails. Keeps in
-# docs/evidence/mutants.json what was caught and the list of what was not; why that is so stands in docs/mutants.md.
+# docs/evidence/mutants.json how many were caught, and the list of those that were not.
 #   PARTS='policy pgcodec gate'   only these
 # Hours. A second run goes on where the first was stopped, while the code and its tests are the same.
 . "$(dirname "$0")/lib.sh"

@@ -29,10 +29,17 @@ async def step(name, work):
         print(f"{name}: timeout", flush=True)
 
 
+class Kept(asyncpg.Connection):
+    """What pools send when a connection is given back is four statements in one message, one of them RESET ALL."""
+    def get_reset_query(self):
+        return ""
+
+
 async def main():
     context = ssl.create_default_context(cafile=CA) if CA else False
-    db = await asyncpg.connect(host="127.0.0.1", port=int(os.environ["PORT"]), user="agent", password="agent-secret",
-                               database="app", ssl=context)
+    where = {"host": "127.0.0.1", "port": int(os.environ["PORT"]), "user": "agent", "password": "agent-secret",
+             "database": "app", "ssl": context}
+    db = await asyncpg.connect(**where)
 
     async def q(text, *args):
         return show(await db.fetch(text, *args))
@@ -104,6 +111,16 @@ async def main():
     await step("aborted", q("SELECT 1"))
     await step("commit rolls back", db.execute("COMMIT"))
     await step("masked in a predicate", q("SELECT id FROM customers WHERE ssn = $1", "CANARY-ssn-1"))
+
+    async def pool():
+        found = []
+        async with asyncpg.create_pool(min_size=1, max_size=1, connection_class=Kept, **where) as given:
+            for number in range(1, 4):
+                async with given.acquire() as one:
+                    found.append(await one.fetchrow("SELECT id, note FROM orders WHERE id = $1", number))
+        return show(found)
+
+    await step("pool", pool())
     await step("kept", q("SELECT id - $1::int FROM log WHERE id >= $1 AND id < $2 ORDER BY id", BASE, BASE + 1000))
     await db.close()
 

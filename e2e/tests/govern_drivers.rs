@@ -172,6 +172,7 @@ const ASYNCPG: &str = "
     {transactions}
     commit rolls back: ROLLBACK
     masked in a predicate: error 42501
+    pool: 1|note 1 ; 2|note 2 ; 3|note 3
     kept: 10 ; 11 ; 12 ; 13 ; 14
 ";
 
