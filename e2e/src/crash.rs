@@ -1,6 +1,6 @@
 //! A sidecar that is killed while agents work, again and again on one recording, and what is left of it.
 //!
-//! The oracle is the server's log ([`judge`]): each statement that ran has its intent in the recording, each that needed an
+//! The oracle is the server's log ([`Crash::judge`]): each statement that ran has its intent in the recording, each that needed an
 //! approval has one that was granted before; each recording is read again by the next start, and what was open then ends as
 //! `interrupted`.
 

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
 #[path = "../tests/support/mod.rs"]
-#[allow(dead_code, reason = "the tests use the rest")]
+#[allow(dead_code, unreachable_pub, clippy::panic, clippy::indexing_slicing, reason = "the tests use the rest")]
 mod support;
 
 use std::hint::black_box;

@@ -74,7 +74,7 @@ fn the_quick_start_is_true() {
     psql(&cluster, "DROP TABLE customers").refused("a DROP", "Schema changes go through migrations.").unwrap();
 
     // Held until somebody else says yes.
-    let held = Command::new("kubectl")
+    let mut held = Command::new("kubectl")
         .args(["-n", AGENTS, "exec", "deploy/support-agent", "-c", "agent", "--"])
         .args(["psql", "-X", "-c", "DELETE FROM orders WHERE id = 4713"])
         .stdout(Stdio::piped())
@@ -82,13 +82,16 @@ fn the_quick_start_is_true() {
         .spawn()
         .unwrap();
     let alice = cluster.user("alice");
-    let name = wait::until("the question", Duration::from_secs(20), || {
+    let asked = wait::until("the question", Duration::from_secs(60), || {
         let found = alice.get(&["areq", "-n", AGENTS])?;
         let items = found["items"].as_array().unwrap();
         assert!(items.len() < 2, "{found}");
         Ok(items.first().map(|item| item["metadata"]["name"].as_str().unwrap().to_owned()))
-    })
-    .unwrap();
+    });
+    let Ok(name) = asked else {
+        held.kill().unwrap();
+        panic!("{asked:?}: {:?}", held.wait_with_output().unwrap());
+    };
     let described = alice.run(&["-n", AGENTS, "describe", "areq", &name], None).unwrap();
     assert!(described.text.contains("DELETE FROM") && described.text.contains("fixes"), "{}", described.text);
     assert_eq!(ran(&cluster, "DELETE"), 0);
