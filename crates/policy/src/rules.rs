@@ -3,6 +3,7 @@
 //! Invariant: a rule that [`Rules::about`] leaves out neither covers the access nor touches it; so deciding costs what the
 //! rules about one relation cost, however many there are about others.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -46,16 +47,17 @@ impl Rules {
     /// In their order.
     pub(crate) fn about(&self, access: &Access) -> Vec<&Rule> {
         let Some(bucket) = self.uses.get(&(access.verb, access.resource.kind)) else { return Vec::new() };
-        let mut places = bucket.wide.clone();
-        match access.resource.path.as_slice() {
+        let places = match access.resource.path.as_slice() {
             [_schema, relation] if is_relation(access.resource.kind) => {
-                places.extend(bucket.named.get(relation).into_iter().flatten());
+                let named = bucket.named.get(relation).into_iter().flatten();
+                let mut places: Vec<usize> = bucket.wide.iter().chain(named).copied().collect();
                 places.sort_unstable();
+                Cow::Owned(places)
             }
             // Another path is none that patterns were written for: any of them may mean it.
-            _ => places.clone_from(&bucket.all),
-        }
-        places.into_iter().filter_map(|place| self.all.get(place)).map(Arc::as_ref).collect()
+            _ => Cow::Borrowed(bucket.all.as_slice()),
+        };
+        places.iter().filter_map(|place| self.all.get(*place)).map(Arc::as_ref).collect()
     }
 }
 
