@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What single steps cost: decide, classify, codec, find, append. Arguments go to criterion (a filter, --save-baseline NAME).
-# Reports are below target/criterion; docs/benchmarks.md has the figures of one run.
+# Reports are below target/criterion.
 . "$(dirname "$0")/lib.sh"
 
 scripts/setup.sh build
