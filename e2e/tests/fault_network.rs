@@ -205,6 +205,28 @@ fn a_cancel_request_that_does_not_arrive_is_made_again() {
     }
 }
 
+/// However often it was asked for: what comes next is another statement.
+#[test]
+fn a_cancel_request_that_comes_too_late_hits_nothing_else() {
+    let around = Around::new(&json!({}));
+    let mut wire = around.agent().unwrap();
+    wire.send_message(b'Q', b"SELECT count(*) FROM generate_series(1, 9000000)\0").unwrap();
+    eventually("it to run", SOON, || around.server.executed_with("9000000") == 1).unwrap();
+    around.servers.set(Troubles { there: Trouble::Reset(1), back: Trouble::None });
+    for asked in 1..=2 {
+        wire.cancel(around.sidecar.port()).unwrap();
+        let failed = || around.sidecar.log().matches("cancel request not delivered").count() >= asked;
+        eventually("an attempt to fail", SOON, failed).unwrap();
+    }
+    let answer = wire.until_ready().unwrap();
+    assert!(answer.iter().all(|message| message.fault().is_none()), "{answer:?}");
+    around.servers.set(Troubles::NONE);
+    for _ in 0..3 {
+        let next = wire.query("SELECT count(*) FROM generate_series(1, 9000000)").unwrap();
+        assert_eq!(next.texts(), [["9000000"]], "{:?}", next.fault);
+    }
+}
+
 /// More than there is room for, none of which says a word.
 #[test]
 fn a_thousand_silent_connections_go_by_themselves() {

@@ -383,7 +383,15 @@ impl Session {
             return;
         }
         let (core, target) = (Arc::clone(&self.core), Arc::clone(self.desk.target()));
-        self.cancelling = Some(Cancelling::begin(core, target, self.database.clone(), key));
+        let before = self.cancelling.take();
+        self.cancelling = Some(Cancelling::begin(before, core, target, self.database.clone(), key));
+    }
+
+    /// Before anything goes upstream that a cancel request must not hit.
+    async fn settle_cancelling(&mut self) {
+        if let Some(cancelling) = self.cancelling.take() {
+            cancelling.settled().await;
+        }
     }
 
     /// Sends a message that needs no verdict.

@@ -44,10 +44,20 @@ pub(super) struct Cancelling {
 }
 
 impl Cancelling {
-    pub(super) fn begin(core: Arc<Core>, target: Arc<Target>, database: String, key: KeyData) -> Self {
+    /// `before`: one that was asked for earlier; it makes no further attempt, and this one begins when it has ended.
+    pub(super) fn begin(
+        before: Option<Self>,
+        core: Arc<Core>,
+        target: Arc<Target>,
+        database: String,
+        key: KeyData,
+    ) -> Self {
         let enough = Arc::new(Notify::new());
         let told = Arc::clone(&enough);
         let task = tokio::spawn(async move {
+            if let Some(before) = before {
+                before.settled().await;
+            }
             let mut pauses = PAUSES.into_iter();
             while let Err(error) = attempt(&core, &target, &database, &key).await {
                 tracing::warn!(target: "agentaccess", %error, access_target = %target.key, "cancel request not delivered");

@@ -357,9 +357,7 @@ impl Session {
             }
         }
         let commit = state == TxState::Transaction && !guard.failed && guard.refused().is_none();
-        if let Some(cancelling) = self.cancelling.take() {
-            cancelling.settled().await;
-        }
+        self.settle_cancelling().await;
         failpoint("guard_ready");
         let (what, text) = if commit { ("guard: commit", "COMMIT") } else { ("guard: rollback", "ROLLBACK") };
         let (permit, frames) = Box::pin(self.own(what, text)).await?;

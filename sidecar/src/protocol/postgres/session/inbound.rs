@@ -236,9 +236,7 @@ impl Session {
             sketch,
         };
         let admitted = self.desk.admit(operation, stage, moment, &mut company).await;
-        if let Some(cancelling) = self.cancelling.take() {
-            cancelling.settled().await;
-        }
+        self.settle_cancelling().await;
         if let Err(Refused { refusal: Refusal::Pending { why: NotHeld::HoldOver, .. }, .. }) = &admitted
             && moment == Moment::InTransaction
         {

@@ -74,6 +74,7 @@ impl Session {
         if !waits || self.machine.tx_state() != TxState::Transaction || self.guard.is_some() {
             return Ok(None);
         }
+        self.settle_cancelling().await;
         let (read, unasked) = Box::pin(self.read_uncommitted()).await;
         unasked.into_iter().try_for_each(|message| self.feed(message))?;
         let loaded = read.map_err(catalog_not_read)?;
