@@ -10,6 +10,8 @@ scripts/setup.sh build chart
 own=
 # What runs beside the rest, by its output.
 declare -A beside=()
+# What the tests that were waited for last said.
+said=$(mktemp)
 if [ -z "${KUBECONFIG:-}" ]; then
     scripts/setup.sh cluster
     own=1
@@ -32,12 +34,19 @@ ended() {
         [ "$status" = 0 ] || tail -n 40 "$output"
     done
     [ -z "$own" ] || e2e/cluster/down.sh
+    # Last, where it is looked for first.
+    if [ "$status" != 0 ]; then
+        say 'what failed'
+        tail -n 40 "$said" | cut -c1-600
+    fi
+    rm -f "$said"
     exit "$status"
 }
 trap ended EXIT
 
 # The whole workspace each time: of a part of it dependencies would have other features, and be built again.
 tests() { cargo test --locked --workspace --features e2e/cluster,operator/cluster "$@"; }
+shown() { "$@" 2>&1 | tee "$said"; }
 
 # beside OUTPUT COMMAND...: in a process group of its own, so that when something else fails it ends as a whole.
 beside() {
@@ -50,7 +59,7 @@ joined() {
     local status=0
     wait "${beside[$1]}" || status=$?
     unset "beside[$1]"
-    cat "$1"
+    tee "$said" <"$1"
     rm "$1"
     return $status
 }
@@ -64,7 +73,7 @@ tests --quiet --no-run --test 'cluster_*'
 # These are dialled by the API server, or dial pods, where our own cluster finds this machine.
 if [ -n "$own" ]; then
     say 'the operator without its chart'
-    tests --test cluster_control
+    shown tests --test cluster_control
 fi
 
 scripts/chart.sh server
@@ -85,9 +94,9 @@ beside "$patience" tests --test cluster_patience "$@" -- "${waiting[@]}"
 
 say 'agents in their pods'
 # Each test is a database, a sidecar or two and kubectl; most of the time they wait.
-tests --test cluster_governed "$@" -- --test-threads=8
-tests --test cluster_patience "$@" -- ca:: --nocapture
-tests --test cluster_outage "$@" -- --test-threads=1
+shown tests --test cluster_governed "$@" -- --test-threads=8
+shown tests --test cluster_patience "$@" -- ca:: --nocapture
+shown tests --test cluster_outage "$@" -- --test-threads=1
 
 say 'the second wall: without webhook and without operator'
 kubectl -n "$namespace" scale deployment/agentaccess-operator --replicas=0 >/dev/null
@@ -97,15 +106,15 @@ if [ -n "$own" ]; then
     approvals=$(mktemp)
     beside "$approvals" tests --test cluster_approvals
 fi
-tests --test cluster_wall "$@"
+shown tests --test cluster_wall "$@"
 [ -z "$own" ] || joined "$approvals"
 joined "$patience"
 
 if [ -n "$own" ]; then
     say 'every recording of all that ran'
-    tests --test cluster_recordings "$@" -- --nocapture
+    shown tests --test cluster_recordings "$@" -- --nocapture
 fi
 
 # Last: it removes the chart.
 say 'the chart'
-tests --test cluster_chart "$@"
+shown tests --test cluster_chart "$@"
