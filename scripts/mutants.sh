@@ -47,8 +47,10 @@ for name in ${PARTS:-policy pgcodec gate}; do
     say "$name: $all ways to break it"
     # 2: some were not caught. 3: some ran out of time. What else there is, is a failure of the run.
     status=0
-    # A busy machine is slow, which is no proof of anything: a test may take two minutes before it counts as hanging.
-    cargo mutants "${what[@]}" --output "$folder" --iterate --jobs "$(nproc)" --minimum-test-timeout 120 --colors never \
+    # A busy machine is slow, which is no proof of anything: a test may take two minutes before it counts as hanging. Each
+    # worker builds in its own copy of the tree, into a folder of its own, again and again: without debug information.
+    env -u CARGO_TARGET_DIR CARGO_INCREMENTAL=1 CARGO_PROFILE_DEV_DEBUG=false \
+        cargo mutants "${what[@]}" --output "$folder" --iterate --jobs "$(nproc)" --minimum-test-timeout 120 --colors never \
         --no-times || status=$?
     case $status in 0|2|3) ;; *) fail "cargo mutants ended with $status" ;; esac
     gather "$folder"

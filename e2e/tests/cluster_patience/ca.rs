@@ -2,7 +2,7 @@
 //! clock is made to be due by what stands in the Secret: the certificates are written again over their own keys, with
 //! other dates. Everything else is the operator's and the sidecars' own doing.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -27,6 +27,10 @@ const DAY: i64 = 24 * 60 * 60;
 const STEP: Duration = Duration::from_secs(75);
 /// Between two pods that are asked for.
 const PAUSE: Duration = Duration::from_millis(400);
+/// Asked for at the least.
+const PODS: usize = 51;
+/// Of an agent, at the least.
+const STATEMENTS: usize = 21;
 
 fn now() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
@@ -121,7 +125,7 @@ impl Operator {
 }
 
 /// Asks for pods until it is told to stop; what was refused.
-fn ask(cluster: &Cluster, namespace: &str, stop: &AtomicBool, asked: &AtomicU32) -> Vec<String> {
+fn ask(cluster: &Cluster, namespace: &str, stop: &AtomicBool, asked: &AtomicUsize) -> Vec<String> {
     let mut refused = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         let make = ["create", "-n", namespace, "--dry-run=server", "-o", "name", "-f", "-"];
@@ -140,16 +144,18 @@ fn a_new_ca_takes_over_without_a_refused_pod_or_statement() {
     let operator = Operator { cluster: Cluster::connect().unwrap() };
     let cluster = &operator.cluster;
     let namespace = governed(cluster);
-    let (stop, asked) = (AtomicBool::new(false), AtomicU32::new(0));
+    let (stop, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
         let asking = scope.spawn(|| ask(cluster, &namespace.name, &stop, &asked));
         // A failure ends the other thread too.
         let stopping = Stopping(&stop);
         rotate(&operator, &namespace.name);
+        let enough = || asked.load(Ordering::Relaxed) >= PODS;
+        wait::eventually("enough pods that were asked for", STEP, enough).unwrap();
         drop(stopping);
         let refused = asking.join().unwrap();
         let count = asked.load(Ordering::Relaxed);
-        assert!(refused.is_empty() && count > 50, "of {count} pods: {refused:?}");
+        assert!(refused.is_empty(), "of {count} pods: {refused:?}");
         println!("of {count} pods that were asked for meanwhile none was refused");
     });
 }
@@ -268,9 +274,12 @@ fn rotate(operator: &Operator, namespace: &str) {
     wait::eventually("the new policy", START, || psql.ask(sql).unwrap() != "1\n").unwrap();
 
     let logs = ["logs", "-n", &world.namespace.name, "worker", "-c", "agent"];
-    let said = world.cluster.run(&logs, None).unwrap().text;
+    let said = || world.cluster.run(&logs, None).unwrap().text;
+    let enough = || said().lines().count() >= STATEMENTS;
+    wait::eventually("enough statements of the agent", STEP, enough).unwrap();
+    let said = said();
     let failed: Vec<&str> = said.lines().filter(|line| !line.starts_with("1|")).collect();
-    assert!(failed.is_empty() && said.lines().count() > 20, "{failed:?}");
+    assert!(failed.is_empty(), "of {} statements: {failed:?}", said.lines().count());
     println!("{} statements of an agent meanwhile, none failed", said.lines().count());
     told("done");
 }
