@@ -3,6 +3,7 @@
 //!
 //! Invariant: nothing is accepted before the recording is open, and the process ends in time, whatever sessions do.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -112,8 +113,11 @@ impl Ground {
         let key = SigningKey::load_or_create(&state.keys().join(CHECKPOINT_KEY))?;
         let checkpoint_key = key.public().to_string();
         let public = state.keys().join(CHECKPOINT_PUBLIC);
-        write_whole(&public, 0o644, format!("{checkpoint_key}\n").as_bytes())
-            .map_err(StartError::io("write", &public))?;
+        let line = format!("{checkpoint_key}\n");
+        // From the second start on it is there, and to write it is to wait for the disk.
+        if fs::read_to_string(&public).ok().as_ref() != Some(&line) {
+            write_whole(&public, 0o644, line.as_bytes()).map_err(StartError::io("write", &public))?;
+        }
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))?);
         metrics.also(telemetry.dropped())?;
         let config = writer_config(&limits, recording_max_bytes, threads);
