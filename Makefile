@@ -1,5 +1,5 @@
 # The face for people. Each line installs what it needs and says so.
-.PHONY: build demo test e2e majors bench criterion fuzz mutants coverage scale crash kills rotate upgrade soak footprint differential transparency shuttle lint clean cluster cluster-down
+.PHONY: build demo test e2e majors bench criterion fuzz mutants coverage scale crash kills rotate upgrade soak footprint growth differential transparency shuttle lint clean cluster cluster-down
 
 build: ; @scripts/setup.sh build && scripts/build.sh
 demo:  ; @scripts/demo.sh
@@ -18,6 +18,7 @@ rotate: ; @scripts/rotate.sh
 upgrade: ; @scripts/upgrade.sh
 soak:  ; @scripts/soak.sh
 footprint: ; @scripts/footprint.sh
+growth: ; @scripts/growth.sh
 differential: ; @scripts/differential.sh
 transparency: ; @scripts/transparency.sh
 shuttle: ; @scripts/shuttle.sh

@@ -2,7 +2,9 @@
 # Breaks the code in each way that cargo-mutants knows, one at a time, and looks whether a test fails. Keeps in
 # docs/evidence/mutants.json how many were caught, and the list of those that were not.
 #   PARTS='policy pgcodec gate'   only these
-# Hours. A second run goes on where the first was stopped, while the code and its tests are the same.
+#   FRESH=1                       from the start, also where the code is the same: for who changed or removed tests
+# Hours. A second run goes on where the first was stopped while the code is the same: a new test takes nothing from what was
+# caught, and looks again at what was not.
 . "$(dirname "$0")/lib.sh"
 
 scripts/setup.sh build database mutants
@@ -10,12 +12,12 @@ have jq || fail 'jq is missing: it keeps docs/evidence/mutants.json'
 export PATH=$target/tools/bin:$PATH
 evidence=docs/evidence/mutants.json
 
-# What is broken, and the package whose tests have to see it.
+# What is broken, the package whose tests have to see it, and what it counts for.
 part() { # PART
     case $1 in
-        policy) files=('crates/policy/src/**/*.rs') package=policy tested=(crates/policy crds/src) ;;
-        pgcodec) files=('crates/pgcodec/src/**/*.rs') package=pgcodec tested=(crates/pgcodec) ;;
-        gate) files=(sidecar/src/gate.rs 'sidecar/src/gate/*.rs') package=sidecar tested=(sidecar/src/gate sidecar/src/gate.rs sidecar/tests) ;;
+        policy) files=('crates/policy/src/**/*.rs') package=policy code=(crates/policy/src crds/src) ;;
+        pgcodec) files=('crates/pgcodec/src/**/*.rs') package=pgcodec code=(crates/pgcodec/src) ;;
+        gate) files=(sidecar/src/gate.rs 'sidecar/src/gate/*.rs') package=sidecar code=(sidecar/src/gate sidecar/src/gate.rs) ;;
         *) fail "scripts/mutants.sh knows no part \`$1\`" ;;
     esac
 }
@@ -34,12 +36,12 @@ list() { jq -R . <"$1/$2" | jq -s .; }
 
 for name in ${PARTS:-policy pgcodec gate}; do
     part "$name"
-    [ -z "$(git status --porcelain -- "${tested[@]}")" ] || fail "$name has uncommitted changes: nothing could be kept"
-    code=$(git log -1 --format=%H -- "${tested[@]}")
+    [ -z "$(git status --porcelain -- "${code[@]}")" ] || fail "$name has uncommitted changes: nothing could be kept"
+    commit=$(git log -1 --format=%H -- "${code[@]}")
     folder=$target/mutants/$name
-    [ "$(cat "$folder/code" 2>/dev/null)" = "$code" ] || rm -rf "$folder"
+    [ -z "${FRESH:-}" ] && [ "$(cat "$folder/commit" 2>/dev/null)" = "$commit" ] || rm -rf "$folder"
     mkdir -p "$folder"
-    printf '%s\n' "$code" >"$folder/code"
+    printf '%s\n' "$commit" >"$folder/commit"
     gather "$folder"
     what=(--package "$package")
     for file in "${files[@]}"; do what+=(--file "$file"); done
@@ -56,7 +58,7 @@ for name in ${PARTS:-policy pgcodec gate}; do
     gather "$folder"
     kept=$(cat "$evidence" 2>/dev/null || echo '{}')
     # One that hangs is one that is seen. What was missed once and caught by a later run is caught.
-    jq --arg name "$name" --arg code "$code" --argjson all "$all" --argjson caught "$(list "$folder" caught)" \
+    jq --arg name "$name" --arg code "$commit" --argjson all "$all" --argjson caught "$(list "$folder" caught)" \
         --argjson hang "$(list "$folder" timeout)" --argjson no "$(list "$folder" unviable)" \
         --argjson missed "$(list "$folder" missed)" '
         ($missed - $caught - $hang) as $left | .figures[$name] = {

@@ -85,6 +85,10 @@ suites_packages() {
     compiler; database; drivers_packages
 }
 
+clock() {
+    have faketime || need faketime -- 'libfaketime (a test sets the clock of a sidecar)'
+}
+
 images() {
     # Images are built by root only: without it their test says that it did not run.
     [ "$(id -u)" != 0 ] || have buildah || need buildah -- 'buildah (builds and starts the image of examples/standalone)'
@@ -311,7 +315,7 @@ for part; do
     case $part in
         build|lint|mutants|coverage) compiler ;;
         database) database ;;
-        test) compiler; database; drivers_packages; images; namespaces ;;
+        test) compiler; database; drivers_packages; clock; images; namespaces ;;
         demo) compiler; database ;;
         bench) compiler; database ;;
         majors) compiler; database; drivers_packages ;;
