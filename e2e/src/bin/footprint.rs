@@ -42,7 +42,11 @@ fn main() -> Result<()> {
         "program_bytes": fs::metadata(binary(SIDECAR)?)?.len(),
         "exec_to_listening_ms": starts(&server)?,
         "idle_sessions": idle(&server)?,
-        "stalled_reader": {"plain": stalled(&server, WIDE)?, "masked": stalled(&server, MASKED)?},
+        "stalled_reader": {
+            "plain": stalled(&server, WIDE, false)?,
+            "masked": stalled(&server, MASKED, false)?,
+            "masked_over_tls": stalled(&server, MASKED, true)?,
+        },
     });
     println!("{figures:#}");
     evidence::write("footprint", &figures)
@@ -96,10 +100,12 @@ fn idle(server: &Server) -> Result<Value> {
         "all_over_none_kib": all.saturating_sub(started)}))
 }
 
-fn stalled(server: &Server, sql: &str) -> Result<Value> {
+fn stalled(server: &Server, sql: &str, tls: bool) -> Result<Value> {
     let sidecar = sidecar(server)?;
     let pid = sidecar.pid().context("the sidecar has ended")?;
-    let mut wire = Wire::connect(sidecar.port(), &sidecar.login())?;
+    let login = sidecar.login();
+    let login = if tls { login.trusting(&fs::read_to_string(sidecar.ca_file())?) } else { login };
+    let mut wire = Wire::connect(sidecar.port(), &login)?;
     // What the first rows of any result cost stays.
     let answer = wire.query(&format!("{sql} WHERE id <= 1000"))?;
     ensure!(answer.fault.is_none() && answer.rows.len() == 1000, "{:?}", answer.fault);
