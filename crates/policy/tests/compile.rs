@@ -508,7 +508,9 @@ fn what_is_legal_but_odd_is_a_warning() {
     let set = with("podSelector", "{matchLabels: {a: x}, matchExpressions: [{key: a, operator: NotIn, values: [x]}]}");
     assert_eq!(warnings(&set)[0].0, "spec.podSelector");
     let set = with("podSelector", "{matchExpressions: [{key: a, operator: Exists}, {key: a, operator: DoesNotExist}]}");
-    assert_eq!(warnings(&set)[0].0, "spec.podSelector");
+    let first = &set.warnings()[0];
+    assert_eq!(first.path, "spec.podSelector");
+    assert_eq!(first.to_string(), format!("{}: spec.podSelector: {}", first.object, first.text));
     let set = with(rules, "[{name: a, action: Allow, verbs: [Select, Listen], relations: [public.a]}]");
     assert!(warnings(&set).iter().any(|(path, _)| *path == "spec.targets[0].postgres.rules[0].verbs[1]"));
     assert!(warnings(&set).iter().any(|(path, _)| *path == "spec.approvals[0].name"));
