@@ -9,7 +9,7 @@ use policy::operation::{
 };
 use policy::redact::Redacted;
 use policy::subject::Subject;
-use policy::verdict::DenyReason;
+use policy::verdict::{Decision, DenyReason};
 use policy::{ColumnMask, Input, Named, PolicySet, TargetKey, View, compile, decide};
 use serde_yaml::from_str;
 
@@ -109,21 +109,39 @@ fn names_and_messages_cannot_steer_a_terminal_and_stay_short() {
 #[test]
 fn each_reason_has_a_message_and_a_hint() {
     let id = policy::verdict::RuleId { policy: "p".to_owned(), rule: "r".to_owned(), cluster: true };
-    let reasons = [
-        DenyReason::NotSelected,
-        DenyReason::NoRule("x".to_owned()),
-        DenyReason::Rule { id: id.clone(), message: None },
-        DenyReason::DenyAll { policy: "p".to_owned() },
-        DenyReason::Unbounded { id, resource: "x".to_owned() },
-        DenyReason::Ceiling("x".to_owned()),
-        DenyReason::Opaque("x".to_owned()),
-        DenyReason::Stale,
-        DenyReason::Evaluation("x".to_owned()),
+    let rule = |message: Option<&str>| DenyReason::Rule { id: id.clone(), message: message.map(str::to_owned) };
+    let table = [
+        ("not_selected", DenyReason::NotSelected),
+        ("no_rule", DenyReason::NoRule("x".to_owned())),
+        ("rule", rule(None)),
+        ("unasked", DenyReason::Unasked { id: id.clone() }),
+        ("deny_all", DenyReason::DenyAll { policy: "p".to_owned() }),
+        ("unbounded", DenyReason::Unbounded { id: id.clone(), resource: "x".to_owned() }),
+        ("ceiling", DenyReason::Ceiling("x".to_owned())),
+        ("opaque", DenyReason::Opaque("x".to_owned())),
+        ("stale", DenyReason::Stale),
+        ("evaluation", DenyReason::Evaluation("x".to_owned())),
     ];
+    for (word, reason) in &table {
+        assert_eq!(reason.word(), *word);
+    }
+    assert_eq!(rule(Some("ask Ann")).message(), "denied by policy cluster:p/r: ask Ann");
+    let reasons = table.map(|(_, reason)| reason);
     let texts: BTreeSet<_> = reasons.iter().flat_map(|r| [r.message(), r.hint()]).collect();
-    assert_eq!(texts.len(), 2 * reasons.len());
+    // Two of them are answered with the same advice.
+    assert_eq!(texts.len(), 2 * reasons.len() - 1);
     assert!(texts.iter().all(|t| t.len() > 8 && !t.ends_with('.')), "{texts:?}");
     assert!(texts.contains("denied by policy cluster:p/r"));
+}
+
+#[test]
+fn what_no_rule_allows_is_told_by_its_word() {
+    let set = set();
+    let mut op = operation(&set, Verb::Read, &["public", "orders"], named(&["id"]));
+    op.ceiling = Strictness::Deny;
+    let verdict = decide(&view(&set), &op);
+    let Decision::Deny(reason) = verdict.decision else { panic!("{verdict:?}") };
+    assert_eq!(reason, DenyReason::Ceiling("`X` is never allowed, whatever the rules say".to_owned()));
 }
 
 #[test]
