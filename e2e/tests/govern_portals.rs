@@ -266,6 +266,28 @@ fn work_that_the_target_keeps_is_never_recorded_as_rolled_back() {
     assert_eq!((count("ok"), count("rolled_back")), (kept, 7 - kept), "{statuses:?}");
 }
 
+#[test]
+fn what_stands_before_a_savepoint_or_a_commit_is_kept_and_recorded_so() {
+    let world = own(&Policy::default());
+    let insert = |id: u32| format!("INSERT INTO log VALUES ({id}, 'kept')");
+    let denied = "DELETE FROM customers";
+    let begun = |id: u32| Batch::default().unit("BEGIN").unit(&insert(id));
+    begun(1).unit("SAVEPOINT a").unit("ROLLBACK TO a").unit("COMMIT").sync().run(&mut world.agent().unwrap());
+    begun(2).unit("COMMIT").unit(denied).sync().run(&mut world.agent().unwrap());
+    let mut wire = world.agent().unwrap();
+    begun(3).unit("SAVEPOINT a").unit(denied).sync().run(&mut wire);
+    for sql in ["ROLLBACK TO a", "COMMIT"] {
+        assert_eq!(wire.query(sql).unwrap().fault, None, "{sql}");
+    }
+    // What nothing keeps is said to be rolled back, as before.
+    Batch::default().unit(&insert(4)).unit(denied).sync().run(&mut world.agent().unwrap());
+    eventually("the outcomes", SOON, || outcomes(&world, "INSERT").len() == 4).unwrap();
+    assert_eq!(world.server.admin("SELECT count(*) FROM log WHERE id < 4").unwrap(), "3");
+    assert_eq!(world.server.admin("SELECT count(*) FROM log WHERE id = 4").unwrap(), "0");
+    assert_eq!(outcomes(&world, "INSERT"), ["ok", "ok", "ok", "rolled_back"]);
+    assert!(outcomes(&world, "COMMIT").iter().all(|status| status == "ok"), "{:?}", outcomes(&world, "COMMIT"));
+}
+
 // === the row limit, with more in the same batch ===
 
 #[test]

@@ -163,7 +163,18 @@ fn is_word(byte: u8) -> bool {
 }
 
 fn begins_word(text: &[u8], at: usize) -> bool {
-    !at.checked_sub(1).and_then(|before| text.get(before)).copied().is_some_and(is_word)
+    let before = text.get(..at).unwrap_or_default();
+    !before.last().copied().is_some_and(is_word) || ends_with_escape(before)
+}
+
+/// A line break, a tab and the like as JSON and COPY write them: `\n`, `\u000a`. Its letters are none of a word's. One
+/// backslash is enough: JSON in COPY has two.
+fn ends_with_escape(text: &[u8]) -> bool {
+    match text {
+        [.., b'\\', b'b' | b'f' | b'n' | b'r' | b't' | b'v'] => true,
+        [.., b'\\', b'u', a, b, c, d] => [a, b, c, d].into_iter().all(u8::is_ascii_hexdigit),
+        _ => false,
+    }
 }
 
 fn ends_word(text: &[u8], end: usize) -> bool {

@@ -31,6 +31,25 @@ fn pem(line_end: &str) -> String {
     .join(line_end)
 }
 
+/// A line break as JSON and COPY write it is none of a word, nor is one of JSON in COPY.
+#[test]
+fn behind_an_escape_a_word_begins() {
+    for escape in [r"\n", r"\t", r"\r", r"\\n", r"\u000a", r"\\u0009"] {
+        let text =
+            format!(r#"{{"n": "first{escape}123-45-6789{escape}4111111111111111{escape}AKIAIOSFODNN7EXAMPLE"}}"#);
+        assert_eq!(
+            found(&text),
+            [
+                (Kind::SocialSecurityNumber, "123-45-6789".to_owned()),
+                (Kind::CardNumber, "4111111111111111".to_owned()),
+                (Kind::AccessToken, "AKIAIOSFODNN7EXAMPLE".to_owned()),
+            ],
+            "{text}"
+        );
+    }
+    assert_eq!(found("n123-45-6789 un4111111111111111"), []);
+}
+
 #[test]
 fn these_are_found() {
     let card = Kind::CardNumber;

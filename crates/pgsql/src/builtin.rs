@@ -184,6 +184,12 @@ pub(crate) fn readable(schema: &str, name: &str) -> bool {
     }
 }
 
+/// Whether a view may read a relation of a system schema without being one that may show anything. Which columns it reads is
+/// not known, so those with columns that are closed in a statement are not among them.
+pub(crate) fn shows_in_a_view(schema: &str, name: &str) -> bool {
+    readable(schema, name) && !["pg_attribute", "pg_proc", "routines"].contains(&name)
+}
+
 /// Whether a name without schema means a system catalog; `pg_catalog` is always searched first. Every name that starts
 /// with `pg_` counts, since those of a newer server are not known here.
 pub(crate) fn is_catalog_name(name: &str) -> bool {

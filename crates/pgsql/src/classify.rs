@@ -90,7 +90,17 @@ fn judge(parsed: &Parsed, ctx: &Context<'_>) -> Result<Judged, Refused> {
 }
 
 fn finish(judged: Judged, parsed: &Parsed, ctx: &Context<'_>) -> Result<Plan, Refused> {
-    if ctx.catalog.foreign_casts > 0 && !judged.findings.touched.is_empty() {
+    let reads = matches!(
+        parsed.root(),
+        Node::SelectStmt(_)
+            | Node::InsertStmt(_)
+            | Node::UpdateStmt(_)
+            | Node::DeleteStmt(_)
+            | Node::ExplainStmt(_)
+            | Node::CopyStmt(_)
+            | Node::DeclareCursorStmt(_)
+    );
+    if ctx.catalog.foreign_casts > 0 && (reads || !judged.findings.touched.is_empty()) {
         return Err(Refused::new("this database has casts between built-in types that run functions of users"));
     }
     let needs_fresh = needs_fresh(&judged, ctx);

@@ -222,6 +222,14 @@ pub fn builtin(name: &str, version: u32) -> Option<Builtin> {
     }
 }
 
+/// Functions that an agent may not call, and that show nothing of any relation in a view of somebody else.
+const IN_VIEWS: &[&str] = &["current_setting", "currval", "inet_client_addr", "inet_server_addr", "lastval", "nextval"];
+
+/// Whether a view may call it without being one that may show anything.
+pub(crate) fn in_a_view(name: &str, version: u32) -> bool {
+    builtin(name, version).is_some() || IN_VIEWS.contains(&name)
+}
+
 fn generated(name: &str, version: u32) -> bool {
     static NAMES: std::sync::LazyLock<Vec<(&'static str, u32)>> =
         std::sync::LazyLock::new(|| GENERATED.lines().map(name_and_first).collect());

@@ -1,7 +1,28 @@
 //! Whether the names that policies write exist in the databases that they are about.
 
+use policy::operation::Access;
+
 use crate::builtin::SYSTEM_COLUMNS;
 use crate::catalog::{Catalog, Relation};
+use crate::plan::Plan;
+use crate::refused::Refused;
+
+/// Why a change may not be made that gives a name to something, when the name is free only in the transaction that makes it
+/// and everybody else still finds another relation under it. A table of columns is nothing else than it says, and may.
+pub fn taken(plan: &Plan, own: &Catalog, public: &Catalog) -> Option<Refused> {
+    if !["CREATE VIEW", "CREATE TABLE AS", "RENAME"].contains(&plan.action.as_str()) {
+        return None;
+    }
+    let free_here = |access: &Access| match access.resource.path.as_slice() {
+        [schema, name] if own.find(schema, name).is_none() => public.find(schema, name),
+        _ => None,
+    };
+    let old = plan.accesses.iter().find_map(free_here)?;
+    Some(
+        Refused::new(format!("a name that `{}` has for everybody else", old.display()))
+            .hint("commit the change that frees the name before, or use another"),
+    )
+}
 
 /// What is missing, when none of the catalogs has `schema.relation` or `schema.relation.column`.
 ///

@@ -25,7 +25,7 @@ use crate::outputs::Outputs;
 use crate::plan::Context;
 use crate::refused::Refused;
 
-pub(crate) use cascade::{inherited, truncated};
+pub(crate) use cascade::{dropped, inherited, truncated};
 pub(crate) use names::constant_text;
 pub(crate) use query::Level;
 pub(crate) use scope::Env;

@@ -20,6 +20,7 @@ const MASKS: &[(&str, &str, &str)] = &[
     ("public.people.mail", "Partial", "Allow"),
     ("public.people.added", "Redact", "Allow"),
     ("app.contact.phone", "Redact", "Allow"),
+    ("public.below.mail", "Redact", "Allow"),
     ("public.o_*.hid*", "Redact", "Allow"),
 ];
 
@@ -34,6 +35,8 @@ fn on_a_real_server() {
     let at = Place { server: &server, catalog: &catalog, masks: &masks };
     at.copies_and_derivations_are_redacted();
     at.views_through_functions_are_closed();
+    at.views_over_parts_of_the_server_are_closed();
+    at.changes_that_lose_a_mask_are_refused();
     at.user_casts_are_refused();
     at.errors_are_scrubbed();
     at.oracles_take_a_person();
@@ -140,11 +143,65 @@ impl Place<'_> {
             ("UPDATE defaulted SET t = DEFAULT WHERE id = 1 RETURNING t", Strictness::RequireApproval),
             ("UPDATE defaulted SET (id, t) = ROW (1, DEFAULT) WHERE id = 1", Strictness::RequireApproval),
             ("SELECT id FROM checked WHERE id = 1 FOR UPDATE", Strictness::Allow),
-            ("DELETE FROM checked WHERE id = 1", Strictness::Allow),
-            ("EXPLAIN INSERT INTO checked (id) VALUES (1)", Strictness::Allow),
+            // What refers to it gets a default, which is code.
+            ("DELETE FROM checked WHERE id = 1", Strictness::RequireApproval),
+            ("DELETE FROM quiet WHERE id = 1", Strictness::Allow),
+            ("INSERT INTO domain_default (id) VALUES (1) RETURNING t", Strictness::RequireApproval),
+            ("UPDATE domain_default SET t = DEFAULT WHERE id = 1", Strictness::RequireApproval),
+            // Planning computes defaults, and what is constant.
+            ("EXPLAIN INSERT INTO checked (id) VALUES (1)", Strictness::RequireApproval),
+            ("EXPLAIN (VERBOSE) INSERT INTO defaulted (id) VALUES (1)", Strictness::RequireApproval),
+            ("EXPLAIN (VERBOSE) UPDATE defaulted SET t = DEFAULT", Strictness::RequireApproval),
+            ("EXPLAIN INSERT INTO quiet (id) VALUES (1)", Strictness::Allow),
+            ("SELECT attname FROM telling_stats", Strictness::RequireApproval),
+            ("SELECT it FROM telling_text", Strictness::RequireApproval),
+            ("SELECT word FROM telling_words", Strictness::RequireApproval),
+            ("SELECT * FROM telling_nothing", Strictness::Allow),
+            ("SELECT to_json(m) FROM moods", Strictness::RequireApproval),
+            ("SELECT j FROM mood_view", Strictness::RequireApproval),
         ] {
             assert_eq!(plan(sql, self.catalog, &none).unwrap().ceiling, expected, "{sql}");
         }
+    }
+
+    /// A view over statistics shows values of columns, and what takes a query as text shows anything.
+    fn views_over_parts_of_the_server_are_closed(&self) {
+        for view in ["telling_stats", "telling_text", "telling_words", "mood_view"] {
+            self.refused(&format!("SELECT * FROM {view}"), "is closed");
+        }
+        self.ok("SELECT * FROM telling_nothing");
+    }
+
+    /// A change that moves a masked column away from its mask, or lets what a view showed stay without what closes it.
+    fn changes_that_lose_a_mask_are_refused(&self) {
+        for (sql, part) in [
+            ("ALTER TABLE top ADD COLUMN mail text", "shape of `public.top`"),
+            ("ALTER TABLE top RENAME COLUMN id TO x", "shape of `public.top`"),
+            ("CREATE OR REPLACE VIEW made_of AS SELECT 1 AS id, 'x' AS ssn", "which may show masked columns"),
+            ("CREATE OR REPLACE VIEW plain_front AS SELECT 2 AS one", "of which others are made"),
+            ("CREATE VIEW quiet AS SELECT 1 AS id", "a name that `public.quiet` has"),
+            ("CREATE MATERIALIZED VIEW quiet AS SELECT 1 AS id", "a name that `public.quiet` has"),
+            ("CREATE OR REPLACE VIEW quiet AS SELECT 1 AS id", "a name that `public.quiet` has"),
+            ("ALTER TABLE keyed RENAME TO quiet", "a name that `public.quiet` has"),
+            ("ALTER TYPE app.contact RENAME TO other", "a type that holds columns"),
+            ("ALTER FUNCTION app.peek() RENAME TO harmless", "a new name for code"),
+            ("DROP SCHEMA app CASCADE", "CASCADE of something that is not a table"),
+            ("DROP TYPE app.mood CASCADE", "CASCADE of something that is not a table"),
+        ] {
+            self.refused(sql, part);
+        }
+        self.ok("CREATE OR REPLACE VIEW plain_alone AS SELECT 2 AS one");
+        self.ok("CREATE VIEW new_one AS SELECT 1 AS id");
+        let paths = |sql: &str| {
+            let mut all: Vec<String> = self.ok(sql).accesses.iter().map(|a| a.resource.path.join(".")).collect();
+            all.sort();
+            all.dedup();
+            all
+        };
+        assert_eq!(paths("ALTER TABLE quiet RENAME TO loud"), ["public.loud", "public.quiet"]);
+        assert_eq!(paths("DROP VIEW plain_front CASCADE"), ["public.plain_behind", "public.plain_front"]);
+        assert_eq!(paths("DROP TRIGGER tell ON quiet"), ["public.quiet"]);
+        assert_eq!(paths("COMMENT ON COLUMN quiet.t IS 'x'"), ["public.quiet"]);
     }
 
     fn user_casts_are_refused(&self) {

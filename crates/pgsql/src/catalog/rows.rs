@@ -12,12 +12,13 @@ use super::{
     Catalog, Check, Column, Composite, Function, Oid, Operator, Reference, Relation, RelationKind, Runs, SNAPSHOT,
     UserCastType, UserType,
 };
-use crate::builtin::known_extension;
+use crate::builtin::{known_extension, shows_in_a_view};
+use crate::functions;
 use crate::settings::TimeLimits;
 
 /// Most relations of one database.
 pub const MAX_RELATIONS: usize = 20_000;
-const BOUNDS: [usize; 17] = [
+const BOUNDS: [usize; 18] = [
     1,
     MAX_RELATIONS,
     500_000,
@@ -35,6 +36,7 @@ const BOUNDS: [usize; 17] = [
     20_000,
     200_000,
     20_000,
+    40_000,
 ];
 
 /// Why a catalog could not be read.
@@ -148,6 +150,24 @@ struct CastTypeRow {
     cast: UserCastType,
 }
 
+#[derive(Deserialize)]
+struct RuleRow {
+    relation: Oid,
+    /// Schema and name.
+    catalogs: Vec<(String, String)>,
+    functions: Vec<String>,
+    types: BTreeSet<Oid>,
+}
+
+impl RuleRow {
+    /// Whether it may show anything: what no statement may use is no better behind a view.
+    fn may_show_anything(&self, version: u32, cast: &BTreeSet<Oid>) -> bool {
+        self.catalogs.iter().any(|(schema, name)| !shows_in_a_view(schema, name))
+            || self.functions.iter().any(|name| !functions::in_a_view(name, version))
+            || !self.types.is_disjoint(cast)
+    }
+}
+
 pub(super) fn read(rows: &[Vec<String>]) -> Result<Catalog, CatalogError> {
     if rows.len() != SNAPSHOT.len() {
         return Err(CatalogError::Results { expected: SNAPSHOT.len(), got: rows.len() });
@@ -202,6 +222,18 @@ pub(super) fn read(rows: &[Vec<String>]) -> Result<Catalog, CatalogError> {
         edit(&mut relations, row.from, |r| r.references.push(row.reference));
     }
     deep(rows, &mut relations)?;
+    let user_cast_types: Vec<UserCastType> = part::<CastTypeRow>(rows, 14)?
+        .into_iter()
+        .filter(|row| !known_extension(row.extension.as_deref()))
+        .map(|row| row.cast)
+        .collect();
+    let cast = user_cast_types.iter().map(|cast| cast.oid).collect();
+    for row in part::<RuleRow>(rows, 17)?.into_iter().filter(|row| row.may_show_anything(server.version, &cast)) {
+        edit(&mut relations, row.relation, |r| {
+            r.code = true;
+            r.runs.insert(Runs::Rule);
+        });
+    }
     let mut row_types: BTreeMap<Oid, BTreeSet<Oid>> = BTreeMap::new();
     for row in part::<RowTypeRow>(rows, 12)? {
         row_types.entry(row.type_oid).or_default().insert(row.relation);
@@ -223,11 +255,7 @@ pub(super) fn read(rows: &[Vec<String>]) -> Result<Catalog, CatalogError> {
         foreign_casts: u32::try_from(part::<serde::de::IgnoredAny>(rows, 9)?.len()).unwrap_or(u32::MAX),
         row_types,
         composites: part::<CompositeRow>(rows, 13)?.into_iter().map(|row| (row.oid, row.composite)).collect(),
-        user_cast_types: part::<CastTypeRow>(rows, 14)?
-            .into_iter()
-            .filter(|row| !known_extension(row.extension.as_deref()))
-            .map(|row| row.cast)
-            .collect(),
+        user_cast_types,
         revision: String::new(),
         names: BTreeMap::new(),
         referring: BTreeMap::new(),

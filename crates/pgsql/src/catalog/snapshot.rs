@@ -25,6 +25,7 @@ pub const SNAPSHOT: &[&str] = &[
     deep::CAST_TYPES,
     deep::CHECKS,
     deep::PARTITION_KEYS,
+    deep::RULES,
 ];
 
 const SERVER: &str = "\

@@ -12,7 +12,7 @@ use policy::operation::{Access, ResourceKind, Strictness, Verb};
 
 use super::{Judged, unknown};
 use crate::builtin::is_system_schema;
-use crate::catalog::RelationKind;
+use crate::catalog::{Relation, RelationKind};
 use crate::parse::Parsed;
 use crate::plan::{Context, Effect};
 use crate::refused::Refused;
@@ -42,10 +42,10 @@ pub(super) fn ddl(parsed: &Parsed, root: Node<'_>, ctx: &Context<'_>) -> Result<
         Node::CreateSchemaStmt(_) => ("CREATE SCHEMA", false),
         Node::CreateEnumStmt(_) => ("CREATE TYPE", false),
         Node::AlterEnumStmt(_) => ("ALTER TYPE", false),
-        Node::ViewStmt(view) => return stored(parsed, view.view(), view.query(), "CREATE VIEW", ctx),
+        Node::ViewStmt(view) => return stored(parsed, view.view(), view.query(), "CREATE VIEW", view.replace, ctx),
         Node::CreateTableAsStmt(stmt) => {
             let into = stmt.into().ok_or_else(|| Refused::new("CREATE TABLE AS without a name"))?;
-            return stored(parsed, into.rel(), stmt.query(), "CREATE TABLE AS", ctx);
+            return stored(parsed, into.rel(), stmt.query(), "CREATE TABLE AS", false, ctx);
         }
         Node::CreateFunctionStmt(_) => ("CREATE FUNCTION", true),
         Node::CreateTrigStmt(_) => ("CREATE TRIGGER", true),
@@ -70,6 +70,11 @@ pub(super) fn ddl(parsed: &Parsed, root: Node<'_>, ctx: &Context<'_>) -> Result<
     {
         accesses.extend(crate::resolve::truncated(ctx.catalog, &resolver.out.touched));
     }
+    if let Node::DropStmt(drop) = root
+        && drop.behavior == DropBehavior::DROP_CASCADE
+    {
+        accesses.extend(dropped_with(drop, &accesses, ctx)?);
+    }
     // A new partition and a comment leave the others alone.
     if !matches!(root, Node::CreateStmt(_) | Node::CommentStmt(_)) {
         accesses.extend(crate::resolve::inherited(ctx.catalog, &resolver.out.touched));
@@ -79,6 +84,19 @@ pub(super) fn ddl(parsed: &Parsed, root: Node<'_>, ctx: &Context<'_>) -> Result<
         _ => Effect::ChangesCatalog,
     };
     administer(resolver, action, accesses, effect, ctx)
+}
+
+/// Everything that DROP ... CASCADE of relations takes with them, or changes.
+fn dropped_with(drop: &nodes::DropStmt, named: &[Access], ctx: &Context<'_>) -> Result<Vec<Access>, Refused> {
+    if !matches!(drop.remove_type, ObjectType::OBJECT_TABLE | ObjectType::OBJECT_VIEW | ObjectType::OBJECT_MATVIEW) {
+        return Err(Refused::new("DROP ... CASCADE of something that is not a table or a view")
+            .hint("drop what depends on it first, one by one"));
+    }
+    let found = named.iter().filter_map(|access| match access.resource.path.as_slice() {
+        [schema, name] => ctx.catalog.find(schema, name),
+        _ => None,
+    });
+    Ok(crate::resolve::dropped(ctx.catalog, &found.map(|relation| relation.oid).collect()))
 }
 
 fn administer(
@@ -130,7 +148,11 @@ fn object(
             let Named::Relation(relation) = resolver.relation(range)? else {
                 return Err(Refused::new("a change of a system catalog"));
             };
-            if resolver.ctx.masks.relation(relation.oid).is_some()
+            // A change of a parent is one of its children.
+            let masked = std::iter::once(relation.oid)
+                .chain(resolver.ctx.catalog.family(relation.oid))
+                .any(|oid| resolver.ctx.masks.relation(oid).is_some());
+            if masked
                 && (moves
                     || matches!(
                         parent,
@@ -146,7 +168,7 @@ fn object(
                     relation.display()
                 )));
             }
-            resolver.out.hide_all |= resolver.ctx.masks.relation(relation.oid).is_some();
+            resolver.out.hide_all |= masked;
             resolver.out.touched.insert(relation.oid);
             accesses.push(crate::resolve::access(
                 Verb::Administer,
@@ -255,10 +277,10 @@ fn named_objects(root: Node<'_>, resolver: &mut Resolver<'_>) -> Result<Vec<Acce
                 return Err(Refused::new("DROP of this kind of object"));
             }
             for node in drop.objects() {
-                out.push(object(object_path(node, resolver)?));
+                out.push(named(node, Sort::of(drop.remove_type), resolver)?);
             }
         }
-        Node::CommentStmt(comment) => out.push(object(object_path(comment.object(), resolver)?)),
+        Node::CommentStmt(comment) => out.push(named(comment.object(), Sort::of(comment.objtype), resolver)?),
         Node::RenameStmt(rename) if rename.rename_type == ObjectType::OBJECT_SCHEMA => {
             // Masks name columns with their schema.
             if resolver.ctx.masks.any() {
@@ -271,7 +293,25 @@ fn named_objects(root: Node<'_>, resolver: &mut Resolver<'_>) -> Result<Vec<Acce
             out.push(object(vec![name.to_owned()]));
         }
         Node::RenameStmt(rename) if !matches!(rename.object(), Node::None) => {
-            out.push(object(object_path(rename.object(), resolver)?));
+            let old = named(rename.object(), Sort::of(rename.rename_type), resolver)?;
+            // Masks name the columns of a type by its name, too.
+            let composite = |name: &String| resolver.ctx.catalog.composites.values().any(|c| c.name == *name);
+            if resolver.ctx.masks.any() && old.resource.path.last().is_some_and(composite) {
+                return Err(Refused::new("a new name for a type that holds columns, where columns are masked"));
+            }
+            let code = [ObjectType::OBJECT_FUNCTION, ObjectType::OBJECT_PROCEDURE, ObjectType::OBJECT_ROUTINE];
+            if resolver.ctx.masks.any() && code.contains(&rename.rename_type) {
+                return Err(Refused::new("a new name for code where columns are masked: its code could read them"));
+            }
+            let mut path = old.resource.path.clone();
+            if let Some(name) = path.last_mut() {
+                *name = rename.newname().unwrap_or_default().to_owned();
+            }
+            out.push(old);
+            out.push(object(path));
+        }
+        Node::RenameStmt(rename) if Sort::of(rename.rename_type) == Sort::Relation => {
+            out.extend(renamed(rename, resolver)?);
         }
         Node::CreateSchemaStmt(schema) => {
             if !schema.schema_elts().is_empty() || schema.authrole().is_some() {
@@ -280,10 +320,12 @@ fn named_objects(root: Node<'_>, resolver: &mut Resolver<'_>) -> Result<Vec<Acce
             out.push(object(vec![schema.schemaname().unwrap_or_default().to_owned()]));
         }
         Node::CreateEnumStmt(stmt) => {
-            out.push(object(path_of(stmt.type_name().iter().filter_map(nodes::String::sval).collect(), resolver)?))
+            let names = stmt.type_name().iter().filter_map(nodes::String::sval).collect();
+            out.push(object(path_of(names, Sort::New, resolver)?));
         }
         Node::AlterEnumStmt(stmt) => {
-            out.push(object(path_of(stmt.type_name().iter().filter_map(nodes::String::sval).collect(), resolver)?))
+            let names = stmt.type_name().iter().filter_map(nodes::String::sval).collect();
+            out.push(object(path_of(names, Sort::Other, resolver)?));
         }
         Node::ReindexStmt(stmt) if stmt.relation().is_none() => {
             return Err(Refused::new("REINDEX of more than one relation"));
@@ -296,30 +338,97 @@ fn named_objects(root: Node<'_>, resolver: &mut Resolver<'_>) -> Result<Vec<Acce
     Ok(out)
 }
 
-fn object_path(node: Node<'_>, resolver: &Resolver<'_>) -> Result<Vec<String>, Refused> {
-    match node {
-        Node::NodeList(list) => path_of(strings(list)?, resolver),
-        Node::String(name) => Ok(vec![name.sval().unwrap_or_default().to_owned()]),
-        Node::TypeName(name) => path_of(name.names().iter().filter_map(nodes::String::sval).collect(), resolver),
-        Node::ObjectWithArgs(object) => path_of(strings(object.objname())?, resolver),
-        _ => Err(Refused::new("an object of an unknown form")),
+/// What kind of thing a name means, which says where the server looks for it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    Relation,
+    /// A column, constraint, trigger, rule or policy: its relation's name with its own behind it.
+    Part,
+    /// A type, a function, an index and the like, which the catalog does not tell apart by schema.
+    Other,
+    /// About to be made: in the first schema that is searched.
+    New,
+}
+
+impl Sort {
+    fn of(kind: ObjectType::Type) -> Self {
+        match kind {
+            ObjectType::OBJECT_TABLE
+            | ObjectType::OBJECT_VIEW
+            | ObjectType::OBJECT_MATVIEW
+            | ObjectType::OBJECT_SEQUENCE
+            | ObjectType::OBJECT_FOREIGN_TABLE => Self::Relation,
+            ObjectType::OBJECT_COLUMN
+            | ObjectType::OBJECT_TABCONSTRAINT
+            | ObjectType::OBJECT_TRIGGER
+            | ObjectType::OBJECT_RULE
+            | ObjectType::OBJECT_POLICY => Self::Part,
+            _ => Self::Other,
+        }
     }
 }
 
-/// `[schema, name]`, or longer for parts of relations.
-fn path_of(names: Vec<&str>, resolver: &Resolver<'_>) -> Result<Vec<String>, Refused> {
+/// The access to what is named; a part is one to its relation.
+fn named(node: Node<'_>, sort: Sort, resolver: &Resolver<'_>) -> Result<Access, Refused> {
+    let object = |path| crate::resolve::access(Verb::Administer, ResourceKind::Object, path);
+    Ok(object(match node {
+        Node::NodeList(list) if sort == Sort::Part => {
+            let mut names = strings(list)?;
+            names.pop();
+            let path = path_of(names, Sort::Relation, resolver)?;
+            if path.len() != 2 {
+                return Err(Refused::new("a part of something that is not a table or a view"));
+            }
+            return Ok(crate::resolve::access(Verb::Administer, ResourceKind::Relation, path));
+        }
+        Node::NodeList(list) => path_of(strings(list)?, sort, resolver)?,
+        Node::String(name) => vec![name.sval().unwrap_or_default().to_owned()],
+        Node::TypeName(name) => path_of(name.names().iter().filter_map(nodes::String::sval).collect(), sort, resolver)?,
+        Node::ObjectWithArgs(object) => path_of(strings(object.objname())?, sort, resolver)?,
+        _ => return Err(Refused::new("an object of an unknown form")),
+    }))
+}
+
+/// The new name of a relation, which is judged as the old one is: it must not be another's, whose rules would count for it.
+fn renamed(rename: &nodes::RenameStmt, resolver: &mut Resolver<'_>) -> Result<Option<Access>, Refused> {
+    let Some(range) = rename.relation() else { return Ok(None) };
+    let Named::Relation(relation) = resolver.relation(range)? else {
+        return Err(Refused::new("a change of a system catalog"));
+    };
+    let path = vec![relation.schema.clone(), rename.newname().unwrap_or_default().to_owned()];
+    not_taken(&path, resolver.ctx)?;
+    Ok(Some(crate::resolve::access(Verb::Administer, ResourceKind::Relation, path)))
+}
+
+/// What is judged by a name must not be something else under it: behind a DROP in the same transaction it could be.
+fn not_taken(path: &[String], ctx: &Context<'_>) -> Result<(), Refused> {
+    let [schema, name] = path else { return Ok(()) };
+    match ctx.catalog.find(schema, name) {
+        None => Ok(()),
+        Some(taken) => Err(Refused::new(format!("a name that `{}` has", taken.display()))
+            .hint("use another name, or drop the old one in a transaction before")),
+    }
+}
+
+/// `[schema, name]`.
+fn path_of(names: Vec<&str>, sort: Sort, resolver: &Resolver<'_>) -> Result<Vec<String>, Refused> {
     if let [schema, _, ..] = names.as_slice()
         && is_system_schema(schema)
     {
         return Err(Refused::new("a change of a system schema"));
     }
     let schema = match names.as_slice() {
-        [name] => resolver
-            .ctx
-            .catalog
-            .find_in_path(name)
-            .map(|r| r.schema.clone())
-            .or_else(|| resolver.ctx.catalog.search_path.first().cloned()),
+        [name] => {
+            let known = resolver.ctx.catalog.find_in_path(name).filter(|_| sort == Sort::Relation);
+            match (known, resolver.ctx.catalog.search_path.as_slice()) {
+                (Some(relation), _) => Some(relation.schema.clone()),
+                (None, [_, _, ..]) if sort != Sort::New => {
+                    return Err(Refused::new(format!("`{name}` without its schema, where more than one is searched"))
+                        .hint(format!("write its schema before it, such as public.{name}")));
+                }
+                (None, path) => path.first().cloned(),
+            }
+        }
         _ => None,
     };
     Ok(schema.into_iter().chain(names.into_iter().map(str::to_owned)).collect())
@@ -331,6 +440,7 @@ fn stored(
     range: Option<&nodes::RangeVar>,
     query: Node<'_>,
     action: &str,
+    replaces: bool,
     ctx: &Context<'_>,
 ) -> Result<Judged, Refused> {
     let range = range.ok_or_else(|| Refused::new("a new relation without a name"))?;
@@ -338,6 +448,14 @@ fn stored(
         return Err(Refused::new(format!("{action} of something that is not a SELECT")));
     };
     let access = new_relation(&mut Resolver::new(ctx), range)?;
+    if let [schema, name] = access.resource.path.as_slice()
+        && let Some(old) = ctx.catalog.find(schema, name)
+    {
+        if !replaces || old.kind != RelationKind::View {
+            not_taken(&access.resource.path, ctx)?;
+        }
+        replaceable(old, ctx)?;
+    }
     let resolver = Resolver::walked(ctx, |resolver| {
         new_relation(resolver, range)?;
         resolver.select(select, None, &Ctes::default(), Level::Inner).map(drop)
@@ -346,6 +464,23 @@ fn stored(
         return Err(Refused::new(format!("{action} over a relation with masked columns")));
     }
     administer(resolver, action, vec![access], Effect::ChangesCatalog, ctx)
+}
+
+/// What a view shows stays where it was stored, and what closes or governs it there goes by what the view reads now.
+fn replaceable(view: &Relation, ctx: &Context<'_>) -> Result<(), Refused> {
+    let refused = |why: &str| Err(Refused::new(format!("another query for the view `{}`, {why}", view.display())));
+    let masks = ctx.masks;
+    let made_of = |relation: &Relation| {
+        relation.oid != view.oid && ctx.catalog.closure(relation.oid, |r| &r.depends_on).contains(&view.oid)
+    };
+    let holds = |rows: &std::collections::BTreeSet<crate::catalog::Oid>| rows.contains(&view.oid);
+    if masks.relation(view.oid).is_some() || masks.denied(view.oid).is_some() {
+        refused("which may show masked columns")
+    } else if ctx.catalog.relations.values().any(made_of) || ctx.catalog.row_types.values().any(holds) {
+        refused("of which others are made")
+    } else {
+        Ok(())
+    }
 }
 
 /// `SELECT ... INTO t`.
@@ -405,7 +540,7 @@ fn code(root: Node<'_>, action: &str, ctx: &Context<'_>) -> Result<Judged, Refus
         Ok(Next::Into)
     })?;
     let name = match root {
-        Node::CreateFunctionStmt(function) => path_of(strings(function.funcname())?, &resolver)?,
+        Node::CreateFunctionStmt(function) => path_of(strings(function.funcname())?, Sort::New, &resolver)?,
         _ => Vec::new(),
     };
     accesses.push(crate::resolve::access(Verb::Administer, ResourceKind::Object, name));

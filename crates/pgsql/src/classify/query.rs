@@ -92,6 +92,8 @@ pub(super) fn explain(_parsed: &Parsed, explain: &nodes::ExplainStmt, ctx: &Cont
             .hint("a plan shows conditions, estimates and samples of the hidden values"));
     }
     let mut accesses = findings.accesses(ctx);
+    // Planning computes what is constant, functions of users in defaults and checks too.
+    let ceiling = findings.ceiling().max(super::unseen::ceiling(&accesses, &findings, ctx));
     let action = if analyze {
         format!("EXPLAIN ANALYZE {}", word(&findings))
     } else {
@@ -102,7 +104,6 @@ pub(super) fn explain(_parsed: &Parsed, explain: &nodes::ExplainStmt, ctx: &Cont
         accesses.dedup();
         "EXPLAIN".to_owned()
     };
-    let ceiling = findings.ceiling();
     Ok(Judged {
         action,
         accesses,

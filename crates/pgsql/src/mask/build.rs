@@ -102,7 +102,7 @@ fn deny_dependents(catalog: &Catalog, rules: &[MaskRule], table: &mut MaskTable)
             .find(|r| r.rules_call());
         let Some(through) = through else { continue };
         let text = format!(
-            "{} {} reads through a function or operator of a user in {}, which may show masked columns",
+            "{} {} reads through a function or operator of a user, or a part of the server that may show anything, in {}, so it may show masked columns",
             word(relation.kind),
             relation.display(),
             through.display()

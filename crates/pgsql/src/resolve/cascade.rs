@@ -73,6 +73,21 @@ pub(crate) fn truncated(catalog: &Catalog, named: &BTreeSet<Oid>) -> Vec<Access>
     administered(catalog, seen.difference(named))
 }
 
+/// Everything that DROP CASCADE of these takes with them or changes: views over any number of steps, children, and who has a
+/// foreign key.
+pub(crate) fn dropped(catalog: &Catalog, named: &BTreeSet<Oid>) -> Vec<Access> {
+    let mut seen = named.clone();
+    let mut todo: Vec<Oid> = named.iter().copied().collect();
+    while let Some(next) = todo.pop() {
+        let Some(relation) = catalog.relation(next) else { continue };
+        let readers = catalog.relations.values().filter(|r| r.depends_on.contains(&next)).map(|r| r.oid);
+        todo.extend(readers.chain(relation.children.iter().copied()).filter(|oid| seen.insert(*oid)));
+        // Its key goes, not the relation.
+        seen.extend(catalog.references_to(next).map(|(from, _)| from.oid));
+    }
+    administered(catalog, seen.difference(named))
+}
+
 /// The partitions and children of these, which TRUNCATE, LOCK or a change of the shape reach with them.
 pub(crate) fn inherited(catalog: &Catalog, named: &BTreeSet<Oid>) -> Vec<Access> {
     let below: BTreeSet<Oid> = named.iter().flat_map(|oid| catalog.closure(*oid, |r| &r.children)).collect();

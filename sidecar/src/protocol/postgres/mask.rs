@@ -128,6 +128,12 @@ pub fn server_words(fields: &ErrorFields, openness: Openness) -> ErrorFields {
     fields.clone().without(b'P').without(b'p').without(b'q')
 }
 
+/// Whether the detail of these words quotes a row or a key of the relation that they name: that a constraint or the check
+/// option of a view is violated. The server shows of it what its own role may read, which is more than policy may allow.
+pub fn quotes_a_row(fields: &ErrorFields) -> bool {
+    matches!(fields.code().get(..2), Some("23" | "44"))
+}
+
 /// Classes in which the server speaks of the statement itself and of what it touches, never of other rows.
 fn speaks_of_the_statement(fields: &ErrorFields) -> bool {
     let class = fields.code().get(..2).unwrap_or_default();

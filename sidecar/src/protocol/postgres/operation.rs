@@ -112,6 +112,21 @@ pub fn connect(ctx: &Context<'_>) -> Operation {
     }
 }
 
+/// What the server quotes of a relation: a question to policy, whether the agent could read all of it.
+pub fn quoting(ctx: &Context<'_>, schema: &str, relation: &str) -> Operation {
+    let resource = Resource {
+        kind: ResourceKind::Relation,
+        path: vec![schema.to_owned(), relation.to_owned()],
+        fields: policy::operation::Fields::All,
+    };
+    Operation {
+        accesses: vec![Access { verb: Verb::Read, resource, bounded: None, indirect: false }],
+        ceiling: Strictness::Allow,
+        display: Redacted::constant("what the target quotes"),
+        ..base(ctx, "SELECT", "", &[], &[])
+    }
+}
+
 /// A request of our own: a constant text, or derived from a decided operation.
 pub fn internal(ctx: &Context<'_>, action: &'static str, frames: &[u8]) -> Operation {
     let resource = Resource { kind: ResourceKind::Target, path: vec![], fields: policy::operation::Fields::All };

@@ -169,6 +169,10 @@ pub(super) struct Session {
     listening: HashSet<String>,
     /// COMMIT or ROLLBACK was sent in this batch: nothing may follow in it, or all-or-nothing would not hold.
     batch_committed: bool,
+    /// A BEGIN took place since the last ReadyForQuery: what follows it is no implicit transaction.
+    begun_in_batch: bool,
+    /// What is sent, or stands in the open transaction, may give names another meaning than the catalog that was read.
+    names_moved: bool,
     cancel: Arc<Notify>,
     /// A cancel request under way to the target: what is sent next must not be what it hits.
     cancelling: Option<Cancelling>,

@@ -39,8 +39,10 @@ pub(super) const CODE: &str = concat!(
     FROM pg_catalog.pg_constraint k JOIN part p ON p.inner_type OPERATOR(pg_catalog.=) k.contypid
       JOIN pg_catalog.pg_attribute a ON a.atttypid OPERATOR(pg_catalog.=) p.oid
     WHERE k.contypid OPERATOR(pg_catalog.<>) 0::pg_catalog.oid
-  UNION ALL SELECT 'pg_catalog.pg_type'::pg_catalog.regclass::pg_catalog.oid, p.inner_type, a.attrelid, NULL
+  UNION ALL SELECT 'pg_catalog.pg_type'::pg_catalog.regclass::pg_catalog.oid, p.inner_type, a.attrelid,
+      CASE WHEN y.typtype OPERATOR(pg_catalog.=) 'd' THEN 'Default' END
     FROM part p JOIN pg_catalog.pg_attribute a ON a.atttypid OPERATOR(pg_catalog.=) p.oid
+      JOIN pg_catalog.pg_type y ON y.oid OPERATOR(pg_catalog.=) p.inner_type
   UNION ALL SELECT 'pg_catalog.pg_attrdef'::pg_catalog.regclass::pg_catalog.oid, f.oid, f.adrelid,
       CASE WHEN a.attgenerated OPERATOR(pg_catalog.=) '' THEN 'Default' ELSE 'Write' END
     FROM pg_catalog.pg_attrdef f JOIN pg_catalog.pg_attribute a
@@ -70,6 +72,24 @@ UNION
 SELECT pg_catalog.jsonb_build_object('relation', p.polrelid::pg_catalog.int8, 'runs', NULL, 'extension', NULL)::pg_catalog.text
 FROM pg_catalog.pg_policy p LIMIT 200001"
 );
+
+/// What views and rules use of the server's own, which `pg_depend` does not tell of, and the types of users in them: the
+/// expressions themselves tell.
+pub(super) const RULES: &str = "\
+SELECT pg_catalog.jsonb_build_object('relation', w.ev_class::pg_catalog.int8,
+  'catalogs', (SELECT COALESCE(pg_catalog.jsonb_agg(DISTINCT pg_catalog.jsonb_build_array(n.nspname, c.relname)), '[]'::pg_catalog.jsonb)
+    FROM pg_catalog.regexp_matches(w.ev_action::pg_catalog.text, ':relid ([0-9]+) ', 'g') AS m(found)
+      JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) m.found[1]::pg_catalog.oid
+      JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+    WHERE c.oid OPERATOR(pg_catalog.<) 16384::pg_catalog.oid),
+  'functions', (SELECT COALESCE(pg_catalog.jsonb_agg(DISTINCT p.proname), '[]'::pg_catalog.jsonb)
+    FROM pg_catalog.regexp_matches(w.ev_action::pg_catalog.text, ':(?:funcid|aggfnoid|winfnoid) ([0-9]+) ', 'g') AS m(found)
+      JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) m.found[1]::pg_catalog.oid
+    WHERE p.oid OPERATOR(pg_catalog.<) 16384::pg_catalog.oid),
+  'types', (SELECT COALESCE(pg_catalog.jsonb_agg(DISTINCT m.found[1]::pg_catalog.int8), '[]'::pg_catalog.jsonb)
+    FROM pg_catalog.regexp_matches(w.ev_action::pg_catalog.text, 'type ([0-9]{5,}) ', 'g') AS m(found)))::pg_catalog.text
+FROM pg_catalog.pg_rewrite w WHERE w.ev_class OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid
+ORDER BY w.oid LIMIT 40001";
 
 /// Which columns the server uses together when a row is written: in a check, a generated column, an index with expressions,
 /// a partition key, a policy. Only a policy may look at other rows and relations; of those it is in `pg_depend` which

@@ -308,6 +308,8 @@ impl Prepared {
             meaning: self.meaning,
             listening: HashSet::new(),
             batch_committed: false,
+            begun_in_batch: false,
+            names_moved: false,
             cancel: self.cancel,
             cancelling: None,
             _registered: self.registered,

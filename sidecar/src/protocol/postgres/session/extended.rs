@@ -188,7 +188,7 @@ impl Session {
                 if !self.release().await? {
                     return Ok(());
                 }
-                self.before_effect(&plan.effect);
+                self.before_effect(plan);
                 self.batch_committed |= matches!(plan.effect, Effect::Commit | Effect::Rollback);
                 if let Some(portal) = self.machine.portal_mut(portal_id) {
                     portal.released = permit.approval().cloned();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use pgcodec::machine::{Copy, PortalId, StatementId};
 use pgcodec::{Candidate, Control, Expect, Frontend, Step, TxState};
 use pgsql::Refused as NotPlanned;
+use pgsql::names;
 use pgsql::plan::{Effect, Plan};
 use pgsql::refused::Code;
 use policy::operation::Operation;
@@ -150,6 +151,27 @@ impl Session {
 
     /// Judges a text on the policy and catalog of this moment; looks again once if a name may be new.
     pub(super) async fn judge(&mut self, sql: &str) -> Result<Arc<Judged>, End> {
+        let judged = self.judge_by_names(sql).await?;
+        let renames = judged.plan.as_ref().is_ok_and(|plan| matches!(plan.effect, Effect::ChangesCatalog));
+        if !renames || !self.uncommitted.is_read() {
+            return Ok(judged);
+        }
+        // A name that only this transaction has freed: who waits for its end would find something else under it.
+        let public = self.catalog.current(&self.core).await.map_err(catalog_not_read)?;
+        let own = &self.planner.loaded().catalog;
+        let taken = judged.plan.as_ref().ok().and_then(|plan| names::taken(plan, own, &public.catalog));
+        Ok(match taken {
+            None => judged,
+            Some(why) => Arc::new(Judged {
+                sql: judged.sql.clone(),
+                plan: Err(why),
+                planned: judged.planned,
+                catalog: judged.catalog.clone(),
+            }),
+        })
+    }
+
+    async fn judge_by_names(&mut self, sql: &str) -> Result<Arc<Judged>, End> {
         self.refresh().await?;
         let judged = self.planner.judge(sql.to_owned()).await;
         if !self.planner.is_recent_for(&judged) {
@@ -286,7 +308,7 @@ impl Session {
                         }
                         Box::pin(self.begin_guard(token, most)).await?;
                     }
-                    self.before_effect(&plan.effect);
+                    self.before_effect(plan);
                     self.meaning.sent(token, &plan.effect);
                     self.send(token, permit, &frames, &judged, None, operation)?;
                     self.count_together(token, reading);

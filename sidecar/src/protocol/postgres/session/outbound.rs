@@ -4,9 +4,11 @@ use pgcodec::backend::{ErrorFields, RowDescription};
 use pgcodec::machine::{About, Failure, Reply};
 use pgcodec::{Backend, TxState};
 use pgsql::plan::Effect;
+use policy::verdict::Decision;
 use recording::entry::Status;
 
 use super::super::mask::{self, Masked, Openness};
+use super::super::operation;
 use super::super::settings;
 use super::super::statement::{Cursor, CursorId, Source};
 use super::agent::fields;
@@ -85,10 +87,8 @@ impl Session {
                 {
                     flight.affected = rows_of(tag);
                 }
-                match &message {
-                    Backend::CommandComplete { tag } if tag == "COMMIT" => self.commit_settling(),
-                    Backend::CommandComplete { tag } if tag == "ROLLBACK" => self.roll_back_settling(),
-                    _ => {}
+                if let Backend::CommandComplete { tag } = &message {
+                    self.transaction_went(tag, token);
                 }
                 if let Some(token) = token
                     && let Some(beyond) = self.completed_beyond_limit(token)
@@ -196,6 +196,44 @@ impl Session {
         Openness::of(near, self.planner.masks().any())
     }
 
+    /// Whether the detail of an error may pass: it quotes nothing, or only what this agent may read by itself.
+    fn may_be_quoted(&mut self, error: &ErrorFields) -> bool {
+        if !mask::quotes_a_row(error) {
+            return true;
+        }
+        let (Some(schema), Some(relation)) = (error.get(b's'), error.get(b't')) else { return false };
+        let operation = self.with_context(|ctx| operation::quoting(ctx, schema, relation));
+        let verdict = policy::decide(self.desk.view(), &operation);
+        matches!(verdict.decision, Decision::Allow) && verdict.obligations.masks.is_empty()
+    }
+
+    /// What a command did to the transaction that it stands in, as the target says.
+    fn transaction_went(&mut self, tag: &str, token: Option<Token>) {
+        match (tag, self.effect_of(token)) {
+            // What ran in the batch before it is a part of the transaction now.
+            ("BEGIN" | "START TRANSACTION", _) => {
+                self.commit_settling();
+                self.begun_in_batch = true;
+            }
+            ("COMMIT", _) => {
+                self.commit_settling();
+                self.begun_in_batch = false;
+            }
+            // What stands before the savepoint stays.
+            ("ROLLBACK", Some(Effect::RollbackTo { .. })) => {}
+            ("ROLLBACK", _) => {
+                self.roll_back_settling();
+                self.begun_in_batch = false;
+            }
+            _ => {}
+        }
+    }
+
+    fn effect_of(&self, token: Option<Token>) -> Option<&Effect> {
+        let judged = self.flights.get(&token?)?.judged.as_ref()?;
+        judged.plan.as_ref().ok().map(|plan| &plan.effect)
+    }
+
     /// An operation ran to its end.
     fn completed(&mut self, token: Option<Token>) -> Result<(), End> {
         let Some(token) = token else { return Ok(()) };
@@ -248,7 +286,11 @@ impl Session {
         // Only the error of a poison, of our own CopyFail or of our own cancel request gets other words.
         let told: ErrorFields = match refused {
             Some(words) if failure.poison || overruled || error.code() == "57014" => fields("ERROR", &words),
-            _ => self.look_at_words(mask::server_words(error, self.openness(near)), token),
+            _ => {
+                let words = mask::server_words(error, self.openness(near));
+                let words = if self.may_be_quoted(error) { words } else { words.without(b'D') };
+                self.look_at_words(words, token)
+            }
         };
         self.put(&Backend::ErrorResponse(told))?;
         if self.machine.skipping() {
@@ -306,7 +348,8 @@ impl Session {
     /// ROLLBACK inside it.
     fn ended(&mut self, token: Token, status: Status) {
         let open = self.machine.in_flight() > 0 || self.machine.unsynced();
-        let implicit = self.machine.tx_state() == TxState::Idle && open;
+        let ends = matches!(self.effect_of(Some(token)), Some(Effect::Commit | Effect::Rollback));
+        let implicit = self.machine.tx_state() == TxState::Idle && open && !self.begun_in_batch && !ends;
         if let Some(flight) = self.flights.get_mut(&token)
             && status == Status::Ok
             && flight.failed.is_none()
@@ -344,11 +387,13 @@ impl Session {
     /// ReadyForQuery: what ran in the batch before it is committed, or part of an open transaction.
     fn settled(&mut self, state: TxState) {
         self.commit_settling();
+        self.begun_in_batch = false;
         self.meaning.settled();
         if state == TxState::Idle {
             // Cursors without HOLD end with their transaction, and HOLD is refused.
             self.cursors.clear();
             self.must_roll_back = false;
+            self.names_moved = false;
             if self.uncommitted.ended() {
                 self.catalog.invalidate();
             }

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -84,6 +85,8 @@ pub struct Slot {
     database: String,
     current: ArcSwapOption<Loaded>,
     reading: Mutex<()>,
+    /// How often sessions said that they changed the catalog.
+    changes: AtomicU64,
 }
 
 impl Catalogs {
@@ -106,6 +109,7 @@ impl Slot {
             database: database.to_owned(),
             current: ArcSwapOption::empty(),
             reading: Mutex::new(()),
+            changes: AtomicU64::new(0),
         })
     }
 
@@ -145,7 +149,18 @@ impl Slot {
 
     /// After a statement that changes the catalog: what is planned next waits for a new one.
     pub fn invalidate(&self) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
         self.current.store(None);
+    }
+
+    /// Another number after each change that a session of ours made: what was read before it may be old.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::SeqCst)
+    }
+
+    /// What was read last, however old.
+    pub fn last(&self) -> Option<Arc<Loaded>> {
+        self.current.load_full()
     }
 
     /// Reads a snapshot that is not older than `asked`; of many callers one does the work.

@@ -2,7 +2,7 @@
 
 use pgcodec::TxState;
 use pgsql::plan::{Effect, Plan};
-use policy::operation::Strictness;
+use policy::operation::{Access, ResourceKind, Strictness};
 
 use super::super::refusal::Words;
 use super::Session;
@@ -10,6 +10,31 @@ use super::cursor::being_declared;
 
 /// Cursors that one session may declare.
 const CURSORS: usize = 256;
+
+/// Changes that give a new name to something new, or none at all: what others mean stays.
+const ADDS: [&str; 7] =
+    ["CREATE TABLE", "CREATE TABLE AS", "CREATE INDEX", "CREATE SEQUENCE", "CREATE SCHEMA", "CREATE TYPE", "COMMENT"];
+/// Those of them that go by no name that is there.
+const MAKES: [&str; 4] = ["CREATE TABLE", "CREATE SEQUENCE", "CREATE SCHEMA", "CREATE TYPE"];
+
+/// Whether it means another thing when names do.
+fn goes_by_names(plan: &Plan) -> bool {
+    let by_name = |access: &Access| {
+        use ResourceKind as Kind;
+        match access.resource.kind {
+            Kind::Relation | Kind::RelationStream | Kind::Function | Kind::Object | Kind::Code => true,
+            Kind::Target
+            | Kind::Catalog
+            | Kind::Program
+            | Kind::SessionSetting
+            | Kind::Setting
+            | Kind::Role
+            | Kind::Channel
+            | Kind::Transaction => false,
+        }
+    };
+    plan.accesses.iter().any(by_name) && !MAKES.contains(&plan.action.as_str())
+}
 
 impl Session {
     /// What cannot be sent in this state of the session, whatever policy says.
@@ -34,6 +59,16 @@ impl Session {
             words.hint = Some("Send Sync after COMMIT or ROLLBACK before anything else.".to_owned());
             return Some(words);
         }
+        if self.names_moved && goes_by_names(plan) {
+            let mut words = Words::new(
+                "55000",
+                "refused: this transaction has changed the schema, and what names mean in it is not known",
+            );
+            words.hint = Some(
+                "Send Sync behind a change of the schema, before what comes next, and change it at READ COMMITTED only.".to_owned(),
+            );
+            return Some(words);
+        }
         match &plan.effect {
             Effect::CopyOut { binary: true } if self.planner.net().is_some() => {
                 let mut words = Words::new(
@@ -55,8 +90,8 @@ impl Session {
     }
 
     /// Names and flags that change when this is sent.
-    pub(super) fn before_effect(&mut self, effect: &Effect) {
-        match effect {
+    pub(super) fn before_effect(&mut self, plan: &Plan) {
+        match &plan.effect {
             // The cursor is what it reads only when the target says so: an old one of this name may stay.
             Effect::DeclareCursor { name } => self.machine.forget_portal(name),
             Effect::CloseCursor { name: Some(name) } => self.machine.forget_portal(name),
@@ -64,7 +99,11 @@ impl Session {
             Effect::Deallocate { name: Some(name) } => self.machine.forget_statement(name),
             Effect::Deallocate { name: None } => self.machine.forget_all_statements(),
             // Not when it is answered: what is judged behind it in its batch is none of what it takes back.
-            Effect::RollbackTo { .. } => self.uncommitted.rolled_back(),
+            Effect::RollbackTo { .. } => {
+                self.names_moved |= self.uncommitted.has_changed();
+                self.uncommitted.rolled_back();
+            }
+            Effect::ChangesCatalog => self.names_moved |= !ADDS.contains(&plan.action.as_str()),
             Effect::Listen { channel } => {
                 self.listening.insert(channel.clone());
             }
@@ -79,7 +118,6 @@ impl Session {
             | Effect::FetchCursor { .. }
             | Effect::CopyOut { .. }
             | Effect::CopyIn { .. }
-            | Effect::ChangesCatalog
             | Effect::Unlisten { .. }
             | Effect::Notify { .. } => {}
         }

@@ -6,8 +6,9 @@
 //! moment. It is forgotten when the transaction ends, is sent back to a savepoint, or has changed the catalog again. Where it
 //! cannot be read like this, what others see is what names mean, and a table that is new is not found.
 //!
-//! Behind a change that is under way the reading before it still counts: each change is judged, and none makes something show
-//! what is masked. Only taking a change back can, so that counts from the moment at which it is sent.
+//! That is so only behind what adds names. From the moment at which something is sent that may give another meaning to one that
+//! is there, or takes such a change back, nothing that goes by names is taken until the catalog was read again
+//! (`names_moved`, see `state`): in the same batch it cannot be, and where the transaction sees the past it never can.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,7 +30,8 @@ pub(super) enum Uncommitted {
     Nothing,
     /// It changed, and was not read since.
     Unread,
-    Read(Arc<Loaded>),
+    /// And how many changes of others were known by then.
+    Read(Arc<Loaded>, u64),
     /// It changed, and cannot be read as it has to be.
     Unreadable,
 }
@@ -44,13 +46,18 @@ impl Uncommitted {
 
     /// The transaction is sent back to a savepoint.
     pub(super) fn rolled_back(&mut self) {
-        if matches!(self, Self::Read(_)) {
+        if matches!(self, Self::Read(..)) {
             *self = Self::Unread;
         }
     }
 
     pub(super) fn is_read(&self) -> bool {
-        matches!(self, Self::Read(_))
+        matches!(self, Self::Read(..))
+    }
+
+    /// The transaction has changed the catalog.
+    pub(super) fn has_changed(&self) -> bool {
+        !matches!(self, Self::Nothing)
     }
 
     /// The transaction is over; whether it changed the catalog.
@@ -67,19 +74,25 @@ impl Session {
     ) -> Result<Option<Arc<Loaded>>, End> {
         match &self.uncommitted {
             Uncommitted::Nothing | Uncommitted::Unreadable => return Ok(None),
-            Uncommitted::Read(loaded) if enough(loaded) => return Ok(Some(Arc::clone(loaded))),
-            Uncommitted::Unread | Uncommitted::Read(_) => {}
+            Uncommitted::Read(loaded, changes) if enough(loaded) && *changes == self.catalog.changes() => {
+                return Ok(Some(Arc::clone(loaded)));
+            }
+            Uncommitted::Unread | Uncommitted::Read(..) => {}
         }
         let waits = self.machine.in_flight() == 0 && !self.machine.unsynced() && self.upstream.waiting() == 0;
         if !waits || self.machine.tx_state() != TxState::Transaction || self.guard.is_some() {
             return Ok(None);
         }
         self.settle_cancelling().await;
+        let changes = self.catalog.changes();
         let (read, unasked) = Box::pin(self.read_uncommitted()).await;
         unasked.into_iter().try_for_each(|message| self.feed(message))?;
         let loaded = read.map_err(catalog_not_read)?;
         self.uncommitted = match &loaded {
-            Some(loaded) => Uncommitted::Read(Arc::clone(loaded)),
+            Some(loaded) => {
+                self.names_moved = false;
+                Uncommitted::Read(Arc::clone(loaded), changes)
+            }
             None => Uncommitted::Unreadable,
         };
         Ok(loaded)
