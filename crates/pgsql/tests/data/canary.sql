@@ -316,8 +316,6 @@ SELECT * FROM telling_stats
 SELECT it FROM telling_text
 SELECT word FROM telling_words
 SELECT j FROM mood_view
-EXPLAIN (VERBOSE) INSERT INTO defaulted (id) VALUES (1)
-INSERT INTO domain_default (id) VALUES (4711) RETURNING t
 SELECT one FROM peeking_mat
 SELECT m::text FROM moods
 SELECT m || '' FROM moods
