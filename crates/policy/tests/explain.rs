@@ -104,6 +104,11 @@ fn names_and_messages_cannot_steer_a_terminal_and_stay_short() {
     let wide = decide(&view(&set), &operation(&set, Verb::Read, &["p", "\u{202e}\u{7}"], named(&names))).explain();
     assert!(wide.contains("p.\\u{202e}\\u{7} (c0000, ") && wide.contains("and 1592 more columns"), "{wide}");
     assert!(wide.len() < 700, "{}", wide.len());
+    // As many as are shown are all of them.
+    let told =
+        |count: usize| decide(&view(&set), &operation(&set, Verb::Read, &["p", "t"], named(&names[..count]))).explain();
+    assert!(told(8).contains("c0007)") && !told(8).contains("more columns"), "{}", told(8));
+    assert!(told(9).contains("and 1 more columns"), "{}", told(9));
 }
 
 #[test]
