@@ -202,6 +202,16 @@ impl Place<'_> {
         assert_eq!(paths("DROP VIEW plain_front CASCADE"), ["public.plain_behind", "public.plain_front"]);
         assert_eq!(paths("DROP TRIGGER tell ON quiet"), ["public.quiet"]);
         assert_eq!(paths("COMMENT ON COLUMN quiet.t IS 'x'"), ["public.quiet"]);
+        // The server finds a bare name in any schema that it searches, and only of relations we know in which.
+        let mut two = self.catalog.clone();
+        two.search_path = vec!["app".to_owned(), "public".to_owned()];
+        let none = MaskTable::default();
+        for sql in ["DROP TYPE mood", "DROP INDEX quiet_pkey", "ALTER TYPE mood ADD VALUE 'x'", "DROP FUNCTION peek()"]
+        {
+            let why = plan(sql, &two, &none).map(|plan| plan.text).unwrap_err().to_string();
+            assert!(why.contains("without its schema"), "{sql}: {why}");
+        }
+        assert!(plan("DROP TYPE app.mood", &two, &none).is_ok() && plan("DROP TABLE quiet", &two, &none).is_ok());
     }
 
     fn user_casts_are_refused(&self) {
