@@ -112,10 +112,15 @@ fn a_question_outlives_whichever_replica_is_killed() {
     let leader = operators::leader(&cluster);
     let pods = operators::pods(&cluster);
     let mut names = pods.iter().filter_map(|pod| pod["metadata"]["name"].as_str());
-    operators::signal(names.find(|name| *name != leader).unwrap(), "-KILL");
+    let other = names.find(|name| *name != leader).unwrap();
+    let restarts = || container(&cluster, other)["restartCount"].as_u64().unwrap();
+    let before = restarts();
+    operators::signal(other, "-KILL");
     wait::eventually("a vote", START, || asked.approve("alice", &held).accepted).unwrap();
     assert!(asked.answer(&held).contains('2'));
     assert_eq!(asked.deleted(), 2);
+    // Until the kubelet sees that it is gone its status says ready.
+    wait::eventually("it starts again", START, || restarts() > before).unwrap();
     wait::eventually("both are ready", START, || operators::ready(&cluster, ":1")).unwrap();
 }
 
