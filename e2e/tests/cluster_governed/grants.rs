@@ -53,7 +53,7 @@ impl Asked {
         self.world.server.admin(sessions).unwrap().parse().unwrap()
     }
 
-    /// No connection of the agent's has anything open, in time, and nothing of it was kept.
+    /// No connection of the agent's has anything open, in time since the API server took the word, and nothing of it was kept.
     fn is_cut(&self, since: Instant, how: &str, row: u32) {
         wait::eventually(how, CUT * 5, || self.in_transaction() == 0).unwrap();
         let took = since.elapsed();
@@ -156,9 +156,9 @@ fn a_grant_ends_with_its_connection_its_policy_its_request_and_its_pod() {
     let mut second = asked.world.psql();
     asked.open(&mut second, 12);
     let name = asked.world.namespace.name.clone();
-    let said = Instant::now();
     let remove = ["-n", &name, "delete", "areq", &held.name];
     asked.world.cluster.run(&remove, None).unwrap().accepted("its removal").unwrap();
+    let said = Instant::now();
     asked.is_cut(said, "deleted", 12);
 
     // The policy that it was given under.
@@ -168,10 +168,10 @@ fn a_grant_ends_with_its_connection_its_policy_its_request_and_its_pod() {
     assert!(asked.answer(&held).contains("13"));
     let mut second = asked.world.psql();
     asked.open(&mut second, 14);
-    let said = Instant::now();
     let patch = json!([{"op": "replace", "path": "/spec/approvals/0/holdFor", "value": "44s"}]).to_string();
     let patch = ["-n", &name, "patch", "aap", "agent", "--type=json", "-p", &patch];
     asked.world.cluster.run(&patch, None).unwrap().accepted("another policy").unwrap();
+    let said = Instant::now();
     asked.is_cut(said, "another policy", 14);
 
     // The pod.
