@@ -91,8 +91,8 @@ fn a_grant_lets_the_same_action_through_until_it_is_revoked() {
 
     // Nobody but an approver ends it.
     asked.word("mallory", &held, &["agentaccess.dev/decision=revoke"]).refused("no right", "").unwrap();
-    let said = Instant::now();
     asked.word("bob", &held, &["agentaccess.dev/decision=revoke"]).accepted("a revocation").unwrap();
+    let said = Instant::now();
     asked.is_cut(said, "revoked", 3);
     asked.phase(&held, "Revoked");
     assert!(second.ask("SELECT 1").is_none_or(|answer| answer.contains("ran under")));
@@ -243,9 +243,9 @@ fn a_grant_for_a_job_is_its_pods_and_ends_with_it() {
     wait::eventually("its statement", PATIENCE, || asked.deleted() == 5).unwrap();
     let mut psql = asked.world.psql_in(&pod);
     asked.open(&mut psql, 32);
-    let said = Instant::now();
     let orphan = ["-n", &name, "delete", "job", "left", "--cascade=orphan", "--wait=false"];
     cluster.run(&orphan, None).unwrap().accepted("the Job").unwrap();
+    let said = Instant::now();
     asked.is_cut(said, "the Job is gone", 32);
     wait::eventually("the grant is over", PATIENCE, || phase(&held) == "Revoked").unwrap();
     let lives = cluster.get(&["pod", "-n", &name, &pod]).unwrap();
@@ -390,7 +390,7 @@ fn breaking_the_glass_takes_the_verb_and_a_reason_and_is_loud() {
     assert!(told, "the recording names who broke the glass, and why: {sessions:?}");
     let mut second = asked.world.psql();
     asked.open(&mut second, 3);
-    let said = Instant::now();
     asked.word("bob", &held, &["agentaccess.dev/decision=revoke"]).accepted("a revocation").unwrap();
+    let said = Instant::now();
     asked.is_cut(said, "broken glass is mended", 3);
 }
