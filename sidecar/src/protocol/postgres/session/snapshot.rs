@@ -158,11 +158,6 @@ impl Slot {
         self.changes.load(Ordering::SeqCst)
     }
 
-    /// What was read last, however old.
-    pub fn last(&self) -> Option<Arc<Loaded>> {
-        self.current.load_full()
-    }
-
     /// Reads a snapshot that is not older than `asked`; of many callers one does the work.
     async fn read(&self, core: &Arc<Core>, asked: Instant) -> Result<Arc<Loaded>, SnapshotError> {
         let _one = self.reading.lock().await;

@@ -14,7 +14,7 @@ const CURSORS: usize = 256;
 /// Changes that give a new name to something new, or none at all: what others mean stays.
 const ADDS: [&str; 7] =
     ["CREATE TABLE", "CREATE TABLE AS", "CREATE INDEX", "CREATE SEQUENCE", "CREATE SCHEMA", "CREATE TYPE", "COMMENT"];
-/// Those of them that go by no name that is there.
+/// Those of them that go by no name that is there, when theirs is the only one.
 const MAKES: [&str; 4] = ["CREATE TABLE", "CREATE SEQUENCE", "CREATE SCHEMA", "CREATE TYPE"];
 
 /// Whether it means another thing when names do.
@@ -33,7 +33,11 @@ fn goes_by_names(plan: &Plan) -> bool {
             | Kind::Transaction => false,
         }
     };
-    plan.accesses.iter().any(by_name) && !MAKES.contains(&plan.action.as_str())
+    match plan.accesses.iter().filter(|access| by_name(access)).count() {
+        0 => false,
+        1 => !MAKES.contains(&plan.action.as_str()),
+        _ => true,
+    }
 }
 
 impl Session {
