@@ -324,6 +324,22 @@ fn behind_what_moves_names_nothing_goes_by_them_until_they_were_read() {
             unit(&mut out, "", "DELETE FROM front");
             assert_eq!(sent(&mut wire, out).0, "55000", "{flushed}");
         }
+        // What was prepared before, and a table that is made of others.
+        let mut wire = world.agent().unwrap();
+        let mut out = BytesMut::new();
+        frontend::parse("old", "DELETE FROM front", [], &mut out).unwrap();
+        assert_eq!(sent(&mut wire, out).0, "");
+        let mut out = BytesMut::new();
+        unit(&mut out, "", swap);
+        let none: [Option<&str>; 0] = [];
+        let write = |_: Option<&str>, _: &mut BytesMut| Ok(IsNull::Yes);
+        frontend::bind("", "old", [], none, write, [0], &mut out).map_err(|_| ()).unwrap();
+        frontend::execute("", 0, &mut out).unwrap();
+        assert_eq!(sent(&mut wire, out).0, "55000");
+        let mut out = BytesMut::new();
+        unit(&mut out, "", swap);
+        unit(&mut out, "", "CREATE TABLE made_of (LIKE made)");
+        assert_eq!(sent(&mut wire, out).0, "55000");
         // Where the transaction sees the past.
         let mut wire = world.agent().unwrap();
         for sql in ["BEGIN ISOLATION LEVEL REPEATABLE READ", "SELECT id FROM log", swap] {
