@@ -5,7 +5,7 @@ use anyhow::Result;
 use bytes::BufMut;
 
 use crate::objects;
-use crate::postgres::{Options, Server};
+use crate::postgres::{Options, Place, Server};
 use crate::proxy::{Listener, Setup, Sidecar};
 use crate::wire::{Answer, Wire};
 
@@ -63,6 +63,18 @@ pub fn server_with(options: Options) -> Result<Server> {
     server.admin(TABLES)?;
     server.role(ROLE, ROLE_PASSWORD, &GRANTS)?;
     Ok(server)
+}
+
+/// One on the disk that takes so many sessions and logs no statement, for measuring.
+///
+/// # Errors
+/// As [`server`].
+pub fn server_for(sessions: usize) -> Result<Server> {
+    let settings = vec![
+        ("max_connections".to_owned(), sessions.saturating_add(100).to_string()),
+        ("log_statement".to_owned(), "none".to_owned()),
+    ];
+    server_with(Options { place: Place::Disk, settings, ..Options::default() })
 }
 
 /// The parts of the policy that tests change.

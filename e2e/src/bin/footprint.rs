@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::evidence;
-use e2e::postgres::{Options, Place, Server};
+use e2e::postgres::Server;
 use e2e::proxy::{SIDECAR, Sidecar, binary};
 use e2e::usage;
 use e2e::wire::Wire;
@@ -17,7 +17,7 @@ use e2e::world::{self, Policy};
 use serde_json::{Value, json};
 
 const STARTS: usize = 21;
-const SESSIONS: u32 = 1000;
+const SESSIONS: usize = 1000;
 /// 1,000 bytes of data each, so 1 GiB and a little more in all.
 const WIDE_ROWS: u64 = 1_100_000;
 const WIDE: &str = "SELECT id, pad FROM wide";
@@ -29,11 +29,7 @@ const SETTLE: Duration = Duration::from_secs(5);
 
 fn main() -> Result<()> {
     evidence::begin()?;
-    let settings = vec![
-        ("max_connections".to_owned(), (SESSIONS + 100).to_string()),
-        ("log_statement".to_owned(), "none".to_owned()),
-    ];
-    let server = world::server_with(Options { place: Place::Disk, settings, ..Options::default() })?;
+    let server = world::server_for(SESSIONS)?;
     server.admin(&format!(
         "CREATE TABLE wide AS SELECT n AS id, repeat(md5(n::text), 31) AS pad, 'a' || n || '@example.com' AS email
          FROM generate_series(1, {WIDE_ROWS}) n; GRANT ALL ON wide TO PUBLIC; VACUUM ANALYZE wide"

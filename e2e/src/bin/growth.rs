@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::evidence;
-use e2e::postgres::{Options, Place, Server};
+use e2e::postgres::Server;
 use e2e::proxy::{Setup, Sidecar};
 use e2e::usage;
 use e2e::wire::Wire;
@@ -52,11 +52,7 @@ struct Way {
 
 fn main() -> Result<()> {
     evidence::begin()?;
-    let settings = vec![
-        ("max_connections".to_owned(), (SESSIONS + 100).to_string()),
-        ("log_statement".to_owned(), "none".to_owned()),
-    ];
-    let server = world::server_with(Options { place: Place::Disk, settings, ..Options::default() })?;
+    let server = world::server_for(SESSIONS)?;
     let figures = json!({
         "statements_of_a_round": STATEMENTS, "rounds": ROUNDS,
         "rules": grown(&server, Size { rules: RULES, ..FEW })?,
